@@ -1,0 +1,132 @@
+"""Where things are kept: a folder on a disk or a prefix of a bucket, behind one small face."""
+
+import os
+import uuid
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import RequestError, WriteError
+
+
+class Store:
+    """A folder addressed by any fsspec URL or local path; names in it are relative, with ``/``.
+
+    Objects appear whole or not at all: on object stores by their nature, on a disk by writing
+    beside the place and renaming. Two writers of one name are harmless, the last one stays.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self.url = str(url).rstrip("/") or "/"
+        self._connect()  # a wrong URL is reported here, not at the first read
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        return self._connect()
+
+    def _connect(self) -> tuple[Any, str]:
+        try:
+            fs, root = fsspec.core.url_to_fs(self.url)
+        except ImportError as error:
+            scheme = self.url.split("://")[0]
+            raise RequestError(
+                f"{self.url}: reading {scheme}:// needs a package that is not installed ({error})."
+            ) from error
+        except ValueError as error:
+            raise RequestError(f"{self.url}: {error}.") from error
+        return fs, root.rstrip("/")
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"url": self.url}  # a connection stays in its process
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.url = state["url"]
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec file system."""
+        return self._place[0]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is a folder of this machine."""
+        return isinstance(self.fs, LocalFileSystem)
+
+    def path(self, name: str = "") -> str:
+        """The file system's own path of `name`."""
+        return f"{self._place[1]}/{name}" if name else self._place[1]
+
+    def child(self, name: str) -> "Store":
+        """The store below `name`."""
+        return Store(f"{self.url}/{name}")
+
+    def exists(self, name: str = "") -> bool:
+        """Whether `name` (or the folder itself) is there."""
+        self.fs.invalidate_cache()
+        return bool(self.fs.exists(self.path(name)))
+
+    def list(self, prefix: str = "") -> dict[str, int]:
+        """Every object below `prefix`: its name from this folder on, in order, and its bytes."""
+        self.fs.invalidate_cache()
+        start = len(self.path()) + 1
+        found = self.fs.find(self.path(prefix), detail=True)
+        return {path[start:]: int(info["size"] or 0) for path, info in sorted(found.items())}
+
+    def read(self, name: str, offset: int | None = None, length: int | None = None) -> bytes:
+        """The bytes of `name`, or `length` of them from `offset` on.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        end = None if offset is None or length is None else offset + length
+        return bytes(self.fs.cat_file(self.path(name), start=offset, end=end))
+
+    def open(self, name: str) -> Any:
+        """A binary, seekable stream of `name`."""
+        return self.fs.open(self.path(name), "rb")
+
+    def write(self, name: str, data: bytes) -> None:
+        """Store `data` under `name`, whole or not at all.
+
+        Raises:
+            WriteError: the disk is full, the bucket is gone, or writing is not allowed.
+        """
+        try:
+            if self.is_local:
+                _write_beside_and_rename(Path(self.path(name)), data)
+            else:
+                self.fs.pipe_file(self.path(name), data)
+        except Exception as error:  # every file system has errors of its own
+            raise WriteError(
+                f"{self.url}/{name} could not be written: {error}. "
+                "Make room or mend the access, then give the same command again."
+            ) from error
+
+    def read_table(self, name: str, columns: "list[str] | None" = None) -> pa.Table:
+        """The Parquet object `name`, or only some columns of it."""
+        with self.open(name) as stream:
+            return pq.ParquetFile(stream).read(columns=columns)
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Store `table` as the Parquet object `name`."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.write(name, sink.getvalue().to_pybytes())
+
+
+def _write_beside_and_rename(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.rename(path)
+    finally:
+        beside.unlink(missing_ok=True)
