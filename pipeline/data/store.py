@@ -71,11 +71,18 @@ class Store:
         return bool(self.fs.exists(self.path(name)))
 
     def list(self, prefix: str = "") -> dict[str, int]:
-        """Every object below `prefix`: its name from this folder on, in order, and its bytes."""
+        """Every object below `prefix`: its name from this folder on, in order, and its bytes.
+
+        Hidden files are left out: a write in progress on a disk is one.
+        """
         self.fs.invalidate_cache()
         start = len(self.path()) + 1
         found = self.fs.find(self.path(prefix), detail=True)
-        return {path[start:]: int(info["size"] or 0) for path, info in sorted(found.items())}
+        return {
+            path[start:]: int(info["size"] or 0)
+            for path, info in sorted(found.items())
+            if not path.rpartition("/")[2].startswith(".")
+        }
 
     def read(self, name: str, offset: int | None = None, length: int | None = None) -> bytes:
         """The bytes of `name`, or `length` of them from `offset` on.
