@@ -1,0 +1,138 @@
+"""The contract in code: every object name in a run and the columns of every Parquet file."""
+
+import pyarrow as pa
+
+# --- objects of a run -------------------------------------------------------------------------
+
+RUN = "run.json"
+"""What the run is; a command that disagrees with it is refused."""
+
+FEATURE_MAPS = "feature_maps.parquet"
+"""Written last by the merge: its presence says that the winners are complete."""
+
+HEAPS, SKIPPED, WINNERS, PROJECTIONS, ATLAS = "heaps", "skipped", "winners", "projections", "atlas"
+
+PROJECTION_SETTINGS = "projections.json"
+"""How the projections of this run are made; one run has one way."""
+
+
+def heap_name(part: str) -> str:
+    """The heap file of a part; its presence is the record that the part is done."""
+    return f"{HEAPS}/{part}.parquet"
+
+
+def skipped_name(part: str) -> str:
+    """The samples of a part that could not be used; absent where there were none."""
+    return f"{SKIPPED}/{part}.parquet"
+
+
+def winners_name(layer: str) -> str:
+    """The merged winners of a layer."""
+    return f"{WINNERS}/layer={layer}/part-0.parquet"
+
+
+def projections_name(layer: str, batch: str) -> str:
+    """The projections of a layer that one task made; `batch` follows from what is in it."""
+    return f"{PROJECTIONS}/layer={layer}/{batch}.parquet"
+
+
+# --- columns ----------------------------------------------------------------------------------
+
+_WHERE = [
+    pa.field("shard", pa.string()),
+    pa.field("key", pa.string()),
+    pa.field("offset", pa.int64()),
+    pa.field("length", pa.int64()),
+]
+_BOX = [pa.field(side, pa.int16()) for side in ("top", "left", "bottom", "right")]
+_SOURCE_BOX = [
+    pa.field(f"source_{side}", pa.float32()) for side in ("top", "left", "bottom", "right")
+]
+_LABEL = [pa.field("label", pa.int32()), pa.field("class_name", pa.string())]
+
+SAMPLES = pa.schema(
+    [
+        *_WHERE,
+        *_LABEL,
+        pa.field("width", pa.int32()),  # of the original picture
+        pa.field("height", pa.int32()),
+    ]
+)
+"""One row per sample of a part, in the order of the part."""
+
+HEAP_ENTRY = pa.struct(
+    [
+        pa.field("activation", pa.float32()),
+        pa.field("y", pa.int16()),
+        pa.field("x", pa.int16()),
+        pa.field("sample", pa.int64()),  # position within the part; the merge makes it global
+        *SAMPLES,
+    ]
+)
+
+HEAP = pa.schema(
+    [
+        pa.field("layer", pa.string()),
+        pa.field("feature_map", pa.int32()),
+        pa.field("images", pa.int64()),
+        pa.field("active", pa.int64()),
+        pa.field("max", pa.float32()),
+        pa.field("total", pa.float64()),  # of the per-image maxima
+        pa.field("total_squares", pa.float64()),
+        pa.field("winners", pa.list_(HEAP_ENTRY)),  # in the order of rank
+    ]
+)
+"""A part's heaps, one row per feature map; the file's metadata counts its `samples`."""
+
+SKIPPED_SAMPLE = pa.schema(
+    [pa.field("shard", pa.string()), pa.field("key", pa.string()), pa.field("reason", pa.string())]
+)
+
+WINNER = pa.schema(
+    [
+        pa.field("feature_map", pa.int32()),
+        pa.field("rank", pa.int16()),
+        pa.field("activation", pa.float32()),
+        pa.field("y", pa.int16()),
+        pa.field("x", pa.int16()),
+        *_WHERE,
+        pa.field("sample", pa.int64()),
+        *_LABEL,
+        *_BOX,
+        *_SOURCE_BOX,
+    ]
+)
+"""One row per (feature map, rank); the layer is the folder's name (Hive partitioning)."""
+
+FEATURE_MAP = pa.schema(
+    [
+        pa.field("layer", pa.string()),
+        pa.field("feature_map", pa.int32()),
+        pa.field("images", pa.int64()),
+        pa.field("active", pa.int64()),
+        pa.field("max", pa.float32()),
+        pa.field("mean", pa.float64()),
+        pa.field("std", pa.float64()),
+    ]
+)
+
+PROJECTION = pa.schema(
+    [
+        pa.field("feature_map", pa.int32()),
+        pa.field("rank", pa.int16()),
+        pa.field("activation", pa.float32()),
+        pa.field("y", pa.int16()),
+        pa.field("x", pa.int16()),
+        pa.field("shard", pa.string()),
+        pa.field("key", pa.string()),
+        pa.field("sample", pa.int64()),
+        *_LABEL,
+        *_BOX,
+        pa.field("projection", pa.binary()),
+        pa.field("patch", pa.binary()),
+    ]
+)
+"""One row per winner; with `--arrays` also `PROJECTION_ARRAY`."""
+
+PROJECTION_ARRAY = pa.field("projection_array", pa.binary())
+"""float32 little-endian, C×H×W of the box."""
