@@ -13,17 +13,16 @@ Pixels = npt.NDArray[np.float32]
 
 
 def background(rng: Rng, width: int, height: int) -> Image.Image:
-    """A background, ``width``×``height`` pixels: a colour gradient, clouds or blots, cluttered."""
+    """A background, ``width``×``height`` pixels: a colour gradient, clouds or blots, cluttered.
+
+    It is drawn at half the resolution: a little out of focus, and four times as fast.
+    """
     hue, light = rng.uniform(0, 2 * math.pi), rng.uniform(0.35, 0.9)
-    kind = rng.integers(3)
-    if kind == 0:
-        scene = _gradient(rng, width, height, hue, light)
-    elif kind == 1:
-        scene = _clouds(rng, width, height, hue, light)
-    else:
-        scene = _blots(rng, width, height, hue, light)
+    fill = (_gradient, _clouds, _blots)[rng.integers(3)]
+    scene = fill(rng, (width + 1) // 2, (height + 1) // 2, hue, light)
     _clutter(rng, scene, hue, light)
-    return scene.filter(ImageFilter.BoxBlur(rng.uniform(0.5, 1.5)))
+    soft = scene.filter(ImageFilter.BoxBlur(rng.uniform(0.2, 0.8)))
+    return soft.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def composed(
@@ -42,19 +41,19 @@ def composed(
     """
     paint, cover = brush.finished()
     angle = rng.uniform(0, 2 * math.pi)
-    light = np.array([math.cos(angle), math.sin(angle)])
+    light = math.cos(angle), math.sin(angle)  # the direction to it, x and y
     shade = _relief(cover, light)
     full = np.zeros((scene.height, scene.width), np.float32)
-    pixels = np.asarray(scene, np.float32).copy()
+    planes = np.asarray(scene).transpose(2, 0, 1).astype(np.float32, order="C")  # 3×H×W
     there, here = _overlap(corner, brush.side, scene.size)
     full[there] = cover[here]
-    pixels *= 1 - _shadow(full, light)[..., None]
-    pixels[there] *= 1 - cover[here][..., None]
-    pixels[there] += (paint * shade[..., None])[here]
-    grain = rng.standard_normal(full.shape, np.float32) * np.float32(rng.uniform(1, 4))
-    pixels += grain[..., None]
-    np.clip(pixels, 0, 255, out=pixels)
-    return pixels.astype(np.uint8), full >= 0.5
+    planes *= 1 - _shadow(full, light)
+    planes[:, *there] *= 1 - cover[here]
+    planes[:, *there] += (paint.transpose(2, 0, 1) * shade)[:, *here]
+    planes += rng.standard_normal(full.shape, np.float32) * np.float32(rng.uniform(1, 4))
+    np.clip(planes, 0, 255, out=planes)
+    pixels = planes.astype(np.uint8).transpose(1, 2, 0)
+    return np.ascontiguousarray(pixels), full >= 0.5
 
 
 def _overlap(
@@ -78,21 +77,22 @@ def _blurred(values: Pixels, radius: float) -> Pixels:
     return scaled
 
 
-def _relief(cover: Pixels, light: npt.NDArray[np.float64]) -> Pixels:
+def _relief(cover: Pixels, light: tuple[float, float]) -> Pixels:
     """How bright each place of a thing is, around 1: bright edges to the light, dark ones away."""
     side = len(cover)
     slope_y, slope_x = np.gradient(_blurred(cover, side / 30))
-    edge = (slope_x * light[0] + slope_y * light[1]) * side / 18
-    place = np.linspace(-1, 1, side, dtype=np.float32)
+    edge = slope_x * (light[0] * side / 80) + slope_y * (light[1] * side / 80)
+    place = np.linspace(-0.1, 0.1, side, dtype=np.float32)
     across = place[None, :] * light[0] + place[:, None] * light[1]
-    return (1 + np.clip(-edge * 0.22, -0.22, 0.22) - 0.10 * across).astype(np.float32)
+    shade: Pixels = 1 - np.clip(edge, -0.22, 0.22) - across
+    return shade
 
 
-def _shadow(cover: Pixels, light: npt.NDArray[np.float64]) -> Pixels:
+def _shadow(cover: Pixels, light: tuple[float, float]) -> Pixels:
     """How much the shadow takes away, 0–0.38, thrown away from the light."""
     depth = min(cover.shape) / 34
     blurred = _blurred(cover, depth)
-    dx, dy = (round(float(v) * depth) for v in light)
+    dx, dy = (round(v * depth) for v in light)
     return np.roll(blurred, (dy, dx), axis=(0, 1)) * np.float32(0.38)
 
 
@@ -127,15 +127,14 @@ def _clouds(rng: Rng, width: int, height: int, hue: float, light: float) -> Imag
 
 def _blots(rng: Rng, width: int, height: int, hue: float, light: float) -> Image.Image:
     """Large, overlapping soft ovals."""
-    scene = Image.new("RGB", (width // 2, height // 2), _tone(rng, hue, light))
+    scene = Image.new("RGB", (width, height), _tone(rng, hue, light))
     pen = ImageDraw.Draw(scene)
     for _ in range(rng.integers(8, 22)):
-        x, y = rng.uniform(0, width / 2), rng.uniform(0, height / 2)
-        rx, ry = rng.uniform(0.04, 0.2, 2) * min(width, height)
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        rx, ry = rng.uniform(0.08, 0.4, 2) * min(width, height)
         shape = oval(x, y, rx, ry, rng.uniform(0, math.pi))
         pen.polygon(shape.ravel().tolist(), fill=_tone(rng, hue, light))
-    soft = scene.filter(ImageFilter.BoxBlur(rng.uniform(1, 5)))
-    return soft.resize((width, height), Image.Resampling.BICUBIC)
+    return scene.filter(ImageFilter.BoxBlur(rng.uniform(1, 5)))
 
 
 def _clutter(rng: Rng, scene: Image.Image, hue: float, light: float) -> None:
@@ -148,11 +147,11 @@ def _clutter(rng: Rng, scene: Image.Image, hue: float, light: float) -> None:
         tone = _tone(rng, hue, light, 0.22)
         kind = rng.integers(3)
         if kind == 0:
-            pen.ellipse((x - size, y - size, x + size, y + size), outline=tone, width=3)
+            pen.ellipse((x - size, y - size, x + size, y + size), outline=tone, width=2)
         elif kind == 1:
             chip = turned(np.array([(1, 0), (-0.5, 0.9), (-0.5, -0.9)]), rng.uniform(0, 6.3))
             pen.polygon(moved(chip * size, x, y).ravel().tolist(), fill=tone)
         else:
             bar = turned(np.array([(-1.0, 0.0), (1.0, 0.0)]), rng.uniform(0, 3.2)) * 2 * size
             flat = moved(bar, x, y).ravel().tolist()
-            pen.line(flat, fill=tone, width=max(2, round(size / 3)))
+            pen.line(flat, fill=tone, width=max(1, round(size / 3)))
