@@ -1,1 +1,1 @@
-
+"""The published atlas: sheets, manifest and web pages."""

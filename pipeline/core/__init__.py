@@ -1,1 +1,1 @@
-
+"""The science: torch and numpy only, no Ray, no files, no configuration."""

@@ -1,1 +1,1 @@
-
+"""Where pictures come from and where results go."""

@@ -1,1 +1,1 @@
-
+"""The stages of a run, each a plain function over one part of the work."""

@@ -1,0 +1,141 @@
+"""Receptive fields of any layer, derived from the graph.
+
+Going down from one position, each operation widens the window of positions that it reads:
+for a kernel of size k, stride s, padding p and dilation d, a window of `size` positions that
+starts at ``stride * y + start`` becomes, one step below,
+
+    size' = (size - 1) * s + d * (k - 1) + 1,  stride' = stride * s,  start' = start * s - p.
+
+Where branches meet again, the window is the union of theirs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.graph import Graph, Layer
+from pipeline.core.steps import AvgPool, Conv, Gate, GlobalPool, MaxPool, Op, Pair
+
+
+@dataclass(frozen=True)
+class Window:
+    """Along one axis, what position y of a layer sees: `size` places from ``stride * y + start``.
+
+    A stride of 0 stands for a window that does not move: the whole map.
+    """
+
+    size: int
+    stride: int
+    start: int
+
+    def below(self, size: int, stride: int, padding: int, dilation: int) -> "Window":
+        """The window one operation further down."""
+        reach = dilation * (size - 1) + 1
+        return Window(
+            (self.size - 1) * stride + reach, self.stride * stride, self.start * stride - padding
+        )
+
+    def union(self, other: "Window") -> "Window":
+        """The smallest window that holds both.
+
+        Raises:
+            ValueError: they move by different strides, as behind an upsampling.
+        """
+        if self.stride != other.stride and 0 not in (self.stride, other.stride):
+            raise ValueError(f"branches of stride {self.stride} and {other.stride} meet")
+        if self.stride != other.stride:  # one of them is the whole map
+            return self if self.stride == 0 else other
+        start = min(self.start, other.start)
+        stop = max(self.start + self.size, other.start + other.size)
+        return Window(stop - start, self.stride, start)
+
+
+Windows = tuple[Window, Window]
+"""Of the rows and of the columns."""
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What each position of a layer sees of the net's input.
+
+    Attributes:
+        size: (rows, columns), in pixels of the input.
+        stride: pixels between the fields of neighbouring positions; 0 for the whole input.
+        start: where the field of position (0, 0) starts; negative where it reaches into padding.
+    """
+
+    size: Pair
+    stride: Pair
+    start: Pair
+
+    def boxes(
+        self, y: NDArray[np.integer], x: NDArray[np.integer], input_size: Pair
+    ) -> NDArray[np.int16]:
+        """The fields of the positions (y, x), clipped to the input.
+
+        Returns:
+            (n, 4) of top, left, bottom, right in pixels of the input, half-open.
+        """
+        sides = []
+        for position, axis in ((y, 0), (x, 1)):
+            first = position.astype(np.int64) * self.stride[axis] + self.start[axis]
+            sides.append(np.clip([first, first + self.size[axis]], 0, input_size[axis]))
+        (top, bottom), (left, right) = sides
+        return np.stack([top, left, bottom, right], axis=1).astype(np.int16)
+
+
+def windows(graph: Graph, layer: Layer, *, within_maps: bool = False) -> dict[str, Windows]:
+    """For every step that one position of the layer reads: its window there.
+
+    Args:
+        graph: the net.
+        layer: a layer of it.
+        within_maps: where a window grows as large as the map it lies on, take the map instead.
+    """
+    seen: dict[str, Windows] = {layer.step: (Window(1, 1, 0), Window(1, 1, 0))}
+    for step in reversed(graph.steps.values()):
+        if step.name not in seen:
+            continue
+        for source in sources(step.op, step.inputs):
+            size = graph.steps[source].shape[1:]
+            lower = below(step.op, seen[step.name], size)
+            known = seen.get(source, lower)
+            rows, columns = (
+                _within_map(new.union(old), places) if within_maps else new.union(old)
+                for new, old, places in zip(lower, known, size, strict=True)
+            )
+            seen[source] = rows, columns
+    return seen
+
+
+def receptive_field(graph: Graph, layer: Layer) -> ReceptiveField:
+    """The receptive field of a layer in the net's input."""
+    entrance = next(iter(graph.steps))
+    rows, columns = windows(graph, layer)[entrance]
+    return ReceptiveField(
+        (rows.size, columns.size), (rows.stride, columns.stride), (rows.start, columns.start)
+    )
+
+
+def sources(op: Op, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """The inputs that the signal goes down to: all, but for the scale of a gate."""
+    return (inputs[op.scaled],) if isinstance(op, Gate) else inputs
+
+
+def _within_map(window: Window, places: int) -> Window:
+    return Window(places, 0, 0) if window.size >= places else window
+
+
+def below(op: Op, upper: Windows, size: Pair) -> Windows:
+    """What a window of an operation's output reads from its input of `size` (H, W)."""
+    if isinstance(op, GlobalPool):
+        return Window(size[0], 0, 0), Window(size[1], 0, 0)
+    if isinstance(op, Conv | MaxPool | AvgPool):
+        k = op.kernel
+        rows, columns = (
+            upper[axis].below(k.size[axis], k.stride[axis], k.padding[axis], k.dilation[axis])
+            for axis in (0, 1)
+        )
+        return rows, columns
+    return upper
