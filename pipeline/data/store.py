@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ class Store:
                 "Make room or mend the access, then give the same command again."
             ) from error
 
-    def read_table(self, name: str, columns: "list[str] | None" = None) -> pa.Table:
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The Parquet object `name`, or only some columns of it."""
         with self.open(name) as stream:
             return pq.ParquetFile(stream).read(columns=columns)
