@@ -1,0 +1,150 @@
+"""Names of classes: from a file that the user gives, or from the weights' own categories."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.data.store import Store
+from pipeline.errors import RequestError
+
+_WNID = re.compile(r"(n\d{8})(?:\s+(.+))?")  # WordNet's names of ImageNet's classes
+_MOST_DIGITS = 10
+_REMEDY = (
+    "give a text file with one name per line, a JSON list of names, a JSON object index → name, "
+    "or Keras' imagenet_class_index.json"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassNames:
+    """Index → name of the classes, and where known WordNet id → index.
+
+    Args:
+        names: index → name; need not be contiguous.
+        wnids: WordNet id → index, for folders that are named so; may be empty.
+        explicit: given by the user, so it wins over what the dataset says; else (the weights'
+            categories) the dataset's own names win.
+    """
+
+    names: Mapping[int, str]
+    wnids: Mapping[str, int] = field(default_factory=dict)
+    explicit: bool = False
+
+    @classmethod
+    def of(cls, categories: Sequence[str]) -> "ClassNames":
+        """The weights' own categories, in the order of the net's outputs."""
+        return cls(dict(enumerate(categories)))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, text: str) -> int | None:
+        """The class that a folder or a label means by `text`: its id, name or number."""
+        if text in self.wnids:
+            return self.wnids[text]
+        named = [index for index, name in self.names.items() if name == text]
+        if len(named) == 1:  # ImageNet has two cranes
+            return named[0]
+        if text.isdecimal() and len(text) < _MOST_DIGITS and int(text) in self.names:
+            return int(text)
+        return None
+
+
+def described(
+    names: ClassNames | None, label: int | None, class_name: str | None
+) -> tuple[int | None, str | None]:
+    """Label and class name of a sample, from what its format says and from `names`."""
+    if names is None:
+        return label, class_name
+    if names.explicit:
+        if label is None and class_name is not None:
+            label = names.index(class_name)
+        known = None if label is None else names.names.get(label)
+        return label, known or class_name
+    if class_name is None and label is not None:
+        class_name = names.names.get(label)
+    return label, class_name
+
+
+def folder_classes(
+    folders: Sequence[str], names: ClassNames | None
+) -> dict[str, tuple[int | None, str]]:
+    """Label and class name of each class folder.
+
+    A folder's label is its place among the sorted folders and its name the folder's, unless
+    `names` knows better: an explicit file that knows any folder (by WordNet id, name or number)
+    decides for all of them, and where it knows none, or for the weights' categories, the names
+    go by place (or by number, where every folder is one) if there are as many as folders.
+    """
+    own = {folder: (place, folder) for place, folder in enumerate(sorted(folders))}
+    if names is None:
+        return {**own}
+    if names.explicit:
+        found = {folder: names.index(folder) for folder in own}
+        if any(index is not None for index in found.values()):
+            return {
+                folder: (None, folder) if index is None else (index, names.names[index])
+                for folder, index in found.items()
+            }
+    if len(own) != len(names):
+        return {**own}
+    numbers = all(folder.isdecimal() and len(folder) < _MOST_DIGITS for folder in own)
+    places = {folder: int(folder) if numbers else place for folder, (place, _) in own.items()}
+    if any(place not in names.names for place in places.values()):
+        return {**own}
+    return {folder: (place, names.names[place]) for folder, place in places.items()}
+
+
+def load_class_names(url: str) -> ClassNames:
+    """The names in a file (any fsspec URL), explicit.
+
+    Raises:
+        RequestError: the file cannot be read, or is none of the known forms.
+    """
+    try:
+        text = Store(url).read("").decode("utf-8-sig")
+    except RequestError:
+        raise
+    except Exception as error:  # every file system has errors of its own
+        raise RequestError(f"Class names: {url} cannot be read ({error}); {_REMEDY}.") from error
+    try:
+        is_json = url.endswith(".json") or text.lstrip()[:1] in ("[", "{")
+        entries = _from_json(json.loads(text)) if is_json else _from_lines(text)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"Class names: {url}: {error}; {_REMEDY}.") from error
+    return ClassNames(
+        names={index: name for index, name, _ in entries},
+        wnids={wnid: index for index, _, wnid in entries if wnid is not None},
+        explicit=True,
+    )
+
+
+_Entry = tuple[int, str, str | None]  # index, name, WordNet id
+
+
+def _from_lines(text: str) -> list[_Entry]:
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if not all(lines) or not lines:
+        raise ValueError("it has an empty line" if lines else "it is empty")
+    synsets = [match for line in lines if (match := _WNID.fullmatch(line))]
+    if len(synsets) == len(lines):  # "n01440764 tench, Tinca tinca"
+        return [(index, match[2] or match[1], match[1]) for index, match in enumerate(synsets)]
+    return [(index, name, None) for index, name in enumerate(lines)]
+
+
+def _from_json(value: object) -> list[_Entry]:
+    if isinstance(value, list) and value:
+        return [_entry(index, name) for index, name in enumerate(value)]
+    if isinstance(value, dict) and value:
+        return sorted(_entry(int(index), name) for index, name in value.items())
+    raise ValueError("it holds no names")
+
+
+def _entry(index: int, value: object) -> _Entry:
+    match value:
+        case str():
+            return index, value, None
+        case [str(wnid), str(name)]:
+            return index, name, wnid
+    raise ValueError(f"class {index} is {value!r}, not a name")

@@ -1,0 +1,203 @@
+"""The files of a dataset: named by a folder, a glob, a brace range or one path; listed; opened."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.data.store import Store
+from pipeline.errors import AtlasError, RequestError
+
+_BRACE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
+_GLOB = re.compile(r"[*?[]")
+_MOST_NAMES = 1_000_000
+_AT_ONCE = 16  # requests for the sizes of listed shards
+_BLOCK = 8 << 20  # bytes read ahead from a remote shard
+_OF_THIS_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What `DATA` names.
+
+    Args:
+        url: `DATA`; a local path made absolute, since workers have other current folders.
+        store: the folder that the names start from.
+        files: name → bytes, in the order of the dataset.
+        is_folder: whether `DATA` is a folder, so that other files may lie in it too.
+    """
+
+    url: str
+    store: Store
+    files: dict[str, int]
+    is_folder: bool
+
+    def shard(self, name: str) -> str:
+        """The full URL or path of a file."""
+        return f"{self.store.url.rstrip('/')}/{name}"
+
+
+def list_files(url: str) -> Listing:
+    """The files of `url`: a folder's in order of their names, a brace range's as it counts.
+
+    Raises:
+        RequestError: nothing is there, it cannot be listed, or a member of a brace range lacks.
+    """
+    store = Store(url)
+    url = store.path() or "/" if store.is_local else store.url
+    with _listing(url):
+        kind = _kind(store)
+        if kind == "directory":
+            files = dict(_local_files(store.path())) if store.is_local else _remote_files(store)
+            return Listing(url, Store(url), files, is_folder=True)
+        if kind is not None:
+            folder, _, name = url.rpartition("/")
+            return _named(url, folder, [name])
+        if _BRACE.search(url) or _GLOB.search(url):
+            return _matching(url)
+    raise RequestError(f"{url} does not exist; check the path or the bucket's name.")
+
+
+def open_file(url: str) -> Any:
+    """A binary stream of a file, read ahead in blocks."""
+    store = Store(url)
+    return store.fs.open(store.path(), "rb", block_size=_BLOCK, cache_type="readahead")
+
+
+def why_unreadable(error: BaseException, store: Store) -> str | None:
+    """The reason, if it is this file that cannot be read; None if it is the store or the machine.
+
+    A file of a disk that cannot be read stays so, and so does an object that is gone. What else
+    a remote store answers (time-outs, expired credentials) is worth another try of the part, and
+    would otherwise pass for thousands of bad pictures.
+    """
+    if isinstance(error, FileNotFoundError):
+        return "it is no longer there"
+    if store.is_local and isinstance(error, OSError) and error.errno not in _OF_THIS_MACHINE:
+        return error.strerror or str(error)
+    return None
+
+
+# --- listing ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _listing(url: str) -> Iterator[None]:
+    try:
+        yield
+    except AtlasError:
+        raise
+    except Exception as error:  # every file system has errors of its own
+        raise RequestError(
+            f"{url} cannot be listed: {error or type(error).__name__}; "
+            "check the address and the right to read it."
+        ) from error
+
+
+def _kind(store: Store) -> str | None:
+    store.fs.invalidate_cache()
+    try:
+        return str(store.fs.info(store.path())["type"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _remote_files(store: Store) -> dict[str, int]:
+    return {name: size for name, size in store.list().items() if not _is_hidden(name)}
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or "/." in name
+
+
+def _local_files(folder: str) -> list[tuple[str, int]]:
+    return sorted(_walk(folder, "", frozenset()))
+
+
+def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
+    """Follows links to folders, as `torchvision.datasets.ImageFolder` does (fsspec does not)."""
+    with os.scandir(folder or "/") as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                status = entry.stat()
+                place = (status.st_dev, status.st_ino)
+                if place not in above:  # else a link to a folder that holds it
+                    yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {place})
+            elif entry.is_file():
+                yield prefix + entry.name, entry.stat().st_size
+            elif entry.is_symlink():  # to nothing: reported when it is read
+                yield prefix + entry.name, 0
+
+
+def _named(url: str, folder: str, names: list[str]) -> Listing:
+    store = Store(folder)
+
+    def size(name: str) -> int | None:
+        try:
+            return int(store.fs.info(store.path(name))["size"] or 0)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        sizes = dict(zip(names, pool.map(size, names), strict=True))
+    for name, found in sizes.items():
+        if found is None:
+            raise RequestError(
+                f"{folder}/{name} does not exist, but {url} asks for it; "
+                "correct the range or add the file."
+            )
+    return Listing(url, store, {name: found or 0 for name, found in sizes.items()}, is_folder=False)
+
+
+def _matching(url: str) -> Listing:
+    start = min(match.start() for match in (_BRACE.search(url), _GLOB.search(url)) if match)
+    folder = url[:start].rpartition("/")[0]
+    if folder.endswith((":", ":/")):
+        raise RequestError(f"{url}: the bucket cannot be a pattern; name one bucket.")
+    store = Store(folder)
+    names: list[str] = []
+    for pattern in expand_braces(url[len(folder) + 1 :]):
+        names += _globbed(store, pattern) if _GLOB.search(pattern) else [pattern]
+    if not names:
+        raise RequestError(f"{url} matches no file; check the pattern.")
+    return _named(url, folder, list(dict.fromkeys(names)))
+
+
+def _globbed(store: Store, pattern: str) -> list[str]:
+    found = store.fs.glob(store.path(pattern), detail=True)
+    start = len(store.path()) + 1
+    names = (path[start:] for path, info in found.items() if info["type"] != "directory")
+    return sorted(name for name in names if not _is_hidden(name))
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Every name of a pattern: ``{000..002}`` counts with the zeros kept, ``{a,b}`` lists.
+
+    Raises:
+        RequestError: it would be more than a million names.
+    """
+    match = _BRACE.search(pattern)
+    if match is None:
+        return [pattern]
+    first, last, words = match.groups()
+    values = words.split(",") if words is not None else _count(first, last, pattern)
+    rest = expand_braces(pattern[match.end() :])
+    if len(values) * len(rest) > _MOST_NAMES:
+        raise RequestError(f"{pattern} stands for more than {_MOST_NAMES} files; narrow it.")
+    return [f"{pattern[: match.start()]}{value}{tail}" for value in values for tail in rest]
+
+
+def _count(first: str, last: str, pattern: str) -> list[str]:
+    low, high = int(first), int(last)
+    if abs(high - low) >= _MOST_NAMES:
+        raise RequestError(f"{pattern} stands for more than {_MOST_NAMES} files; narrow it.")
+    padded = first.startswith("0") or last.startswith("0")
+    digits = max(len(first), len(last)) if padded else 0
+    step = 1 if high >= low else -1
+    return [f"{number:0{digits}}" for number in range(low, high + step, step)]

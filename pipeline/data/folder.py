@@ -1,0 +1,100 @@
+"""Image folders: ``DATA/<class>/<file>`` or flat."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from pipeline.data.class_names import ClassNames, folder_classes
+from pipeline.data.files import Listing, why_unreadable
+from pipeline.data.samples import Located, Part, Sample, numbered
+from pipeline.data.store import Store
+from pipeline.errors import IncompleteError
+
+_T = TypeVar("_T")
+_AT_ONCE = 64  # requests of a remote store under way at once
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Reads the files of an image folder.
+
+    Args:
+        url: the folder.
+        classes: class folder → label and name; empty unless every picture is below one.
+    """
+
+    url: str
+    classes: Mapping[str, tuple[int | None, str]]
+
+    def read(self, part: Part) -> Iterator[Sample]:
+        """The files of a part; what cannot be read has a `problem`."""
+        store = Store(self.url)
+        for keys in _batches(part.keys, store):
+            for key, data in zip(keys, _read(store, keys), strict=True):
+                yield self._sample(key, data, store)
+
+    def _sample(self, key: str, data: bytes | BaseException, store: Store) -> Sample:
+        folder, below, _ = key.partition("/")
+        label, class_name = self.classes.get(folder, (None, None)) if below else (None, None)
+        written = key.encode("utf-8", "replace").decode()  # a disk's names can be any bytes
+        if isinstance(data, bytes):
+            problem = None if written == key else "its name is not UTF-8"
+            return Sample(
+                self.url, written, b"" if problem else data, label, class_name, problem=problem
+            )
+        reason = why_unreadable(data, store)
+        if reason is None:
+            raise data
+        return Sample(self.url, written, b"", label, class_name, problem=reason)
+
+    def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
+        """The files of some samples.
+
+        Raises:
+            IncompleteError: one of them is no longer there.
+        """
+        store = Store(shard)
+        for batch in _batches(wanted, store):
+            contents = _read(store, [located.key for located in batch])
+            for located, data in zip(batch, contents, strict=True):
+                if isinstance(data, FileNotFoundError):
+                    raise IncompleteError(
+                        f"{shard}/{located.key} was read before and is gone; "
+                        "put it back, then give the same command again."
+                    ) from data
+                if not isinstance(data, bytes):
+                    raise data
+                yield located, data
+
+
+def open_folder(listing: Listing, names: ClassNames | None) -> tuple[Folder, tuple[Part, ...]]:
+    """The reader and the parts of the pictures that `listing` has."""
+    keys = list(listing.files)
+    below = [key.partition("/") for key in keys]
+    in_classes = all(slash for _, slash, _ in below)
+    folders = sorted({folder for folder, _, _ in below}) if in_classes else []
+    url = listing.store.url
+    size = part_size(len(keys))
+    parts = (Part("", url, tuple(keys[at : at + size])) for at in range(0, len(keys), size))
+    return Folder(url, folder_classes(folders, names) if folders else {}), numbered(parts)
+
+
+def part_size(count: int) -> int:
+    """Files per part: about 16 parts, of 32 to 4096 files each, in whole batches of 32."""
+    size = min(4096, max(32, math.ceil(count / 16)))
+    return math.ceil(size / 32) * 32
+
+
+def _batches(items: Sequence[_T], store: Store) -> Iterator[list[_T]]:
+    size = 1 if store.is_local else _AT_ONCE
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _read(store: Store, keys: Sequence[str]) -> list[bytes | BaseException]:
+    paths = [store.path(key) for key in keys]
+    contents: list[bytes | BaseException] = store.fs.cat_ranges(paths, None, None)
+    return contents

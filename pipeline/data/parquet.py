@@ -1,0 +1,141 @@
+"""Parquet shards with a column of encoded pictures, as published on the Hugging Face hub."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pipeline.data.class_names import ClassNames, described
+from pipeline.data.files import Listing
+from pipeline.data.parquet_file import NoImageColumnError, ParquetFile, UnreadableError
+from pipeline.data.samples import Located, Part, Sample, checked_label, numbered
+from pipeline.errors import IncompleteError, RequestError
+
+SUFFIXES = (".parquet",)
+_ROWS_OF_A_PART = 4096
+_ROWS_TO_SPLIT = 8192  # a file of more rows is several parts, if it has the row groups
+_AT_ONCE = 16  # footers under way at once
+
+
+@dataclass(frozen=True, slots=True)
+class Parquet:
+    """Reads Parquet shards; a sample's key is the number of its row in the file."""
+
+    names: ClassNames | None
+
+    def read(self, part: Part) -> Iterator[Sample]:
+        """The samples of a part.
+
+        A file that cannot be read, or what is left of a row group, is one sample with a `problem`.
+        """
+        try:
+            with ParquetFile(part.shard) as file:
+                for group in part.row_groups or range(len(file.rows_of_groups)):
+                    yield from self._group(part.shard, file, group)
+        except UnreadableError as error:
+            yield Sample(part.shard, "", b"", problem=str(error))
+
+    def _group(self, shard: str, file: ParquetFile, group: int) -> Iterator[Sample]:
+        row = file.first_rows[group]
+        try:
+            for data, label in file.rows(group):
+                yield self._sample(shard, str(row), data, label, file.columns.classes)
+                row += 1
+        except UnreadableError as error:
+            yield Sample(shard, str(row), b"", problem=f"row group {group} from here on: {error}")
+
+    def _sample(
+        self, shard: str, key: str, data: bytes | None, value: object, classes: tuple[str, ...]
+    ) -> Sample:
+        label, class_name = checked_label(value)
+        if label is not None and label < len(classes):
+            class_name = classes[label]
+        label, class_name = described(self.names, label, class_name)
+        problem = "the row has no picture" if data is None else None
+        return Sample(shard, key, data or b"", label, class_name, problem=problem)
+
+    def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
+        """Some pictures, from the row groups that have them.
+
+        Raises:
+            IncompleteError: the file or a row is no longer there.
+        """
+        try:
+            with ParquetFile(shard) as file:
+                for group, rows in _by_group(file, wanted).items():
+                    yield from _picked(file, group, rows)
+        except UnreadableError as error:
+            raise IncompleteError(
+                f"{shard} was read before and is no longer whole ({error}); "
+                "put it back, then give the same command again."
+            ) from error
+
+
+def _by_group(file: ParquetFile, wanted: Sequence[Located]) -> dict[int, dict[int, Located]]:
+    groups: dict[int, dict[int, Located]] = {}
+    for located in wanted:
+        row = int(located.key)
+        groups.setdefault(bisect_right(file.first_rows, row) - 1, {})[row] = located
+    return dict(sorted(groups.items()))
+
+
+def _picked(
+    file: ParquetFile, group: int, wanted: dict[int, Located]
+) -> Iterator[tuple[Located, bytes]]:
+    for row, (data, _) in enumerate(file.rows(group), file.first_rows[group]):
+        if row in wanted and data is not None:
+            yield wanted.pop(row), data
+        if not wanted:
+            return
+    raise UnreadableError(f"row {min(wanted)} has no picture")
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+def open_parquet(listing: Listing, names: ClassNames | None) -> tuple[Parquet, tuple[Part, ...]]:
+    """The reader and the parts: a file each, or several where it has many rows and row groups.
+
+    Raises:
+        RequestError: the first readable file has no column of pictures, or no file is readable.
+    """
+    shards = [listing.shard(name) for name in listing.files]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        footers = dict(zip(shards, pool.map(_rows_of_groups, shards), strict=True))
+    for shard, footer in footers.items():
+        if isinstance(footer, NoImageColumnError):
+            raise RequestError(f"{shard}: {footer}; name the column of pictures 'image'.")
+        if not isinstance(footer, UnreadableError):
+            break
+    else:
+        shard, footer = next(iter(footers.items()))
+        raise RequestError(f"{shard}: {footer}; no file can be read, so write or copy them again.")
+    parts = (
+        Part("", shard, row_groups=groups)
+        for shard, footer in footers.items()
+        for groups in ([()] if isinstance(footer, UnreadableError) else split(footer))
+    )
+    return Parquet(names), numbered(parts)
+
+
+def _rows_of_groups(shard: str) -> tuple[int, ...] | UnreadableError:
+    try:
+        with ParquetFile(shard) as file:
+            return file.rows_of_groups
+    except UnreadableError as error:
+        return error
+
+
+def split(rows_of_groups: Sequence[int]) -> list[tuple[int, ...]]:
+    """The row groups of each part of a file; one empty tuple for a file that is one part."""
+    if sum(rows_of_groups) <= _ROWS_TO_SPLIT or len(rows_of_groups) == 1:
+        return [()]
+    parts: list[tuple[int, ...]] = [()]
+    room = _ROWS_OF_A_PART
+    for group, rows in enumerate(rows_of_groups):
+        if rows > room and parts[-1]:
+            parts.append(())
+            room = _ROWS_OF_A_PART
+        parts[-1] += (group,)
+        room -= rows
+    return parts

@@ -1,0 +1,88 @@
+"""The records that travel between reading, mining and projecting."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+PICTURES = ("jpg", "jpeg", "png", "webp")
+"""The extensions of pictures, in lower case."""
+
+_MOST_LABEL = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where the encoded picture of one sample is."""
+
+    shard: str
+    key: str
+    offset: int | None = None
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One entry of the dataset: an encoded picture, or the reason why there is none.
+
+    Args:
+        shard: the shard's full URL or path; for an image folder the folder's.
+        key: the member's name in a tar, the path below an image folder, the row number of a
+            Parquet file; where nothing can be named (a tar that ends between members), empty.
+        data: the encoded picture; empty when it could not be read.
+        label: the class's number, None where unknown.
+        class_name: the class's name, None where unknown.
+        offset: where the picture starts in the shard, in bytes; None unless it is a plain tar.
+        length: the picture's bytes from `offset` on; None likewise.
+        problem: why the picture could not be read; None when it could.
+    """
+
+    shard: str
+    key: str
+    data: bytes
+    label: int | None = None
+    class_name: str | None = None
+    offset: int | None = None
+    length: int | None = None
+    problem: str | None = None
+
+    @property
+    def located(self) -> Located:
+        """Where to fetch the picture again."""
+        return Located(self.shard, self.key, self.offset, self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A unit of work: it follows from the dataset alone, never from the cluster.
+
+    Args:
+        name: ``part-00000`` …; sorted names are the order of the dataset.
+        shard: what to read.
+        keys: of an image folder, the files of this part; empty means the whole shard.
+        row_groups: of a Parquet file, the row groups of this part; empty means the whole file.
+    """
+
+    name: str
+    shard: str
+    keys: tuple[str, ...] = ()
+    row_groups: tuple[int, ...] = ()
+
+
+def numbered(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """The same parts with names that sort in their order."""
+    listed = list(parts)
+    digits = max(5, len(str(len(listed) - 1)))
+    return tuple(
+        replace(part, name=f"part-{number:0{digits}}") for number, part in enumerate(listed)
+    )
+
+
+def checked_label(value: object) -> tuple[int | None, str | None]:
+    """A class's number or name, whichever `value` is; negative numbers mean unknown."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not (text.lstrip("-").isdecimal() and len(text) <= len(str(_MOST_LABEL))):
+            return None, text or None
+        value = int(text)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_LABEL:
+        return value, None
+    return None, None
