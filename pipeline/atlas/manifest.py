@@ -1,0 +1,243 @@
+"""What the atlas' pages know of a run: one script for all of it, one for the winners of a layer.
+
+They are scripts that assign an object, not JSON, since a page opened from a disk may load a
+script but not fetch a file. The manifest has what every view and the search need, some 50 bytes
+a feature map; the winners, an order more, are loaded with the first map of a layer that is
+looked at. Both are ASCII, whatever encoding a server declares.
+
+Columns stand beside each other (``active[m]``, ``max[m]``, … for map m): a third of the bytes of
+a list of objects.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pandas as pd
+
+from pipeline.atlas.sheets import (
+    GUTTER,
+    OVERVIEW_COLUMNS,
+    OVERVIEW_GUTTER,
+    OVERVIEW_ROWS,
+    SPINE,
+    THUMBNAIL,
+    Layout,
+)
+
+Json = dict[str, Any]
+
+SHEET_SUFFIX = "webp"
+NAME = "manifest.js"
+
+
+def sheet_name(layer: str, feature_map: "int | str") -> str:
+    """The sheet of a feature map, from the atlas' folder on."""
+    return f"layers/{layer}/{feature_map}.{SHEET_SUFFIX}"
+
+
+def overview_name(layer: str, kind: str, page: int) -> str:
+    """A page of a layer's overview; `kind` is ``projections`` or ``patches``."""
+    return f"layers/{layer}/{kind}-{page}.{SHEET_SUFFIX}"
+
+
+def winners_name(layer: str) -> str:
+    """The script with a layer's winners."""
+    return f"layers/{layer}/winners.js"
+
+
+def overview_pages(maps: int) -> int:
+    """How many pictures the overview of so many feature maps takes."""
+    return math.ceil(maps / (OVERVIEW_COLUMNS * OVERVIEW_ROWS))
+
+
+class Classes:
+    """The classes that occur, numbered in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int | None, str | None], int] = {}
+
+    def number(self, label: int | None, name: str | None) -> int:
+        """The class' number; -1 where neither its label nor its name is known."""
+        if label is None and name is None:
+            return -1
+        return self._numbers.setdefault((label, name), len(self._numbers))
+
+    def names(self) -> list[str]:
+        """One distinct name per number; ImageNet for one has two classes called "crane"."""
+        shown = [name or f"class {label}" for label, name in self._numbers]
+        return [
+            f"{name} ({label})" if shown.count(name) > 1 else name
+            for name, (label, _) in zip(shown, self._numbers, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the atlas shows of a layer.
+
+    Args:
+        name: of the layer.
+        stats: its rows of ``feature_maps``, one per map, in order.
+        winners: its winners up to the rank that is shown, ordered by map and rank.
+        projected: the maps that have projections, hence sheets.
+        layout: of its sheets.
+    """
+
+    name: str
+    stats: pd.DataFrame
+    winners: pd.DataFrame
+    projected: frozenset[int]
+    layout: Layout
+
+    @property
+    def maps(self) -> int:
+        """How many feature maps the layer has, dead ones included."""
+        return len(self.stats)
+
+    @property
+    def dead(self) -> list[int]:
+        """The maps that no image activates."""
+        return [m for m, active in enumerate(self.stats["active"]) if not active]
+
+    @property
+    def missing(self) -> list[int]:
+        """The maps that have winners but no projections yet."""
+        dead = set(self.dead)
+        return [m for m in range(self.maps) if m not in self.projected and m not in dead]
+
+
+def layer_entry(layer: Layer, shape: Mapping[str, Any], classes: Classes) -> Json:
+    """The manifest's entry for a layer.
+
+    Args:
+        layer: what there is to show.
+        shape: the layer in ``run.json``, for the size and stride of its receptive field.
+        classes: collects the classes met.
+    """
+    field = shape.get("receptive_field") or {}
+    images = layer.stats["images"].clip(lower=1)
+    numbers = _class_numbers(layer.winners, classes)
+    by_map: list[list[int]] = [[] for _ in range(layer.maps)]
+    for feature_map, number in zip(layer.winners["feature_map"], numbers, strict=True):
+        by_map[feature_map].append(number)
+    return {
+        "name": layer.name,
+        "maps": layer.maps,
+        "receptive_field": field.get("size"),
+        "stride": field.get("stride"),
+        "sheet": sheet_name(layer.name, "{map}"),
+        "winners": winners_name(layer.name),
+        "layout": {**asdict(layer.layout), "gutter": GUTTER, "spine": SPINE},
+        "overview": {
+            "columns": OVERVIEW_COLUMNS,
+            "rows": OVERVIEW_ROWS,
+            "cell": THUMBNAIL,
+            "gutter": OVERVIEW_GUTTER,
+            **{
+                kind: [overview_name(layer.name, kind, p) for p in _pages(layer.maps)]
+                for kind in ("projections", "patches")
+            },
+        },
+        "active": _short(layer.stats["active"] / images),
+        "max": _short(layer.stats["max"]),
+        "mean": _short(layer.stats["mean"]),
+        "classes": by_map,
+        "missing": layer.missing,
+    }
+
+
+def manifest(
+    run: Mapping[str, Any],
+    layers: Sequence[Json],
+    classes: Classes,
+    counts: Mapping[str, int],
+    made: Mapping[str, str],
+) -> bytes:
+    """The manifest's script: it sets ``window.ATLAS``.
+
+    Args:
+        run: ``run.json``.
+        layers: from `layer_entry`, in the net's order.
+        classes: the ones that the entries' numbers mean.
+        counts: ``images`` seen, ``skipped`` samples.
+        made: what else to say about the atlas, such as its date or versions: a word and a value.
+    """
+    document = {
+        "format": 1,
+        "run": {
+            "net": str(run.get("net", "")),
+            "weights": public_name(str(run.get("weights", ""))),
+            "data": public_name(str(run.get("data", ""))),
+            "top_k": run.get("top_k"),
+            **counts,
+        },
+        "made": dict(made),
+        "classes": classes.names(),
+        "layers": list(layers),
+        "winners": {},  # filled by the scripts of the layers
+    }
+    return f"window.ATLAS = {_dump(document)};\n".encode()
+
+
+def winners_script(layer: Layer, classes: Classes) -> bytes:
+    """The script that adds a layer's winners to ``window.ATLAS.winners``.
+
+    The winners of map m are those from ``first[m]`` up to ``first[m + 1]``; ``source`` has four
+    numbers for each (top, left, bottom, right in the original picture's pixels).
+    """
+    winners = layer.winners
+    counts = winners["feature_map"].value_counts()
+    first = [0]
+    for feature_map in range(layer.maps):
+        first.append(first[-1] + int(counts.get(feature_map, 0)))
+    codes, keys = pd.factorize(winners["key"])
+    sides = [winners[f"source_{side}"] for side in ("top", "left", "bottom", "right")]
+    document = {
+        "first": first,
+        "rank": [int(rank) for rank in winners["rank"]],
+        "activation": _short(winners["activation"]),
+        "class": _class_numbers(winners, classes),
+        "image": [int(code) for code in codes],
+        "keys": [str(key) for key in keys],
+        "source": [
+            round(float(value)) if math.isfinite(value) else None
+            for box in zip(*sides, strict=True)
+            for value in box
+        ],
+    }
+    return f"window.ATLAS.winners[{json.dumps(layer.name)}] = {_dump(document)};\n".encode()
+
+
+def public_name(place: str) -> str:
+    """`place` as it may be shown to anyone: of a path on a disk only its last part.
+
+    User names, passwords and the signatures of presigned URLs are left out.
+    """
+    url = urlsplit(place)
+    if len(url.scheme) > 1 and url.scheme != "file":  # one letter is a Windows drive
+        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}" if url.netloc else place
+    return place.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _pages(maps: int) -> range:
+    return range(overview_pages(maps))
+
+
+def _class_numbers(winners: pd.DataFrame, classes: Classes) -> list[int]:
+    return [
+        classes.number(None if pd.isna(label) else int(label), None if pd.isna(name) else str(name))
+        for label, name in zip(winners["label"], winners["class_name"], strict=True)
+    ]
+
+
+def _short(values: "pd.Series[Any]") -> list[float | None]:
+    """Four digits are all that is shown."""
+    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values]
+
+
+def _dump(document: Json) -> str:
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,292 @@
+"""The last stage: a run's sheets, overviews and web pages, put where a browser finds them.
+
+First every unit of `units`, in any order and anywhere, by `publish_unit`; then `publish_pages`
+once. The index comes last of all, so that a half-published atlas shows nothing. The same run
+gives the same bytes, and the same again changes nothing.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import schema
+from pipeline.atlas import manifest, sheets
+from pipeline.data.store import Store
+from pipeline.errors import IncompleteError, RequestError
+
+RANKS = 9
+"""How many winners of a map a sheet shows at most, as in Zeiler and Fergus' figures."""
+
+UNIT_BYTES = 128 * 2**20
+"""About what a unit reads, and a small multiple of what it holds in memory."""
+
+_PAGES = (
+    "style.css",
+    "atlas.js",
+    "viewer.js",
+    "index.html",
+)  # in this order: the index is the last
+
+_SHOWN = ["feature_map", "rank", "activation", "key", "label", "class_name"]
+_SHOWN += [f"source_{side}" for side in ("top", "left", "bottom", "right")]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The feature maps of `layer` from `first` up to, but not with, `last`."""
+
+    layer: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """What an atlas shows.
+
+    Args:
+        layers: with projections, in the net's order.
+        maps: of these layers.
+        dead: of these, the ones that no image activates.
+        missing: of these, the ones that have winners but no projections yet.
+        unprojected: the run's other layers.
+    """
+
+    layers: tuple[str, ...]
+    maps: int
+    dead: int
+    missing: int
+    unprojected: tuple[str, ...]
+
+
+def units(run: Store) -> list[Unit]:
+    """The parts in which the run's sheets are made, each a few hundred feature maps at most.
+
+    A unit is a whole number of overview pictures: as many as fit in memory at a time.
+
+    Raises:
+        RequestError: this is no run, or it has no projections yet.
+    """
+    step = sheets.OVERVIEW_COLUMNS * sheets.OVERVIEW_ROWS
+    found = []
+    stats = _stats(run)
+    for layer, files in _projected_layers(run, stats).items():
+        maps = len(stats[layer])
+        pages = manifest.overview_pages(maps)
+        length = step * max(1, UNIT_BYTES * pages // max(1, sum(files.values())))
+        found += [Unit(layer, at, min(at + length, maps)) for at in range(0, maps, length)]
+    return found
+
+
+def publish_unit(run: Store, dest: Store, unit: Unit, ranks: int = RANKS) -> int:
+    """Make the sheets of the unit's feature maps and their part of the layer's overview.
+
+    A page of the overview is written after the sheets that it stands for.
+
+    Returns:
+        How many sheets were written; a dead map has none.
+    """
+    layout, _ = _layout(run, unit.layer, ranks)
+    rows = _rows(run, unit, layout.cells)
+    maps_of_rows = rows["feature_map"].to_numpy()
+    written = 0
+    step = sheets.OVERVIEW_COLUMNS * sheets.OVERVIEW_ROWS
+    for first in range(unit.first, unit.last, step):
+        cells: dict[str, list[Any]] = {"projections": [], "patches": []}
+        for feature_map in range(first, min(first + step, unit.last)):
+            start, end = maps_of_rows.searchsorted([feature_map, feature_map + 1])
+            best = _publish_sheet(dest, unit.layer, rows.slice(start, end - start), layout)
+            cells["projections"].append(best and best[0])
+            cells["patches"].append(best and best[1])
+            written += best is not None
+        for kind, pictures in cells.items():
+            name = manifest.overview_name(unit.layer, kind, first // step)
+            dest.write(name, sheets.encode(sheets.overview(pictures)))
+    return written
+
+
+def publish_pages(
+    run: Store, dest: Store, ranks: int = RANKS, made: Mapping[str, str] | None = None
+) -> Published:
+    """Write the winners, the viewer, the manifest and, last, the index of the atlas.
+
+    Args:
+        run: the run.
+        dest: where the atlas is, with the sheets of all `units` in it.
+        ranks: as given to `publish_unit`.
+        made: what else the atlas says about itself, such as its date or versions.
+
+    Raises:
+        RequestError: this is no run, or it has no projections yet.
+        IncompleteError: a unit has not been published.
+    """
+    spec, stats = _spec(run), _stats(run)
+    names = list(_projected_layers(run, stats))
+    _check_complete(dest, {name: len(stats[name]) for name in names})
+    shapes = {shape["name"]: shape for shape in spec.get("layers", [])}
+    classes = manifest.Classes()
+    entries, dead, missing = [], 0, 0
+    for name in names:
+        layer = _layer(run, name, stats[name], ranks)
+        entries.append(manifest.layer_entry(layer, shapes.get(name, {}), classes))
+        dest.write(manifest.winners_name(name), manifest.winners_script(layer, classes))
+        dead, missing = dead + len(layer.dead), missing + len(layer.missing)
+    images = max(int(rows["images"].max()) for rows in stats.values())
+    counts = {"images": images, "skipped": _skipped(run)}
+    document = manifest.manifest(spec, entries, classes, counts, made or {})
+    viewer = resources.files("pipeline.atlas") / "viewer"
+    dest.write(manifest.NAME, document)
+    for page in _PAGES:
+        dest.write(page, (viewer / page).read_bytes())
+    return Published(
+        layers=tuple(names),
+        maps=sum(entry["maps"] for entry in entries),
+        dead=dead,
+        missing=missing,
+        unprojected=tuple(name for name in stats if name not in names),
+    )
+
+
+def _spec(run: Store) -> dict[str, Any]:
+    try:
+        spec: dict[str, Any] = json.loads(run.read(schema.RUN))
+    except FileNotFoundError as error:
+        raise RequestError(
+            f"{run.url} is no run: it has no {schema.RUN}. Give the folder that "
+            "`deconv-atlas mine DATA --run …` wrote."
+        ) from error
+    return spec
+
+
+def _stats(run: Store) -> dict[str, pd.DataFrame]:
+    """The rows of ``feature_maps`` by layer, in the net's order."""
+    spec = _spec(run)
+    try:
+        table = run.read_table(schema.FEATURE_MAPS).to_pandas()
+    except FileNotFoundError as error:
+        raise RequestError(
+            f"{run.url} is not mined to the end: give the `deconv-atlas mine DATA --run "
+            f"{run.url}` that began it again."
+        ) from error
+    by_layer = {
+        str(name): rows.sort_values("feature_map", ignore_index=True)
+        for name, rows in table.groupby("layer", sort=False)
+    }
+    in_net = [shape["name"] for shape in spec.get("layers", []) if shape["name"] in by_layer]
+    return {name: by_layer[name] for name in dict.fromkeys([*in_net, *by_layer])}
+
+
+def _projected_layers(run: Store, stats: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """The layers that have projections: their files and how many bytes these have."""
+    files = run.list(schema.PROJECTIONS)
+    by_layer = {layer: _files(files, layer) for layer in stats}
+    found = {layer: of_layer for layer, of_layer in by_layer.items() if of_layer}
+    if not found:
+        raise RequestError(
+            f"{run.url} has no projections yet: run `deconv-atlas project --run {run.url}` first."
+        )
+    return found
+
+
+def _files(files: Mapping[str, int], layer: str) -> dict[str, int]:
+    prefix = schema.projections_name(layer, "").rpartition("/")[0] + "/"
+    return {
+        name: size
+        for name, size in files.items()
+        if name.startswith(prefix) and name.endswith(".parquet")
+    }
+
+
+def _layer(run: Store, name: str, stats: pd.DataFrame, ranks: int) -> manifest.Layer:
+    winners = run.read_table(schema.winners_name(name), columns=_SHOWN)
+    shown = winners.filter(pc.field("rank") <= ranks).to_pandas()
+    shown = shown.sort_values(["feature_map", "rank"], ignore_index=True)
+    layout, projected = _layout(run, name, ranks)
+    return manifest.Layer(name, stats, shown, projected, layout)
+
+
+def _layout(run: Store, layer: str, ranks: int) -> tuple[sheets.Layout, frozenset[int]]:
+    """How the layer's sheets are arranged, and the maps that have one.
+
+    It follows from the whole layer, so that all its units agree.
+    """
+    projected: set[int] = set()
+    cells = 1
+    for name in _files(run.list(schema.PROJECTIONS), layer):
+        keys = run.read_table(name, columns=["feature_map", "rank"])
+        if keys.num_rows:
+            projected.update(pc.unique(keys["feature_map"]).to_pylist())
+            cells = max(cells, pc.max(keys["rank"]).as_py())
+    boxes = run.read_table(
+        schema.winners_name(layer), columns=["top", "left", "bottom", "right"]
+    ).to_pandas()
+    layout = sheets.Layout.of(min(cells, ranks), sheets.longest_side(boxes))
+    return layout, frozenset(projected)
+
+
+def _rows(run: Store, unit: Unit, ranks: int) -> pa.Table:
+    """The unit's projections up to that rank, ordered by map and rank."""
+    names = _files(run.list(schema.PROJECTIONS), unit.layer)
+    batches = [batch for name in names for batch in _batches(run, name, unit, ranks)]
+    columns = [schema.PROJECTION.field(name) for name in _READ]
+    table = pa.Table.from_batches(batches, pa.schema(columns))
+    return table.sort_by([("feature_map", "ascending"), ("rank", "ascending")])
+
+
+_READ = ["feature_map", "rank", "top", "left", "bottom", "right", "projection", "patch"]
+
+
+def _batches(run: Store, name: str, unit: Unit, ranks: int) -> Iterator[pa.RecordBatch]:
+    """What one file has for the unit, a few rows at a time; skips row groups without any."""
+    with run.open(name) as stream:
+        file = pq.ParquetFile(stream)
+        for group in range(file.num_row_groups):
+            keys = file.read_row_group(group, columns=["feature_map", "rank"])
+            if not pc.any(_wanted(keys, unit, ranks)).as_py():
+                continue
+            for batch in file.iter_batches(64, row_groups=[group], columns=_READ):
+                yield batch.filter(_wanted(batch, unit, ranks)).select(_READ)
+
+
+def _wanted(rows: Any, unit: Unit, ranks: int) -> Any:
+    maps = rows["feature_map"]
+    in_unit = pc.and_(pc.greater_equal(maps, unit.first), pc.less(maps, unit.last))
+    return pc.and_(in_unit, pc.less_equal(rows["rank"], ranks))
+
+
+def _publish_sheet(dest: Store, layer: str, rows: pa.Table, layout: sheets.Layout) -> Any:
+    """Write the sheet of these rows; the strongest projection and its patch as thumbnails."""
+    if not rows.num_rows:
+        return None
+    frame = rows.to_pandas()
+    name = manifest.sheet_name(layer, int(frame["feature_map"].iloc[0]))
+    dest.write(name, sheets.encode(sheets.sheet(frame, layout)))
+    scale = layout.scale * sheets.THUMBNAIL / layout.cell
+    best = frame.iloc[0]
+    return [sheets.cell(best[of], sheets.THUMBNAIL, scale) for of in ("projection", "patch")]
+
+
+def _check_complete(dest: Store, maps: Mapping[str, int]) -> None:
+    there = dest.list()
+    missing = [
+        layer
+        for layer, count in maps.items()
+        for page in range(manifest.overview_pages(count))
+        if manifest.overview_name(layer, "patches", page) not in there
+    ]
+    if missing:
+        raise IncompleteError(
+            f"The sheets of {', '.join(dict.fromkeys(missing))} are not all in {dest.url}: "
+            "give the same command again."
+        )
+
+
+def _skipped(run: Store) -> int:
+    return sum(run.read_table(name, columns=["key"]).num_rows for name in run.list(schema.SKIPPED))

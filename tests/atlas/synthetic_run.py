@@ -1,0 +1,157 @@
+"""A run as mine and project leave it, with drawn pictures: for tests of what comes after."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from pipeline import schema
+from pipeline.core.render import projection_contrast
+from pipeline.data.store import Store
+
+CLASSES = ["tench", "Persian cat", "tabby cat", "hammerhead", "red fox", '<b>&amp; "quoted"</b>']
+LAYERS = {"conv1": (64, 11, 4), "conv2": (150, 51, 8), "layer2.0.conv1": (20, 163, 16)}
+INPUT = 224
+IMAGES = 400
+DEAD = {("conv1", 5), ("layer2.0.conv1", 19)}
+
+
+def write(store, layers=None, ranks=9, projected=None, pictures=None, seed=0):
+    """Write a run of `layers` (name: maps, receptive field, stride) into `store`.
+
+    `projected`: how many ranks of each map have projections; `pictures`: real ones to cut from.
+    """
+    layers = layers or LAYERS
+    rng = np.random.default_rng(seed)
+    pictures = pictures or [_picture(rng) for _ in range(24)]
+    store.write(schema.RUN, json.dumps(_run(layers, ranks)).encode())
+    stats = []
+    for layer, (maps, size, _) in layers.items():
+        winners = [
+            row
+            for index in range(maps)
+            if (layer, index) not in DEAD
+            for row in _winners(rng, index, ranks if index % 7 else max(1, ranks // 2), size)
+        ]
+        store.write_table(schema.winners_name(layer), pa.Table.from_pylist(winners, schema.WINNER))
+        _write_projections(store, layer, winners, pictures, projected or ranks, rng)
+        stats += _stats(layer, maps, winners)
+    store.write_table(schema.FEATURE_MAPS, pa.Table.from_pylist(stats, schema.FEATURE_MAP))
+    reasons = [{"shard": "s", "key": f"{n}.jpg", "reason": "truncated"} for n in range(3)]
+    store.write_table(
+        schema.skipped_name("part-7"), pa.Table.from_pylist(reasons, schema.SKIPPED_SAMPLE)
+    )
+    return store
+
+
+def _run(layers, ranks):
+    return {
+        "net": "alexnet",
+        "weights": "IMAGENET1K_V1",
+        "data": "/home/someone/pictures/val",
+        "top_k": ranks,
+        "layers": [
+            {
+                "name": layer,
+                "maps": maps,
+                "receptive_field": {
+                    "size": [size, size],
+                    "stride": [stride, stride],
+                    "start": [-2, -2],
+                },
+            }
+            for layer, (maps, size, stride) in layers.items()
+        ],
+    }
+
+
+def _winners(rng, index, count, size):
+    activations = -np.sort(-rng.gamma(2.0, 10.0, count).astype(np.float32))
+    favourite = int(rng.integers(len(CLASSES)))
+    samples = rng.choice(IMAGES, count, replace=False)
+    for rank, (activation, sample) in enumerate(zip(activations, samples, strict=True), start=1):
+        label = favourite if rng.random() < 0.6 else int(rng.integers(len(CLASSES)))
+        at = rng.integers(-size // 3, INPUT - size + size // 3 + 1, 2)
+        (top, left), (bottom, right) = np.clip(at, 0, INPUT), np.clip(at + size, 0, INPUT)
+        box = dict(
+            zip(
+                ["top", "left", "bottom", "right"],
+                map(int, (top, left, bottom, right)),
+                strict=True,
+            )
+        )
+        yield {
+            "feature_map": index,
+            "rank": rank,
+            "activation": float(activation),
+            "y": int(at[0]) // 8,
+            "x": int(at[1]) // 8,
+            "shard": "/home/someone/pictures/val",
+            "key": f"{CLASSES[label].split()[0].strip('<>b/&amp;')}/picture_{sample:05d}.JPEG",
+            "sample": int(sample),
+            "label": label,
+            "class_name": CLASSES[label],
+            **box,
+            **{f"source_{side}": value * 1.5 for side, value in box.items()},
+        }
+
+
+def _write_projections(store, layer, winners, pictures, projected, rng):
+    rows = [_projected(row, pictures) for row in winners if row["rank"] <= projected]
+    rng.shuffle(rows)
+    for number, start in enumerate(range(0, len(rows), 200)):
+        table = pa.Table.from_pylist(rows[start : start + 200], schema.PROJECTION)
+        store.write_table(schema.projections_name(layer, f"batch-{number}"), table)
+
+
+def _projected(winner, pictures):
+    picture = pictures[winner["sample"] % len(pictures)]
+    patch = picture[winner["top"] : winner["bottom"], winner["left"] : winner["right"]]
+    grey = patch.astype(float) - patch.mean((0, 1))
+    edges = np.zeros_like(grey)
+    if min(grey.shape[:2]) > 1:
+        edges = sum(np.gradient(grey, axis=(0, 1)))
+    height, width = grey.shape[:2]
+    window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])[..., None]
+    projection = projection_contrast((edges * window).transpose(2, 0, 1))
+    kept = {name: winner[name] for name in schema.PROJECTION.names if name in winner}
+    return {**kept, "projection": png(projection), "patch": png(patch)}
+
+
+def png(pixels):
+    """The PNG of an (H, W, 3) array of bytes."""
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def _picture(rng):
+    """Soft colours with a few hard edges, so that a patch is not flat."""
+    small = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    pixels = np.array(small.resize((INPUT, INPUT), Image.Resampling.BICUBIC))
+    for _ in range(6):
+        y, x, h, w = rng.integers(8, INPUT // 2, 4)
+        pixels[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+    return pixels
+
+
+def _stats(layer, maps, winners):
+    best = {row["feature_map"]: row["activation"] for row in reversed(winners)}
+    for index in range(maps):
+        peak = best.get(index, 0.0)
+        yield {
+            "layer": layer,
+            "feature_map": index,
+            "images": IMAGES,
+            "active": (index * 37) % IMAGES + 1 if peak else 0,
+            "max": peak,
+            "mean": peak / 5,
+            "std": peak / 9,
+        }
+
+
+def temporary(path, **options):
+    """A synthetic run in the folder `path`."""
+    return write(Store(path), **options)
