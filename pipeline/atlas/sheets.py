@@ -21,8 +21,8 @@ GUTTER = 4
 SPINE = 24
 """Pixels between a sheet's projections and its patches."""
 
-SMALLEST_CELL, LARGEST_CELL = 96, 168
-"""Sides of a sheet's cells; between them a receptive field keeps its own pixels."""
+LARGEST_CELL = 168
+"""Side of a sheet's cells in pixels, at most; a sheet of nine is then 1034 pixels wide."""
 
 THUMBNAIL = 112
 """Side of an overview's cells in pixels."""
@@ -57,13 +57,14 @@ class Layout:
     def of(cls, cells: int, side: int) -> "Layout":
         """The layout for so many `cells` and boxes of at most `side` input pixels.
 
-        Small receptive fields grow by a whole factor, each input pixel by as much as the next.
+        Small receptive fields grow by the largest whole factor that fits, those of middling size
+        keep their own pixels, only large ones shrink.
         """
-        scale = float(max(1, math.ceil(SMALLEST_CELL / side)))
-        if side > LARGEST_CELL:
-            scale = LARGEST_CELL / side
+        scale = LARGEST_CELL / side
+        if scale >= 1:
+            scale = math.floor(scale)
         columns = max(1, math.ceil(math.sqrt(cells)))
-        return cls(cells, columns, round(side * scale), scale)
+        return cls(cells, columns, round(side * scale), float(scale))
 
     @property
     def rows(self) -> int:

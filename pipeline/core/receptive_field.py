@@ -124,7 +124,8 @@ def sources(op: Op, inputs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _within_map(window: Window, places: int) -> Window:
-    return Window(places, 0, 0) if window.size >= places else window
+    # below a whole map, a remainder of the stride may leave the last places unread
+    return Window(places, 0, 0) if window.stride == 0 or window.size >= places else window
 
 
 def below(op: Op, upper: Windows, size: Pair) -> Windows:

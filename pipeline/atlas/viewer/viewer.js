@@ -23,14 +23,14 @@ function el(tag, attributes = {}, ...children) {
     else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return made;
 }
 
 const count = (number) => number.toLocaleString("en");
 const plural = (number, noun) => `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 const percent = (share) => share === 0 ? "0 %" : share < 0.001 ? "< 0.1 %" : `${Number((100 * share).toPrecision(share < 0.1 ? 2 : 3))} %`;
-const short = (value) => value === null ? "–" : String(Number(value.toPrecision(4)));
+const short = (value) => value === null ? "–" : value >= 1000 ? count(Math.round(value)) : value.toPrecision(4);
 const facts = (...texts) => el("p", { class: "facts" }, texts.filter(Boolean).map((text) => el("span", {}, text)));
 
 function fieldFact(layer) {
@@ -62,19 +62,27 @@ function picture(layer, map, kind) {
   return el("span", { class: "picture", style: background(layer, map, kind) });
 }
 
-function thumbnail(layer, map, kind, caption, note = "") {
+/** `of`: says first which layer the map belongs to, where that differs; `note`: a number. */
+function thumbnail(layer, map, kind, { of = false, note = "" } = {}) {
   const lack = Atlas.lack(layer, map);
   const shown = picture(layer, map, kind);
   const link = el("a", {
     class: "thumbnail", href: routes.map(layer, map),
     "aria-label": `${layer.name}, map ${map}${lack === "dead" ? ", dead" : ""}`,
-  }, shown, el("span", { class: "caption" }, caption, note ? el("em", {}, note) : null));
+  }, shown, el("span", { class: "caption" }, of ? el("span", { class: "of" }, layer.name) : null,
+    el("span", {}, of ? `map ${map}` : String(map)), note ? el("em", {}, note) : null));
   if (!lack) {
     const other = kind === "projections" ? "patches" : "projections";
     const show = (which) => () => Object.assign(shown.style, background(layer, map, which));
     for (const on of ["mouseenter", "focus"]) link.addEventListener(on, show(other));
     for (const on of ["mouseleave", "blur"]) link.addEventListener(on, show(kind));
   }
+  return link;
+}
+
+/** Not a stop of the tab key: the card's heading leads to all of them. */
+function shortcut(link) {
+  link.tabIndex = -1;
   return link;
 }
 
@@ -101,14 +109,14 @@ function homePage() {
       el("a", { class: "card-head", href: routes.layer(layer) },
         el("h2", {}, layer.name), layerFacts(layer), el("span", { class: "more", "aria-hidden": "true" }, "→")),
       el("div", { class: "strip" },
-        Array.from({ length: Math.min(layer.maps, 40) }, (_, map) => thumbnail(layer, map, "projections", map))))),
+        Array.from({ length: Math.min(layer.maps, 40) }, (_, map) => shortcut(thumbnail(layer, map, "projections")))))),
     about());
 }
 
 function layerFacts(layer) {
   const dead = layer.active.filter((share) => !share).length;
   return facts(plural(layer.maps, "map"), fieldFact(layer),
-    layer.stride ? `every ${layer.stride[1]} px` : "", dead ? `${count(dead)} dead` : "");
+    layer.stride ? `stride ${layer.stride[1]}` : "", dead ? `${count(dead)} dead` : "");
 }
 
 function about() {
@@ -136,19 +144,21 @@ const ORDERS = {
 
 function layerPage(layer) {
   const holder = el("div");
+  const hint = el("span", { class: "pointing" });
   const note = {
     number: () => "", max: (map) => short(layer.max[map]),
     often: (map) => percent(layer.active[map]), rarely: (map) => percent(layer.active[map]),
   };
   function fill() {
+    hint.textContent = `Point at a map to see its ${choice.kind === "projections" ? "patch" : "projection"}`;
     const maps = Array.from({ length: layer.maps }, (_, map) => map).sort(ORDERS[choice.order][1](layer));
-    holder.replaceChildren(grid(maps, (map) => thumbnail(layer, map, choice.kind, map, note[choice.order](map))));
+    holder.replaceChildren(grid(maps, (map) => thumbnail(layer, map, choice.kind, { note: note[choice.order](map) })));
   }
   fill();
-  return page(layer.name, el("h1", {}, layer.name), layerFacts(layer), controls(fill), holder);
+  return page(layer.name, el("h1", {}, layer.name), layerFacts(layer), controls(fill, hint), holder);
 }
 
-function controls(changed) {
+function controls(changed, hint) {
   const radio = (kind, text) => el("label", {},
     el("input", { type: "radio", name: "kind", value: kind, checked: choice.kind === kind,
       onchange: () => { choice.kind = kind; changed(); } }), el("span", {}, text));
@@ -156,7 +166,8 @@ function controls(changed) {
     Object.entries(ORDERS).map(([name, [text]]) => el("option", { value: name, selected: choice.order === name }, text)));
   return el("div", { class: "controls" },
     el("fieldset", { class: "switch" }, el("legend", {}, "Show"), radio("projections", "Projections"), radio("patches", "Patches")),
-    el("label", { class: "order" }, "in order of ", order));
+    el("label", { class: "order" }, "in order of ", order),
+    hint);
 }
 
 // --- a map ----------------------------------------------------------------------------------
@@ -175,6 +186,7 @@ function mapPage(layer, map) {
       : "The winners of this map are not projected yet.") : figure(layer, map),
     classChips(layer, map), winners,
     el("p", { class: "hint" }, el("kbd", {}, "←"), " ", el("kbd", {}, "→"), " other maps, ", el("kbd", {}, "Esc"), " the layer, ", el("kbd", {}, "/"), " search"));
+  made.style.maxWidth = `${2 * halfWidth(layer) + 24}px`; // the gap in style.css
   if (lack !== "dead") {
     Atlas.winners(layer, map).then(
       (rows) => { winners.replaceChildren(winnersTable(layer, rows)); link(made); },
@@ -192,6 +204,11 @@ function step(layer, map, sign, label) {
     : el("span", { class: "step", "aria-hidden": "true" }, sign);
 }
 
+/** How wide a half of the sheet is shown at most, in CSS pixels. */
+function halfWidth({ layout: { columns, cell, gutter } }) {
+  return Math.max(columns * (cell + gutter) - gutter, 480);
+}
+
 /** The sheet's two halves: side by side, or one below the other where there is no room. */
 function figure(layer, map) {
   const { cells, columns, cell, gutter, spine } = layer.layout;
@@ -205,7 +222,7 @@ function figure(layer, map) {
       width: `${100 * cell / width}%`, height: `${100 * cell / height}%`,
     },
   }));
-  const half = (title, shift) => el("div", { class: "half", style: { maxWidth: `${Math.max(width, 460)}px` } },
+  const half = (title, shift) => el("div", { class: "half" },
     el("h2", {}, title),
     el("div", { class: "block", style: { aspectRatio: `${width} / ${height}` } },
       el("img", {
@@ -217,7 +234,7 @@ function figure(layer, map) {
 
 function classChips(layer, map) {
   const counts = Atlas.classCounts(layer, map);
-  return counts.length ? el("p", { class: "chips", "aria-label": "Classes among the winners" }, counts.map(([number, times]) =>
+  return counts.length ? el("p", { class: "chips", role: "group", "aria-label": "Classes among the winners" }, counts.map(([number, times]) =>
     el("a", { class: "chip", href: routes.class(Atlas.classes[number]) }, Atlas.classes[number], el("b", {}, `${times}×`)))) : null;
 }
 
@@ -254,7 +271,7 @@ function classPage(name) {
   return page(name, el("h1", {}, name),
     facts(`among the winners of ${plural(maps.length, "map")}`, "those that have it most come first",
       shown.length < maps.length ? `the first ${count(shown.length)} are shown` : ""),
-    grid(shown, ({ layer, map, count: times }) => thumbnail(layer, map, "projections", `${layer.name} · ${map}`, `${times}×`)));
+    grid(shown, ({ layer, map, count: times }) => thumbnail(layer, map, "projections", { of: true, note: `${times}×` })));
 }
 
 function classesPage() {
@@ -316,7 +333,7 @@ function markLayer(layer, hash) {
     entry.toggleAttribute("aria-current", false);
     if (current) {
       entry.setAttribute("aria-current", "page");
-      entry.scrollIntoView({ block: "nearest", inline: "nearest" });
+      entry.scrollIntoView({ block: "nearest", inline: "center" });
     }
   }
 }
