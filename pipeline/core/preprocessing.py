@@ -1,0 +1,116 @@
+"""From a picture to the net's input, and from boxes in the input back to the picture.
+
+The reference is torchvision's own inference transform: resize the shorter side (or both sides),
+crop the centre, scale to 0…1, subtract the mean, divide by the standard deviation.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.errors import SampleError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_MOST_PIXELS = 2**26
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a net wants its pictures.
+
+    Attributes:
+        resize: pixels of the shorter side, or (height, width) where the aspect is not kept.
+        crop: pixels of the square cut from the centre: the net's input.
+        mean: of each channel R, G, B on the scale 0…1.
+        std: likewise.
+        interpolation: how the resize samples; always antialiased.
+    """
+
+    resize: int | tuple[int, int]
+    crop: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) of the net's input."""
+        return self.crop, self.crop
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of a picture after the resize; torchvision cuts the longer side down."""
+        if isinstance(self.resize, tuple):
+            return self.resize
+        short, long = sorted((height, width))
+        longer = int(self.resize * long / short)
+        return (self.resize, longer) if height <= width else (longer, self.resize)
+
+    def _margins(self, height: int, width: int) -> tuple[int, int]:
+        """Rows above and columns left of the crop; negative where the picture is smaller."""
+        # torchvision halves what is cut off by rounding, but what it pads by cutting down
+        top, left = (
+            round((side - self.crop) / 2) if side >= self.crop else -((self.crop - side) // 2)
+            for side in (height, width)
+        )
+        return top, left
+
+    def prepare(self, picture: Tensor) -> Tensor:
+        """Resize and crop: uint8 (3, H, W) to uint8 (3, crop, crop); what is missing is black.
+
+        Raises:
+            SampleError: the picture is so long and thin that its resized form is enormous.
+        """
+        size = self.resized(*picture.shape[1:])
+        if size[0] * size[1] > _MOST_PIXELS:
+            raise SampleError(
+                f"{picture.shape[2]}×{picture.shape[1]} pixels are too long and thin: "
+                f"resized they would be {size[1]}×{size[0]}"
+            )
+        if size != picture.shape[1:]:
+            picture = F.interpolate(
+                picture[None], size=size, mode=self.interpolation, antialias=True
+            )[0]
+        top, left = self._margins(*size)
+        if top < 0 or left < 0:
+            missing = [max(0, self.crop - side) for side in size]
+            above, before = max(0, -top), max(0, -left)
+            picture = F.pad(picture, (before, missing[1] - before, above, missing[0] - above))
+            top, left = max(0, top), max(0, left)
+        return picture[:, top : top + self.crop, left : left + self.crop]
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """uint8 (N, 3, H, W) to what the net takes, float32, on the batch's device."""
+        mean, std = (
+            torch.tensor(values, device=batch.device)[:, None, None]
+            for values in (self.mean, self.std)
+        )
+        return batch.float().div_(255).sub_(mean).div_(std)
+
+    def source_boxes(
+        self, boxes: NDArray[np.int16], height: NDArray[np.integer], width: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """Boxes of the input in the pixels of the original pictures, clipped to them.
+
+        Args:
+            boxes: (n, 4) of top, left, bottom, right.
+            height: (n,) pixels of each original picture.
+            width: likewise.
+
+        Returns:
+            (n, 4), in the same order.
+        """
+        sizes = np.stack([height, width], axis=1)
+        distinct, which = np.unique(sizes, axis=0, return_inverse=True)
+        resized = np.array([self.resized(*size) for size in distinct.tolist()])
+        margins = np.array([self._margins(*size) for size in resized.tolist()])
+        scale = distinct / resized
+        # twice each: (top, left) and (bottom, right)
+        place = (boxes + np.tile(margins, 2)[which]) * np.tile(scale, 2)[which]
+        clipped: NDArray[np.float32] = np.clip(place, 0, np.tile(sizes, 2)).astype(np.float32)
+        return clipped
