@@ -89,3 +89,9 @@ def test_the_job_writes_weights_that_say_how_they_came_about(tmp_path: Path) -> 
 def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--images", "3", "--out", str(tmp_path / "x")])
     assert result.exit_code == 2
+
+
+def test_a_missing_folder_is_noticed_before_the_work(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["--out", str(tmp_path / "none" / "x.safetensors")])
+    assert result.exit_code == 2
+    assert not (tmp_path / "none").exists()
