@@ -343,11 +343,13 @@ function onKey(event) {
   if (event.key === "/") {
     event.preventDefault();
     document.getElementById("search").focus();
-  } else if (here.map !== undefined) {
-    const to = { ArrowLeft: here.map - 1, ArrowRight: here.map + 1 }[event.key];
-    if (event.key === "Escape") location.hash = routes.layer(here.layer);
-    else if (to >= 0 && to < here.layer.maps) location.hash = routes.map(here.layer, to);
+    return;
   }
+  const { layer, map } = placeOf(location.hash); // not `here`: a held key is faster than the pages
+  if (map === undefined) return;
+  const to = { ArrowLeft: map - 1, ArrowRight: map + 1 }[event.key];
+  if (event.key === "Escape") location.hash = routes.layer(layer);
+  else if (to >= 0 && to < layer.maps) location.hash = routes.map(layer, to);
 }
 
 // --- search ---------------------------------------------------------------------------------

@@ -1,0 +1,189 @@
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline import schema
+from pipeline.atlas import manifest
+from pipeline.data.store import Store
+from pipeline.errors import IncompleteError, RequestError
+from pipeline.stages import publish
+from tests.atlas import synthetic_run
+
+LAYERS = {"conv1": (8, 11, 4), "conv2": (132, 6, 8), "layer2.0": (4, 200, 16)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return synthetic_run.temporary(tmp_path_factory.mktemp("run"), layers=LAYERS, ranks=2)
+
+
+@pytest.fixture(scope="module")
+def atlas(run, tmp_path_factory):
+    dest = Store(tmp_path_factory.mktemp("atlas"))
+    done = published(run, dest)
+    assert done.layers == tuple(LAYERS)
+    assert (done.maps, done.dead, done.missing, done.unprojected) == (144, 1, 0, ())
+    return dest
+
+
+def published(run, dest, **options):
+    for unit in publish.units(run):
+        publish.publish_unit(run, dest, unit, **options)
+    return publish.publish_pages(run, dest, **options)
+
+
+def parsed(dest, name="manifest.js"):
+    return json.loads(dest.read(name).decode().partition(" = ")[2].removesuffix(";\n"))
+
+
+def assert_same(one, other):
+    assert list(one.list()) == list(other.list())
+    assert all(one.read(name) == other.read(name) for name in one.list())
+
+
+def picture(dest, name):
+    with Image.open(io.BytesIO(dest.read(name))) as opened:
+        return opened.convert("RGBA")
+
+
+def test_every_live_map_has_a_sheet_and_the_manifest_names_what_is_there(atlas):
+    there = set(atlas.list())
+    named = {"index.html", "style.css", "atlas.js", "viewer.js", "manifest.js"}
+    for layer in parsed(atlas)["layers"]:
+        named |= {
+            layer["winners"],
+            *layer["overview"]["projections"],
+            *layer["overview"]["patches"],
+        }
+        live = [m for m, share in enumerate(layer["active"]) if share]
+        named |= {layer["sheet"].replace("{map}", str(m)) for m in live}
+    assert there == named
+    assert parsed(atlas)["run"]["images"] == synthetic_run.IMAGES
+    assert parsed(atlas)["run"]["skipped"] == 3
+
+
+def test_a_sheet_has_the_size_that_the_manifest_says(atlas):
+    for layer in parsed(atlas)["layers"]:
+        layout, maps = layer["layout"], layer["maps"]
+        block = layout["columns"] * (layout["cell"] + layout["gutter"]) - layout["gutter"]
+        sheet = picture(atlas, layer["sheet"].replace("{map}", "1"))
+        assert sheet.width == 2 * block + layout["spine"]
+        overview = layer["overview"]
+        last = picture(atlas, overview["patches"][-1])
+        rows = -(-(maps % (overview["columns"] * overview["rows"])) // overview["columns"])
+        assert last.height == rows * (overview["cell"] + overview["gutter"]) - overview["gutter"]
+
+
+def test_the_same_again_gives_the_same_bytes_whatever_the_units(run, atlas, tmp_path, monkeypatch):
+    assert len(publish.units(run)) == 3
+    monkeypatch.setattr(publish, "UNIT_BYTES", 1)
+    assert publish.units(run)[1:3] == [
+        publish.Unit("conv2", 0, 128),
+        publish.Unit("conv2", 128, 132),
+    ]
+    again = Store(tmp_path)
+    published(run, again)
+    assert_same(again, atlas)
+
+
+def test_files_with_many_row_groups_or_doubled_rows_change_nothing(run, atlas, tmp_path):
+    copy = Store(tmp_path / "run")
+    for name in run.list():
+        if not name.startswith(f"{schema.PROJECTIONS}/layer=conv2"):
+            copy.write(name, run.read(name))
+    names = [n for n in run.list(schema.PROJECTIONS) if "conv2" in n]
+    whole = pa.concat_tables([run.read_table(name) for name in names])
+    whole = pa.concat_tables([whole, whole.slice(0, 50)]).sort_by("feature_map")
+    sink = pa.BufferOutputStream()
+    pq.write_table(whole, sink, row_group_size=37)
+    copy.write(schema.projections_name("conv2", "all"), sink.getvalue().to_pybytes())
+    other = Store(tmp_path / "atlas")
+    published(copy, other)
+    assert_same(other, atlas)
+
+
+def test_some_ranks_only(run, tmp_path):
+    few = synthetic_run.temporary(tmp_path / "run", layers={"conv2": (5, 33, 8)}, projected=3)
+    dest = Store(tmp_path / "atlas")
+    published(few, dest)
+    (layer,) = parsed(dest)["layers"]
+    assert (layer["layout"]["cells"], layer["layout"]["columns"]) == (3, 2)
+    published(few, dest, ranks=1)
+    (layer,) = parsed(dest)["layers"]
+    assert layer["layout"]["cells"] == 1
+    assert [len(numbers) for numbers in layer["classes"]] == [1] * 5
+
+
+def test_layers_and_maps_that_are_not_projected_yet(run, tmp_path):
+    partly = Store(tmp_path / "run")
+    for name in run.list():
+        if not name.startswith(f"{schema.PROJECTIONS}/layer=conv1/"):
+            partly.write(name, run.read(name))
+    for name in partly.list(f"{schema.PROJECTIONS}/layer=layer2.0"):
+        table = partly.read_table(name)
+        partly.write_table(name, table.filter(pc.field("feature_map") != 3))
+    done = published(partly, Store(tmp_path / "atlas"))
+    assert done.unprojected == ("conv1",)
+    assert (done.layers, done.missing) == (("conv2", "layer2.0"), 1)
+    assert parsed(Store(tmp_path / "atlas"))["layers"][1]["missing"] == [3]
+
+
+def test_no_index_before_everything_is_there(run, tmp_path):
+    dest = Store(tmp_path)
+    first, *others = publish.units(run)
+    for unit in others:
+        publish.publish_unit(run, dest, unit)
+    with pytest.raises(IncompleteError, match="conv1"):
+        publish.publish_pages(run, dest)
+    assert not dest.exists("index.html")
+    publish.publish_unit(run, dest, first)
+    order = []
+    writing = Store.write
+
+    class Recording(Store):
+        def write(self, name, data):
+            order.append(name)
+            writing(self, name, data)
+
+    publish.publish_pages(run, Recording(tmp_path))
+    assert order[-1] == "index.html"
+    assert order.index("manifest.js") > order.index(manifest.winners_name("layer2.0"))
+
+
+def test_a_run_and_an_atlas_in_a_bucket():
+    layers = {"conv1": (8, 11, 4), "conv10": (4, 11, 4)}  # one's name begins as the other's
+    run = synthetic_run.write(Store("memory://bucket/some/run"), layers=layers, ranks=2)
+    dest = run.child("atlas")
+    assert published(run, dest).maps == 12
+    assert dest.exists("index.html")
+    assert len(parsed(dest, "layers/conv1/winners.js")["first"]) == 9
+
+
+def test_a_run_without_projections_says_what_to_do(run, tmp_path):
+    bare = Store(tmp_path)
+    with pytest.raises(RequestError, match="is no run"):
+        publish.units(bare)
+    bare.write(schema.RUN, run.read(schema.RUN))
+    with pytest.raises(RequestError, match="deconv-atlas mine"):
+        publish.units(bare)
+    bare.write(schema.FEATURE_MAPS, run.read(schema.FEATURE_MAPS))
+    remedy = f"deconv-atlas project --run {bare.url}"
+    for refused in (publish.units, lambda run: publish.publish_pages(run, Store(tmp_path / "a"))):
+        with pytest.raises(RequestError, match=remedy):
+            refused(bare)
+
+
+def test_a_layer_all_of_whose_maps_are_dead(tmp_path):
+    run = synthetic_run.temporary(tmp_path / "run", layers={"conv1": (4, 11, 4)})
+    for name in run.list(schema.PROJECTIONS):
+        run.write_table(name, pa.Table.from_pylist([], schema.PROJECTION))
+    run.write_table(schema.winners_name("conv1"), pa.Table.from_pylist([], schema.WINNER))
+    stats = run.read_table(schema.FEATURE_MAPS).to_pylist()
+    stats = [{**row, "active": 0, "max": 0.0, "mean": 0.0} for row in stats]
+    run.write_table(schema.FEATURE_MAPS, pa.Table.from_pylist(stats, schema.FEATURE_MAP))
+    assert published(run, Store(tmp_path / "atlas")).dead == 4
