@@ -27,12 +27,8 @@ RANKS = 9
 UNIT_BYTES = 128 * 2**20
 """About what a unit reads, and a small multiple of what it holds in memory."""
 
-_PAGES = (
-    "style.css",
-    "atlas.js",
-    "viewer.js",
-    "index.html",
-)  # in this order: the index is the last
+_PAGES = ("style.css", "atlas.js", "elements.js", "pages.js", "viewer.js", "index.html")
+"""The viewer's files in the order in which they are written: the index is the last."""
 
 _SHOWN = ["feature_map", "rank", "activation", "key", "label", "class_name"]
 _SHOWN += [f"source_{side}" for side in ("top", "left", "bottom", "right")]

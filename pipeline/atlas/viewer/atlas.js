@@ -85,12 +85,12 @@ const Atlas = (() => {
     plainClasses.forEach((name, number) => {
       if (words.every((word) => name.includes(word))) found.push(number);
     });
-    const early = (number) => {
-      const name = plainClasses[number];
-      return name.startsWith(text) ? 0 : name.includes(` ${text}`) ? 1 : 2;
+    const whole = (number) => { // "cat": rather "tabby cat" than "cattle"
+      const parts = plainClasses[number].split(/[^\p{L}\p{N}]+/u);
+      return words.every((word) => parts.includes(word)) ? 0 : 1;
     };
     return found
-      .sort((a, b) => early(a) - early(b) || byClass()[b].length - byClass()[a].length)
+      .sort((a, b) => whole(a) - whole(b) || byClass()[b].length - byClass()[a].length)
       .slice(0, 10)
       .map((number) => ({ kind: "class", name: data.classes[number], maps: byClass()[number].length }));
   }
