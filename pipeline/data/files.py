@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,15 @@ _GLOB = re.compile(r"[*?[]")
 _MOST_NAMES = 1_000_000
 _AT_ONCE = 16  # requests for the sizes of listed shards
 _BLOCK = 8 << 20  # bytes read ahead from a remote shard
-_OF_THIS_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_OF_THE_FILE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,25 @@ class Listing:
         return f"{self.store.url.rstrip('/')}/{name}"
 
 
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Whatever fails in here is the request's fault: `url` cannot be read as it stands.
+
+    Raises:
+        RequestError: in place of any error that is not this project's own.
+    """
+    try:
+        yield
+    except AtlasError:
+        raise
+    except Exception as error:  # every file system has errors of its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RequestError(
+            f"{url} cannot be read: {reason.rstrip('.')}; "
+            "check the address and the right to read it."
+        ) from error
+
+
 def list_files(url: str) -> Listing:
     """The files of `url`: a folder's in order of their names, a brace range's as it counts.
 
@@ -49,7 +77,10 @@ def list_files(url: str) -> Listing:
     """
     store = Store(url)
     url = store.path() or "/" if store.is_local else store.url
-    with _listing(url):
+    is_pattern = bool(_BRACE.search(url) or _GLOB.search(url))
+    with reaching(url):
+        if is_pattern:
+            _fixed_folder(url)  # first, since no store would understand it
         kind = _kind(store)
         if kind == "directory":
             files = dict(_local_files(store.path())) if store.is_local else _remote_files(store)
@@ -57,7 +88,7 @@ def list_files(url: str) -> Listing:
         if kind is not None:
             folder, _, name = url.rpartition("/")
             return _named(url, folder, [name])
-        if _BRACE.search(url) or _GLOB.search(url):
+        if is_pattern:
             return _matching(url)
     raise RequestError(f"{url} does not exist; check the path or the bucket's name.")
 
@@ -72,30 +103,17 @@ def why_unreadable(error: BaseException, store: Store) -> str | None:
     """The reason, if it is this file that cannot be read; None if it is the store or the machine.
 
     A file of a disk that cannot be read stays so, and so does an object that is gone. What else
-    a remote store answers (time-outs, expired credentials) is worth another try of the part, and
-    would otherwise pass for thousands of bad pictures.
+    a remote store answers (time-outs, expired credentials) or a machine (no file handle left) is
+    worth another try of the part, and would otherwise pass for thousands of bad pictures.
     """
     if isinstance(error, FileNotFoundError):
         return "it is no longer there"
-    if store.is_local and isinstance(error, OSError) and error.errno not in _OF_THIS_MACHINE:
+    if store.is_local and isinstance(error, OSError) and error.errno in _OF_THE_FILE:
         return error.strerror or str(error)
     return None
 
 
 # --- listing ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _listing(url: str) -> Iterator[None]:
-    try:
-        yield
-    except AtlasError:
-        raise
-    except Exception as error:  # every file system has errors of its own
-        raise RequestError(
-            f"{url} cannot be listed: {error or type(error).__name__}; "
-            "check the address and the right to read it."
-        ) from error
 
 
 def _kind(store: Store) -> str | None:
@@ -124,15 +142,16 @@ def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterat
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            try:
                 status = entry.stat()
-                place = (status.st_dev, status.st_ino)
-                if place not in above:  # else a link to a folder that holds it
-                    yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {place})
-            elif entry.is_file():
-                yield prefix + entry.name, entry.stat().st_size
-            elif entry.is_symlink():  # to nothing: reported when it is read
+            except OSError:  # a link to nothing: reported when it is read
                 yield prefix + entry.name, 0
+                continue
+            place = (status.st_dev, status.st_ino)
+            if stat.S_ISREG(status.st_mode):
+                yield prefix + entry.name, status.st_size
+            elif stat.S_ISDIR(status.st_mode) and place not in above:  # else it holds itself
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {place})
 
 
 def _named(url: str, folder: str, names: list[str]) -> Listing:
@@ -156,10 +175,7 @@ def _named(url: str, folder: str, names: list[str]) -> Listing:
 
 
 def _matching(url: str) -> Listing:
-    start = min(match.start() for match in (_BRACE.search(url), _GLOB.search(url)) if match)
-    folder = url[:start].rpartition("/")[0]
-    if folder.endswith((":", ":/")):
-        raise RequestError(f"{url}: the bucket cannot be a pattern; name one bucket.")
+    folder = _fixed_folder(url)
     store = Store(folder)
     names: list[str] = []
     for pattern in expand_braces(url[len(folder) + 1 :]):
@@ -167,6 +183,16 @@ def _matching(url: str) -> Listing:
     if not names:
         raise RequestError(f"{url} matches no file; check the pattern.")
     return _named(url, folder, list(dict.fromkeys(names)))
+
+
+def _fixed_folder(url: str) -> str:
+    """What stands before the first part of a path that is a pattern."""
+    matches = (_BRACE.search(url), _GLOB.search(url))
+    start = min((match.start() for match in matches if match), default=len(url))
+    folder = url[:start].rpartition("/")[0]
+    if folder.endswith(":/"):
+        raise RequestError(f"{url}: the bucket cannot be a pattern; name one bucket.")
+    return folder
 
 
 def _globbed(store: Store, pattern: str) -> list[str]:

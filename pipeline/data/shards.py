@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, get_args
 
 from pipeline.data.class_names import ClassNames
-from pipeline.data.files import Listing, list_files
+from pipeline.data.files import Listing, list_files, reaching
 from pipeline.data.folder import open_folder
 from pipeline.data.parquet import SUFFIXES as PARQUET_SUFFIXES
 from pipeline.data.parquet import open_parquet
@@ -128,7 +128,8 @@ def open_dataset(
     listing = list_files(url)
     chosen = next((known for known in _SUFFIXES if known == format), None) or _detected(listing)
     listing = _only(chosen, listing)
-    reader, parts = _OPENERS[chosen](listing, class_names)
+    with reaching(listing.url):
+        reader, parts = _OPENERS[chosen](listing, class_names)
     return Dataset(listing.url, chosen, _fingerprint(chosen, listing), reader, parts)
 
 
