@@ -1,0 +1,130 @@
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.data.class_names import ClassNames, described, folder_classes, load_class_names
+from pipeline.errors import RequestError
+
+Put = Callable[[str, dict[str, bytes]], str]
+
+WITH_IDS = ClassNames(
+    {0: "tench", 1: "goldfish", 2: "crane", 3: "crane"},
+    {"n01440764": 0, "n01443537": 1, "n02012849": 2, "n03126707": 3},
+    explicit=True,
+)
+FORMS = {
+    "names.txt": "tench\ngoldfish\n",
+    "windows.txt": "\ufefftench\r\ngoldfish\r\n\r\n",
+    "list.json": '["tench", "goldfish"]',
+    "object.json": '{"1": "goldfish", "0": "tench"}',
+    "keras.json": '{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}',
+    "synsets.txt": "n01440764 tench\nn01443537 goldfish\n",
+    "list-without-extension": ' ["tench", "goldfish"]',
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms(name: str, tmp_path: Path, put: Put) -> None:
+    put(str(tmp_path), {name: FORMS[name].encode()})
+    names = load_class_names(str(tmp_path / name))
+    assert names.explicit
+    assert names.names == {0: "tench", 1: "goldfish"}
+    has_ids = name in ("keras.json", "synsets.txt")
+    assert names.wnids == ({"n01440764": 0, "n01443537": 1} if has_ids else {})
+
+
+def test_anywhere(place: str, put: Put) -> None:
+    put(place, {"names.txt": b"a\nb"})
+    assert load_class_names(f"{place}/names.txt").names == {0: "a", 1: "b"}
+
+
+def test_imagenets_own_file(photos_folder: Path) -> None:
+    names = load_class_names(str(photos_folder / "imagenet_class_index.json"))
+    assert len(names) == len(names.wnids) == 1000
+    assert names.index("n01440764") == 0
+    assert names.names[0] == "tench"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.txt", b"", "empty"),
+        ("a.txt", b"a\n\nb\n", "empty line"),
+        ("a.txt", b"\xff\xfe\x00", "utf-8"),
+        ("a.json", b"[", "Expecting"),
+        ("a.json", b"[]", "no names"),
+        ("a.json", b"3", "no names"),
+        ("a.json", b"[1, 2]", "not a name"),
+        ("a.json", b'{"tench": 0}', "invalid literal"),
+        ("a.json", b'{"0": ["n01440764", "tench", "fish"]}', "not a name"),
+    ],
+)
+def test_other_files_are_refused(
+    name: str, text: bytes, reason: str, tmp_path: Path, put: Put
+) -> None:
+    put(str(tmp_path), {name: text})
+    with pytest.raises(RequestError, match=reason) as refusal:
+        load_class_names(str(tmp_path / name))
+    assert name in str(refusal.value)
+    assert "one name per line" in str(refusal.value)
+
+
+def test_a_missing_file_is_refused(place: str) -> None:
+    with pytest.raises(RequestError, match=r"nowhere\.txt cannot be read"):
+        load_class_names(f"{place}/nowhere.txt")
+
+
+def test_a_class_by_id_name_or_number() -> None:
+    assert WITH_IDS.index("n01443537") == 1
+    assert WITH_IDS.index("goldfish") == 1
+    assert WITH_IDS.index("3") == 3
+    assert WITH_IDS.index("crane") is None  # which of the two?
+    assert WITH_IDS.index("4") is None
+    assert WITH_IDS.index("9" * 5000) is None
+    assert WITH_IDS.index("²") is None
+
+
+def test_what_wins() -> None:
+    explicit, weights = WITH_IDS, ClassNames.of(["tench", "goldfish"])
+    assert described(None, 1, "own") == (1, "own")
+    assert described(explicit, 1, "own") == (1, "goldfish")
+    assert described(explicit, 7, "own") == (7, "own")
+    assert described(explicit, None, "n01440764") == (0, "tench")
+    assert described(explicit, None, "own") == (None, "own")
+    assert described(weights, 1, "own") == (1, "own")
+    assert described(weights, 1, None) == (1, "goldfish")
+    assert described(weights, 2, None) == (2, None)
+    assert described(weights, None, None) == (None, None)
+
+
+def test_folders_without_names() -> None:
+    assert folder_classes(["b", "a"], None) == {"a": (0, "a"), "b": (1, "b")}
+
+
+def test_folders_named_by_ids() -> None:
+    assert folder_classes(["n03126707", "n01440764", "other"], WITH_IDS) == {
+        "n01440764": (0, "tench"),
+        "n03126707": (3, "crane"),
+        "other": (None, "other"),
+    }
+
+
+def test_folders_and_the_weights_categories() -> None:
+    weights = ClassNames.of(["tench", "goldfish"])
+    assert folder_classes(["n1", "n0"], weights) == {"n0": (0, "tench"), "n1": (1, "goldfish")}
+    assert folder_classes(["a", "b", "c"], weights) == folder_classes(["a", "b", "c"], None)
+
+
+def test_numbered_folders_go_by_number_not_by_spelling() -> None:
+    weights = ClassNames.of([f"class {number}" for number in range(12)])
+    classes = folder_classes([str(number) for number in range(12)], weights)
+    assert classes["10"] == (10, "class 10")
+    assert classes["2"] == (2, "class 2")
+    beyond = [str(number) for number in range(1, 13)]
+    assert folder_classes(beyond, weights) == folder_classes(beyond, None)
+
+
+def test_they_travel() -> None:
+    assert pickle.loads(pickle.dumps(WITH_IDS)) == WITH_IDS

@@ -1,0 +1,267 @@
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.data.class_names import ClassNames
+from pipeline.data.parquet import split
+from pipeline.data.parquet_file import ParquetFile
+from pipeline.data.shards import Dataset, Located, Sample, open_dataset
+from pipeline.errors import IncompleteError, RequestError
+
+PICTURES = [b"picture %d" % number * 50 for number in range(12)]
+
+
+def parquet(columns: dict[str, Any], metadata: dict[str, Any] | None = None, **how: Any) -> bytes:
+    table = pa.table(columns)
+    if metadata is not None:
+        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
+    stream = io.BytesIO()
+    pq.write_table(table, stream, **how)
+    return stream.getvalue()
+
+
+def opened(folder: Path, data: bytes, names: ClassNames | None = None) -> Dataset:
+    (folder / "a.parquet").write_bytes(data)
+    return open_dataset(str(folder), class_names=names)
+
+
+def read(dataset: Dataset) -> list[Sample]:
+    return [sample for part in dataset.parts() for sample in dataset.read(part)]
+
+
+def labels(samples: list[Sample]) -> list[tuple[int | None, str | None]]:
+    return [(sample.label, sample.class_name) for sample in samples]
+
+
+def features(**columns: dict[str, Any]) -> dict[str, Any]:
+    return {"info": {"features": columns}}
+
+
+STRUCTS = [{"bytes": picture, "path": None} for picture in PICTURES]
+COLUMNS = {
+    "struct": pa.array(STRUCTS),
+    "struct, path first": pa.array([{"path": "x.jpg", "bytes": one} for one in PICTURES]),
+    "binary": pa.array(PICTURES, pa.binary()),
+    "large binary": pa.array(PICTURES, pa.large_binary()),
+    "dictionary encoded": pa.array(STRUCTS),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+def test_pictures(kind: str, compression: str, tmp_path: Path) -> None:
+    data = parquet({"image": COLUMNS[kind]}, row_group_size=5, compression=compression)
+    samples = read(opened(tmp_path, data))
+    assert [sample.data for sample in samples] == PICTURES
+    assert [sample.key for sample in samples] == [str(row) for row in range(12)]
+    assert {(sample.offset, sample.length, sample.label) for sample in samples} == {(None,) * 3}
+
+
+@pytest.mark.parametrize("column", ["label", "labels"])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.int32(), pa.uint8()])
+def test_numbers_as_labels(column: str, kind: pa.DataType, tmp_path: Path) -> None:
+    data = parquet({"image": STRUCTS[:3], column: pa.array([2, None, 0], kind)})
+    assert labels(read(opened(tmp_path, data))) == [(2, None), (None, None), (0, None)]
+
+
+def test_the_unknown_label_of_test_sets(tmp_path: Path) -> None:
+    data = parquet({"image": STRUCTS[:1], "label": [-1]}, features(
+        label={"_type": "ClassLabel", "names": ["ant", "bee"]}))  # fmt: skip
+    assert labels(read(opened(tmp_path, data))) == [(None, None)]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string())])
+def test_names_as_labels(kind: pa.DataType, tmp_path: Path) -> None:
+    data = parquet({"image": STRUCTS[:2], "label": pa.array(["bee", "ant"]).cast(kind)})
+    assert labels(read(opened(tmp_path, data))) == [(None, "bee"), (None, "ant")]
+    names = ClassNames({0: "ant", 1: "bee"}, explicit=True)
+    assert labels(read(opened(tmp_path, data, names))) == [(1, "bee"), (0, "ant")]
+
+
+def test_labels_that_are_none_are_left_alone(tmp_path: Path) -> None:
+    data = parquet({"image": STRUCTS[:2], "label": [[1, 2], [3]]})
+    assert labels(read(opened(tmp_path, data))) == [(None, None)] * 2
+
+
+def test_names_of_the_hugging_face_hub(tmp_path: Path) -> None:
+    facts = features(
+        image={"_type": "Image"}, label={"_type": "ClassLabel", "names": ["ant", "bee"]}
+    )
+    data = parquet({"image": STRUCTS[:3], "label": [1, 0, 7]}, facts)
+    own = [(1, "bee"), (0, "ant"), (7, None)]
+    assert labels(read(opened(tmp_path, data))) == own
+    weights = ClassNames.of([f"weights' {number}" for number in range(10)])
+    assert labels(read(opened(tmp_path, data, weights))) == [*own[:2], (7, "weights' 7")]
+    explicit = ClassNames({1: "wasp"}, explicit=True)
+    assert labels(read(opened(tmp_path, data, explicit))) == [(1, "wasp"), *own[1:]]
+
+
+def test_columns_that_the_hub_calls_otherwise(tmp_path: Path) -> None:
+    facts = features(
+        id={"dtype": "int64", "_type": "Value"},
+        img={"_type": "Image"},
+        fine_label={"_type": "ClassLabel", "names": ["ant", "bee"]},
+    )
+    data = parquet({"id": [5, 6], "img": STRUCTS[:2], "fine_label": [1, 0]}, facts)
+    samples = read(opened(tmp_path, data))
+    assert [sample.data for sample in samples] == PICTURES[:2]
+    assert labels(samples) == [(1, "bee"), (0, "ant")]
+
+
+@pytest.mark.parametrize("facts", [[], {"info": None}, features(label={"names": 3}), {"info": {}}])
+def test_odd_metadata(facts: Any, tmp_path: Path) -> None:
+    data = parquet({"image": STRUCTS[:1], "label": [1]}, facts)
+    assert labels(read(opened(tmp_path, data))) == [(1, None)]
+
+
+@pytest.mark.parametrize("nothing", [None, {"bytes": None, "path": "x.jpg"}])
+def test_rows_without_a_picture(nothing: Any, tmp_path: Path) -> None:
+    rows = [STRUCTS[0], nothing, STRUCTS[2]]
+    dataset = opened(tmp_path, parquet({"image": rows, "label": [0, 1, 2]}))
+    samples = read(dataset)
+    assert [sample.problem for sample in samples] == [None, "the row has no picture", None]
+    assert [sample.label for sample in samples] == [0, 1, 2]
+    assert samples[1].data == b""
+    with pytest.raises(IncompleteError, match="row 1 has no picture"):
+        list(dataset.fetch([samples[1].located]))
+
+
+# --- parts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts"),
+    [
+        ([], [()]),
+        ([100], [()]),
+        ([50_000], [()]),
+        ([4096, 4096], [()]),
+        ([4096, 4097], [(0,), (1,)]),
+        ([1000] * 10, [(0, 1, 2, 3), (4, 5, 6, 7), (8, 9)]),
+        ([9000, 1, 1], [(0,), (1, 2)]),
+    ],
+)
+def test_a_file_of_many_rows_is_several_parts(
+    rows: Sequence[int], parts: list[tuple[int, ...]]
+) -> None:
+    assert split(rows) == parts
+
+
+def test_the_parts_of_a_file_are_the_file(tmp_path: Path) -> None:
+    pictures = [b"%d" % number for number in range(9000)]
+    dataset = opened(tmp_path, parquet({"image": pictures}, row_group_size=1000))
+    assert [part.row_groups for part in dataset.parts()] == [(0, 1, 2, 3), (4, 5, 6, 7), (8,)]
+    samples = read(dataset)
+    assert [sample.data for sample in samples] == pictures
+    assert [sample.key for sample in samples] == [str(row) for row in range(9000)]
+
+
+def test_only_the_row_groups_that_are_needed_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = opened(tmp_path, parquet({"image": PICTURES}, row_group_size=2))
+    asked, rows = [], ParquetFile.rows
+
+    def watched(self: ParquetFile, group: int) -> Iterator[tuple[bytes | None, object]]:
+        asked.append(group)
+        return rows(self, group)
+
+    monkeypatch.setattr(ParquetFile, "rows", watched)
+    shard = dataset.parts()[0].shard
+    wanted = [Located(shard, key) for key in ("11", "2", "3")]
+    assert dict(dataset.fetch(wanted)) == {one: PICTURES[int(one.key)] for one in wanted}
+    assert asked == [1, 5]
+
+
+# --- damaged ----------------------------------------------------------------------------------
+
+
+def test_a_damaged_row_group_is_one_problem(tmp_path: Path) -> None:
+    pictures = [np.random.default_rng(number).bytes(1000) for number in range(12)]
+    data = bytearray(
+        parquet({"image": pictures}, row_group_size=4, compression="none",
+                use_dictionary=False, write_page_checksum=True)
+    )  # fmt: skip
+    at = data.index(pictures[5])
+    data[at + 500] ^= 1  # one bit
+    samples = read(opened(tmp_path, bytes(data)))
+    assert [sample.data for sample in samples] == [*pictures[:4], b"", *pictures[8:]]
+    assert [sample.key for sample in samples] == ["0", "1", "2", "3", "4", "8", "9", "10", "11"]
+    assert "row group 1 from here on: damaged" in (samples[4].problem or "")
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"not Parquet" * 100])
+def test_files_that_are_none_are_one_problem_each(data: bytes, tmp_path: Path) -> None:
+    whole = parquet({"image": STRUCTS})
+    (tmp_path / "0.parquet").write_bytes(data)
+    (tmp_path / "1.parquet").write_bytes(whole)
+    (tmp_path / "2.parquet").write_bytes(whole[:-20])
+    samples = read(open_dataset(str(tmp_path)))
+    assert [sample.data for sample in samples] == [b"", *PICTURES, b""]
+    for sample in (samples[0], samples[-1]):
+        assert sample.key == ""
+        assert "damaged or no Parquet" in (sample.problem or "")
+
+
+def test_a_later_file_with_other_columns_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "0.parquet").write_bytes(parquet({"image": STRUCTS}))
+    (tmp_path / "1.parquet").write_bytes(parquet({"text": ["a"]}))
+    samples = read(open_dataset(str(tmp_path)))
+    assert len(samples) == 13
+    assert samples[-1].problem == "no column 'image' of pictures (binary or struct), but text"
+
+
+@settings(max_examples=150, deadline=None, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)),
+                      min_size=1, max_size=6))  # fmt: skip
+def test_any_damage_ends_in_samples(edits: list[tuple[float, int]], tmp_path: Path) -> None:
+    whole = parquet({"image": STRUCTS, "label": list(range(12))}, row_group_size=4)
+    data = bytearray(whole)
+    for at, new in edits:
+        data[int(at * len(data))] = new
+    (tmp_path / "0.parquet").write_bytes(whole)
+    (tmp_path / "1.parquet").write_bytes(data)
+    samples = read(open_dataset(str(tmp_path)))
+    assert [sample.data for sample in samples[:12]] == PICTURES
+
+
+# --- refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"text": ["a"], "label": [1]},
+        {"image": ["path/to.jpg"], "label": [1]},
+        {"image": [{"path": "a.jpg"}], "label": [1]},
+        {"image": [[1, 2, 3]]},
+    ],
+)
+def test_no_column_of_pictures(columns: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"a\.parquet: no column 'image'") as refusal:
+        opened(tmp_path, parquet(columns))
+    assert ", ".join(columns) in str(refusal.value)
+
+
+def test_no_file_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "b.parquet").write_bytes(b"")
+    with pytest.raises(RequestError, match=r"a\.parquet: damaged or no Parquet .*no file can be"):
+        opened(tmp_path, b"nonsense")
+
+
+def test_fetching_from_a_file_that_has_become_shorter(tmp_path: Path) -> None:
+    dataset = opened(tmp_path, parquet({"image": STRUCTS}))
+    last = read(dataset)[-1].located
+    (tmp_path / "a.parquet").write_bytes(parquet({"image": STRUCTS[:5]}))
+    with pytest.raises(IncompleteError, match="row 11 has no picture"):
+        list(dataset.fetch([last]))
