@@ -1,0 +1,1 @@
+"""What `ray job submit` runs: thin entry points over the commands, and their TOML files."""

@@ -1,0 +1,101 @@
+"""What a run is, and what is asked of one: small frozen models, validated once."""
+
+import platform
+from importlib.metadata import version
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.receptive_field import ReceptiveField
+from pipeline.errors import RequestError
+
+Precision = Literal["exact"]
+DataFormat = Literal["folder", "webdataset", "parquet"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MineRequest(_Frozen):
+    """What `mine` is asked for: the options of the command, or the keys of a TOML file."""
+
+    data: str
+    run: str
+    net: str = "alexnet"
+    weights: str | None = None
+    layers: tuple[str, ...] | None = None
+    top_k: int = Field(default=9, ge=1)
+    precision: Precision = "exact"
+    format: DataFormat | None = None
+    class_names: str | None = None
+    workers: int | None = Field(default=None, ge=1)
+    address: str | None = None
+
+
+class LayerSpec(_Frozen):
+    """A layer of the run's net: its maps, their size (H, W), and what each position sees."""
+
+    name: str
+    maps: int
+    size: tuple[int, int]
+    receptive_field: ReceptiveField
+
+
+class RunSpec(_Frozen):
+    """What a run is: everything that its results follow from. Kept as `run.json`."""
+
+    net: str
+    weights: str
+    weights_digest: str
+    classes: int
+    preprocessing: Preprocessing
+    layers: tuple[LayerSpec, ...]
+    top_k: int
+    precision: Precision
+    data: str
+    format: DataFormat
+    fingerprint: str
+    class_names: str | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    def require_same(self, other: "RunSpec", run: str) -> None:
+        """Refuse to go on in a run that is something else.
+
+        Raises:
+            RequestError: naming the first thing that differs.
+        """
+        for name in type(self).model_fields:
+            if name == "versions":  # which ones made the run; newer ones may read it
+                continue
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                raise RequestError(
+                    f"{run} belongs to another configuration: its {name.replace('_', ' ')} is "
+                    f"{_brief(theirs)}, not {_brief(mine)}; name another --run."
+                )
+
+    def layer(self, name: str) -> LayerSpec:
+        """The layer called `name`.
+
+        Raises:
+            RequestError: the run has no such layer.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        names = ", ".join(layer.name for layer in self.layers)
+        raise RequestError(f"The run has no layer {name!r}; it has {names}.")
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], LayerSpec):
+        return ",".join(layer.name for layer in value)
+    return str(value)
+
+
+def versions() -> dict[str, str]:
+    """The versions that results may depend on."""
+    packages = ("deconv-atlas", "torch", "torchvision", "pillow")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -1,0 +1,259 @@
+"""Stage 2: send the winners back to pixels, image by image.
+
+Each winning image is fetched once and run once for all its winners. The activation is computed
+anew and compared with the heap's, so every run checks itself from end to end.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline import schema
+from pipeline.core.deconvnet import Ascent, Seeds, Unpooling, ascend, project
+from pipeline.core.networks import Net
+from pipeline.core.render import projection_contrast
+from pipeline.data.decoding import decode
+from pipeline.data.samples import Located
+from pipeline.data.shards import Dataset
+from pipeline.data.store import Store
+from pipeline.errors import NumericsError, RequestError, SampleError
+
+_IMAGES_AT_ONCE = 4
+_IMAGES_IN_TASK = 32
+_WINNERS_IN_TASK = 1500
+
+_TOLERANCE = 1e-3
+"""How far a recomputed activation may be off, relative to it: another batch size, other threads
+or another device change its last bits, and nothing else should."""
+
+_ROUNDING = 1e-5
+"""The same, relative to the layer's largest activation: rounding hits the small ones harder."""
+
+_WHERE = ["shard", "key", "offset", "length"]
+
+
+@dataclass(frozen=True)
+class ProjectSettings:
+    """How projections are made; one run has one way.
+
+    Attributes:
+        unpooling: how overlapping windows of a pool are unpooled.
+        arrays: whether the unnormalised projections are kept too.
+    """
+
+    unpooling: Unpooling = "sum"
+    arrays: bool = False
+
+
+def tasks(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> list[pa.Table]:
+    """The winners still to be projected, cut into units of work by image.
+
+    Args:
+        run: a run that has been mined.
+        layers: to project.
+        rank_limit: only ranks up to this one.
+
+    Returns:
+        Tables of winners with their `layer`, all of an image in one table, in the order of the
+        dataset.
+
+    Raises:
+        RequestError: the run has not been mined to its end.
+    """
+    if not run.exists(schema.FEATURE_MAPS):
+        raise RequestError(
+            f"{run.url} has no winners yet; run `deconv-atlas mine DATA --run {run.url}` "
+            "to its end first."
+        )
+    missing = [_missing(run, layer, rank_limit) for layer in layers]
+    winners = pa.concat_tables(missing).combine_chunks().sort_by("sample")
+    if not len(winners):
+        return []
+    samples = winners["sample"].to_numpy()
+    starts = np.flatnonzero(np.diff(samples, prepend=-1))  # of each image
+    ends = np.append(starts[1:], len(samples))
+    cuts, images = [0], 0
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        if images == _IMAGES_IN_TASK or (images and end - cuts[-1] > _WINNERS_IN_TASK):
+            cuts.append(start)
+            images = 0
+        images += 1
+    bounds = zip(cuts, [*cuts[1:], len(samples)], strict=True)
+    return [winners.slice(start, end - start) for start, end in bounds]
+
+
+def _missing(run: Store, layer: str, rank_limit: int | None) -> pa.Table:
+    """The winners of a layer that have no projection."""
+    winners = run.read_table(schema.winners_name(layer))
+    if rank_limit is not None:
+        winners = winners.filter(pc.less_equal(winners["rank"], rank_limit))
+    done = [
+        run.read_table(name, ["feature_map", "rank"])
+        for name in run.list(f"{schema.PROJECTIONS}/layer={layer}")
+    ]
+    if done:
+        winners = winners.join(
+            pa.concat_tables(done), ["feature_map", "rank"], join_type="left anti"
+        )
+    return winners.append_column("layer", pa.array([layer] * len(winners), pa.string()))
+
+
+def project_task(
+    net: Net, dataset: Dataset, run: Store, winners: pa.Table, settings: ProjectSettings
+) -> int:
+    """Project one table of `tasks` and store the rows, one file per layer.
+
+    Args:
+        net: with the layers of the winners, on the device to use.
+        dataset: where their images are.
+        run: where the projections go.
+        winners: the unit of work.
+        settings: how.
+
+    Returns:
+        How many winners were projected.
+
+    Raises:
+        NumericsError: an activation does not come out as in the heap.
+        WriteError: a result could not be stored.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for images, chunk in _images(net, dataset, winners):
+        ascent = ascend(net.graph, net.preprocessing.normalise(images))
+        for layer in chunk["layer"].unique().to_pylist():
+            of_layer = chunk.filter(pc.equal(chunk["layer"], layer))
+            made = _project_layer(net, layer, images, ascent, of_layer, settings)
+            rows.setdefault(layer, []).extend(made)
+    fields = list(schema.PROJECTION)
+    if settings.arrays:
+        fields.append(schema.PROJECTION_ARRAY)
+    for layer, some in rows.items():
+        table = pa.Table.from_pylist(some, schema=pa.schema(fields))
+        run.write_table(schema.projections_name(layer, _batch_name(table)), table)
+    return len(winners)
+
+
+def _batch_name(table: pa.Table) -> str:
+    """A name that follows from which winners a file holds."""
+    keys = table.select(["feature_map", "rank"]).to_pandas().to_csv(index=False)
+    return f"part-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
+
+
+def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Tensor, pa.Table]]:
+    """Some images (N, 3, crop, crop) at a time, and their winners with the `image` of each.
+
+    The number of images is always the same, the tail black, so that every forward pass is alike.
+    """
+    device = next(net.graph.trunk.parameters()).device
+    crop = net.preprocessing.crop
+    located = [
+        Located(row["shard"], row["key"], row["offset"], row["length"])
+        for row in winners.select(_WHERE).to_pylist()
+    ]
+    names = dict(zip(located, winners["sample"].to_pylist(), strict=True))
+    pictures = _pictures(net, dataset, list(names))
+    finished = False
+    while not finished:
+        images = torch.zeros(_IMAGES_AT_ONCE, 3, crop, crop, dtype=torch.uint8)
+        samples: list[int] = []
+        while len(samples) < _IMAGES_AT_ONCE and not finished:
+            where, image = next(pictures, (None, None))
+            if where is None or image is None:
+                finished = True
+                continue
+            images[len(samples)] = image
+            samples.append(names[where])
+        if samples:
+            chunk = winners.filter(pc.is_in(winners["sample"], pa.array(samples)))
+            places = pc.index_in(chunk["sample"], pa.array(samples))
+            yield images.to(device), chunk.append_column("image", places)
+
+
+def _pictures(
+    net: Net, dataset: Dataset, located: Sequence[Located]
+) -> Iterator[tuple[Located, Tensor]]:
+    """The images as the net takes them, the next one decoded while this one is used."""
+
+    def prepare(found: tuple[Located, bytes]) -> tuple[Located, Tensor]:
+        where, data = found
+        try:
+            return where, net.preprocessing.prepare(decode(data))
+        except SampleError as error:
+            raise NumericsError(
+                f"{where.key} of {where.shard} could be read when it was mined, but not now: "
+                f"{error}. Has the dataset changed? Mine it into a new run."
+            ) from error
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = None
+        for found in dataset.fetch(located):
+            following = pool.submit(prepare, found)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()
+
+
+def _project_layer(
+    net: Net,
+    name: str,
+    images: Tensor,
+    ascent: Ascent,
+    winners: pa.Table,
+    settings: ProjectSettings,
+) -> list[dict[str, Any]]:
+    """One row per winner of one layer."""
+    columns = {
+        key: torch.from_numpy(winners[key].to_numpy().astype(np.int64)).to(images.device)
+        for key in ("image", "feature_map", "y", "x")
+    }
+    seeds = Seeds(**columns)
+    layer = net.graph.layer(name)
+    activations = ascent.at(name, seeds).cpu().numpy()
+    _check(name, winners, activations)
+    projections = project(net.graph, layer, ascent, seeds, settings.unpooling)
+    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
+    kept = [name for name in schema.PROJECTION.names if name in winners.column_names]
+    rows: list[dict[str, Any]] = winners.select(kept).to_pylist()
+    for row, image, activation, projection in zip(
+        rows, winners["image"].to_pylist(), activations.tolist(), projections, strict=True
+    ):
+        patch = pixels[image, row["top"] : row["bottom"], row["left"] : row["right"]]
+        row["activation"] = activation
+        row["projection"] = png(projection_contrast(projection))
+        row["patch"] = png(patch)
+        if settings.arrays:
+            row["projection_array"] = projection.cpu().numpy().astype("<f4").tobytes()
+    return rows
+
+
+def _check(layer: str, winners: pa.Table, activations: np.ndarray) -> None:
+    mined = winners["activation"].to_numpy()
+    allowed = _TOLERANCE * np.abs(mined) + _ROUNDING * np.abs(mined).max()
+    wrong = np.flatnonzero(~(np.abs(activations - mined) <= allowed))
+    if len(wrong):
+        row = winners.slice(wrong[0], 1).to_pylist()[0]
+        raise NumericsError(
+            f"Layer {layer}, feature map {row['feature_map']}, rank {row['rank']}: the activation "
+            f"on {row['key']} of {row['shard']} is {activations[wrong[0]]:.6g}, but "
+            f"{mined[wrong[0]]:.6g} was mined. Has the dataset changed? Mine it into a new run."
+        )
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Encode uint8 (H, W, 3) as PNG."""
+    stream = BytesIO()
+    # projections hardly compress further, and a hundred thousand are written
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
