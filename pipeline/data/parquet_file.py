@@ -15,7 +15,7 @@ from pipeline.data.files import open_file, why_unreadable
 from pipeline.data.store import Store
 
 _ROWS_AT_ONCE = 32
-_BUFFER = 1 << 20  # bytes of a column read at once, so that no whole row group is in memory
+_BUFFER = 1 << 20  # bytes of a column read at once: memory holds its pages, not its row groups
 
 
 class UnreadableError(Exception):
@@ -68,6 +68,7 @@ class ParquetFile:
                 self._file = pq.ParquetFile(
                     pa.PythonFile(self._stream, mode="r"),
                     buffer_size=_BUFFER,
+                    pre_buffer=False,
                     page_checksum_verification=True,
                 )
                 self._read_footer()

@@ -4,9 +4,11 @@ import asyncio
 import io
 import pickle
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -212,6 +214,22 @@ def test_a_store_that_fails_is_no_bad_picture(
         read(dataset)
     with pytest.raises(TimeoutError):
         list(dataset.fetch(sample.located for sample in samples))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_memory_does_not_grow_with_the_dataset(kind: str, tmp_path: Path, put: Put) -> None:
+    rng = np.random.default_rng(0)
+    pictures = [rng.bytes(50_000) for _ in range(160)]
+    peaks = []
+    for count in (40, 160):
+        dataset = open_dataset(put(str(tmp_path / str(count)), FORMATS[kind][1](pictures[:count])))
+        arrow_before = pa.total_allocated_bytes()
+        tracemalloc.start()
+        arrow = [pa.total_allocated_bytes() for part in dataset.parts() for _ in dataset.read(part)]
+        peaks.append(tracemalloc.get_traced_memory()[1] + max(arrow) - arrow_before)
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+    assert peaks[1] < 3_000_000  # of 8 MB
 
 
 # --- naming it --------------------------------------------------------------------------------
