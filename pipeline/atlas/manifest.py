@@ -173,6 +173,7 @@ def manifest(
             "weights": public_name(str(run.get("weights", ""))),
             "data": public_name(str(run.get("data", ""))),
             "top_k": run.get("top_k"),
+            "versions": run.get("versions") or {},
             **counts,
         },
         "made": dict(made),

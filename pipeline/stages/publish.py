@@ -6,7 +6,8 @@ gives the same bytes, and the same again changes nothing.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -30,8 +31,13 @@ UNIT_BYTES = 128 * 2**20
 _PAGES = ("style.css", "atlas.js", "elements.js", "pages.js", "viewer.js", "index.html")
 """The viewer's files in the order in which they are written: the index is the last."""
 
-_SHOWN = ["feature_map", "rank", "activation", "key", "label", "class_name"]
-_SHOWN += [f"source_{side}" for side in ("top", "left", "bottom", "right")]
+_READERS = 4
+"""Files read at a time: a bucket answers each of them slowly, and all of them together fast."""
+
+_KEYS = ["feature_map", "rank"]
+_BOX = ["top", "left", "bottom", "right"]
+_DRAWN = [*_KEYS, *_BOX, "projection", "patch"]
+_SHOWN = [*_KEYS, "activation", "key", "label", "class_name", *(f"source_{side}" for side in _BOX)]
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,9 @@ def publish_unit(run: Store, dest: Store, unit: Unit, ranks: int = RANKS) -> int
     Returns:
         How many sheets were written; a dead map has none.
     """
-    layout, _ = _layout(run, unit.layer, ranks)
-    rows = _rows(run, unit, layout.cells)
+    keys = _keys(run, unit.layer)
+    layout = _layout(run, unit.layer, keys, ranks)
+    rows = _rows(run, unit, keys, layout.cells)
     maps_of_rows = rows["feature_map"].to_numpy()
     written = 0
     step = sheets.OVERVIEW_COLUMNS * sheets.OVERVIEW_ROWS
@@ -204,51 +211,44 @@ def _layer(run: Store, name: str, stats: pd.DataFrame, ranks: int) -> manifest.L
     winners = run.read_table(schema.winners_name(name), columns=_SHOWN)
     shown = winners.filter(pc.field("rank") <= ranks).to_pandas()
     shown = shown.sort_values(["feature_map", "rank"], ignore_index=True)
-    layout, projected = _layout(run, name, ranks)
-    return manifest.Layer(name, stats, shown, projected, layout)
+    keys = _keys(run, name)
+    projected = frozenset(m for table in keys.values() for m in table["feature_map"].to_pylist())
+    return manifest.Layer(name, stats, shown, projected, _layout(run, name, keys, ranks))
 
 
-def _layout(run: Store, layer: str, ranks: int) -> tuple[sheets.Layout, frozenset[int]]:
-    """How the layer's sheets are arranged, and the maps that have one.
+def _keys(run: Store, layer: str) -> dict[str, pa.Table]:
+    """Which maps and ranks each of the layer's projection files has."""
+    names = list(_files(run.list(schema.PROJECTIONS), layer))
+    with ThreadPoolExecutor(_READERS) as pool:
+        tables = pool.map(lambda name: run.read_table(name, columns=_KEYS), names)
+        return dict(zip(names, tables, strict=True))
+
+
+def _layout(run: Store, layer: str, keys: Mapping[str, pa.Table], ranks: int) -> sheets.Layout:
+    """How the layer's sheets are arranged.
 
     It follows from the whole layer, so that all its units agree.
     """
-    projected: set[int] = set()
-    cells = 1
-    for name in _files(run.list(schema.PROJECTIONS), layer):
-        keys = run.read_table(name, columns=["feature_map", "rank"])
-        if keys.num_rows:
-            projected.update(pc.unique(keys["feature_map"]).to_pylist())
-            cells = max(cells, pc.max(keys["rank"]).as_py())
-    boxes = run.read_table(
-        schema.winners_name(layer), columns=["top", "left", "bottom", "right"]
-    ).to_pandas()
-    layout = sheets.Layout.of(min(cells, ranks), sheets.longest_side(boxes))
-    return layout, frozenset(projected)
+    cells = max((pc.max(table["rank"]).as_py() or 1 for table in keys.values()), default=1)
+    boxes = run.read_table(schema.winners_name(layer), columns=_BOX).to_pandas()
+    return sheets.Layout.of(min(cells, ranks), sheets.longest_side(boxes))
 
 
-def _rows(run: Store, unit: Unit, ranks: int) -> pa.Table:
+def _rows(run: Store, unit: Unit, keys: Mapping[str, pa.Table], ranks: int) -> pa.Table:
     """The unit's projections up to that rank, ordered by map and rank."""
-    names = _files(run.list(schema.PROJECTIONS), unit.layer)
-    batches = [batch for name in names for batch in _batches(run, name, unit, ranks)]
-    columns = [schema.PROJECTION.field(name) for name in _READ]
-    table = pa.Table.from_batches(batches, pa.schema(columns))
+    names = [name for name, table in keys.items() if pc.any(_wanted(table, unit, ranks)).as_py()]
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = list(pool.map(lambda name: _rows_of(run, name, unit, ranks), names))
+    columns = [schema.PROJECTION.field(name) for name in _DRAWN]
+    table = pa.Table.from_batches([batch for some in found for batch in some], pa.schema(columns))
     return table.sort_by([("feature_map", "ascending"), ("rank", "ascending")])
 
 
-_READ = ["feature_map", "rank", "top", "left", "bottom", "right", "projection", "patch"]
-
-
-def _batches(run: Store, name: str, unit: Unit, ranks: int) -> Iterator[pa.RecordBatch]:
-    """What one file has for the unit, a few rows at a time; skips row groups without any."""
+def _rows_of(run: Store, name: str, unit: Unit, ranks: int) -> list[pa.RecordBatch]:
+    """What one file has for the unit; the rest of it is in memory a few rows at a time."""
     with run.open(name) as stream:
-        file = pq.ParquetFile(stream)
-        for group in range(file.num_row_groups):
-            keys = file.read_row_group(group, columns=["feature_map", "rank"])
-            if not pc.any(_wanted(keys, unit, ranks)).as_py():
-                continue
-            for batch in file.iter_batches(64, row_groups=[group], columns=_READ):
-                yield batch.filter(_wanted(batch, unit, ranks)).select(_READ)
+        batches = pq.ParquetFile(stream).iter_batches(64, columns=_DRAWN)
+        return [batch.filter(_wanted(batch, unit, ranks)).select(_DRAWN) for batch in batches]
 
 
 def _wanted(rows: Any, unit: Unit, ranks: int) -> Any:

@@ -37,6 +37,7 @@ function about() {
     ["Net", run.net], ["Weights", run.weights], ["Pictures", run.data],
     ["Images seen", count(run.images)], ["Skipped", run.skipped ? plural(run.skipped, "unusable file") : ""],
     ["Winners kept", run.top_k ? `${run.top_k} a map` : ""], ...Object.entries(made),
+    ["Mined with", ["deconv-atlas", "torch"].filter((one) => run.versions[one]).map((one) => `${one} ${run.versions[one]}`).join(", ")],
   ].filter(([, value]) => value);
   return el("section", { class: "about" }, el("h2", {}, "About this atlas"),
     el("dl", {}, rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))),
