@@ -1,6 +1,7 @@
 """The demo's net: AlexNet's shape, traceable; its bundled weights know unseen pictures."""
 
 import numpy as np
+import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -17,8 +18,9 @@ def bundled() -> DemoNet:
     return net.eval()
 
 
-def unseen(n: int = 480) -> Examples:
-    return examples(range(n))
+@pytest.fixture(scope="module")
+def unseen() -> Examples:
+    return examples(range(480))
 
 
 def test_it_has_alexnets_shape() -> None:
@@ -50,17 +52,17 @@ def test_it_has_a_logit_for_every_class_of_the_set() -> None:
     assert len(CLASS_NAMES) == CLASSES
 
 
-def test_the_bundled_weights_know_unseen_pictures() -> None:
+def test_the_bundled_weights_know_unseen_pictures(unseen: Examples) -> None:
     with safe_open(WEIGHTS, "pt") as file:
         metadata = file.metadata()
     assert WEIGHTS.stat().st_size <= 2_000_000
     assert int(metadata["unseen_images"]) <= TRAIN_FROM  # tested on other pictures than trained on
     assert float(metadata["unseen_accuracy"]) >= 0.97
-    assert accuracy(bundled(), unseen()) >= 0.95
+    assert accuracy(bundled(), unseen) >= 0.95
 
 
-def test_hardly_a_feature_map_of_the_bundled_net_is_dead() -> None:
-    images = normalised(unseen(320).images[..., :CROP, :CROP])
+def test_hardly_a_feature_map_of_the_bundled_net_is_dead(unseen: Examples) -> None:
+    images = normalised(unseen.images[:320, :, :CROP, :CROP])
     for name, module in bundled().features.named_children():
         images = module(images)
         if isinstance(module, nn.ReLU):
