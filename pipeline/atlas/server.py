@@ -1,0 +1,57 @@
+"""Look at an atlas from here: any store served over HTTP on this machine alone."""
+
+import mimetypes
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+from pipeline.data.store import Store
+from pipeline.errors import RequestError
+
+INDEX = "index.html"
+
+
+def serve(atlas: Store, port: int) -> ThreadingHTTPServer:
+    """A server of the atlas on localhost; the caller runs it and closes it.
+
+    Args:
+        atlas: where `publish` put it.
+        port: to listen on; 0 takes a free one.
+
+    Raises:
+        RequestError: there is no atlas, or the port is taken.
+    """
+    if not atlas.exists(INDEX):
+        raise RequestError(
+            f"There is no atlas at {atlas.url}; `deconv-atlas publish --run RUN` makes one."
+        )
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), _handler(atlas))
+    except OSError as error:
+        raise RequestError(
+            f"Port {port} cannot be used ({error}); choose another --port."
+        ) from error
+
+
+def _handler(atlas: Store) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = unquote(urlsplit(self.path).path).lstrip("/") or INDEX
+            try:
+                if ".." in name.split("/"):
+                    raise FileNotFoundError(name)
+                data = atlas.read(name)
+            except OSError:
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Requests are of no interest here."""
+
+    return Handler

@@ -1,0 +1,236 @@
+"""A run in a notebook: its winners as data frames, its sheets and projections as pictures."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from pipeline import schema
+from pipeline.atlas import sheets
+from pipeline.config import RunSpec
+from pipeline.core.deconvnet import Seeds, Unpooling, ascend, project
+from pipeline.core.networks import Net
+from pipeline.core.render import projection_contrast
+from pipeline.core.topk import strongest
+from pipeline.data.decoding import decode
+from pipeline.data.store import Store
+from pipeline.data.weights import load_net
+from pipeline.errors import RequestError
+
+
+class Run:
+    """A run anywhere: a local path or any fsspec URL.
+
+    Raises:
+        RequestError: there is no run.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self.store = Store(url)
+        self.spec = read_spec(self.store)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(layer.name for layer in self.spec.layers)
+        return f"Run({self.store.url!r}: {self.spec.net} on {self.spec.data}, {layers})"
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of its layers, in the order of the forward pass."""
+        return [layer.name for layer in self.spec.layers]
+
+    def feature_maps(self) -> pd.DataFrame:
+        """One row per feature map, with its statistics."""
+        return _frame(self._table(schema.FEATURE_MAPS))
+
+    def skipped(self) -> pd.DataFrame:
+        """The samples that could not be used: shard, key and reason."""
+        names = self.store.list(schema.SKIPPED)
+        tables = [self.store.read_table(name) for name in names]
+        return _frame(pa.concat_tables([schema.SKIPPED_SAMPLE.empty_table(), *tables]))
+
+    def winners(self, layer: str | None = None, feature_map: int | None = None) -> pd.DataFrame:
+        """The winners of the run, of a layer, or of one feature map, by rank."""
+        layers = self.layers if layer is None else [self.spec.layer(layer).name]
+        tables = []
+        for name in layers:
+            table = self._table(schema.winners_name(name))
+            column = pa.array([name] * len(table), pa.string())
+            tables.append(table.add_column(0, "layer", column))
+        table = pa.concat_tables(tables)
+        if feature_map is not None:
+            table = table.filter(pc.equal(table["feature_map"], feature_map))
+        return _frame(table)
+
+    def projections(self, layer: str, feature_map: int) -> pd.DataFrame:
+        """The projections of one feature map by rank, with projection and patch as PNG bytes.
+
+        Raises:
+            RequestError: no such layer or map, a dead map, or nothing is projected yet.
+        """
+        spec = self.spec.layer(layer)
+        if not 0 <= feature_map < spec.maps:
+            raise RequestError(
+                f"Layer {layer} has feature maps 0 to {spec.maps - 1}, not {feature_map}."
+            )
+        found = [
+            table.filter(pc.equal(table["feature_map"], feature_map))
+            for name in self.store.list(f"{schema.PROJECTIONS}/layer={layer}")
+            if (table := self.store.read_table(name)) is not None
+        ]
+        rows = pa.concat_tables(found).sort_by("rank") if found else None
+        if rows is None or not len(rows):
+            dead = not len(self.winners(layer, feature_map))
+            why = "no image activates it" if dead else f"run {_project_command(self)} first"
+            raise RequestError(f"Layer {layer}, feature map {feature_map}: {why}.")
+        return _frame(rows)
+
+    def sheet(self, layer: str, feature_map: int) -> Image.Image:
+        """The sheet of a feature map: its projections beside their patches."""
+        return sheets.sheet(self.projections(layer, feature_map))
+
+    def projection(self, layer: str, feature_map: int, rank: int = 1) -> Image.Image:
+        """The projection of one winner, as large as its receptive field."""
+        rows = self.projections(layer, feature_map)
+        of_rank = rows[rows["rank"] == rank]
+        if not len(of_rank):
+            raise RequestError(f"Layer {layer}, feature map {feature_map} has no rank {rank}.")
+        return Image.open(BytesIO(of_rank["projection"].iloc[0]))
+
+    @cached_property
+    def net(self) -> Net:
+        """The run's net with its weights.
+
+        Raises:
+            RequestError: the weights are gone, or are not those of the run any more.
+        """
+        weighted = load_net(self.spec.net, self.spec.weights)
+        if weighted.digest != self.spec.weights_digest:
+            raise RequestError(
+                f"The weights {self.spec.weights} are not those that {self.store.url} was mined "
+                "with; put those back, or mine into another --run."
+            )
+        return weighted.net
+
+    def project(
+        self,
+        picture: "str | Path | Image.Image",
+        layer: str,
+        feature_map: int | None = None,
+        unpooling: Unpooling = "sum",
+    ) -> Image.Image:
+        """Project a picture of one's own: what it makes of a feature map's strongest place.
+
+        Args:
+            picture: a path, any fsspec URL, or a Pillow image.
+            layer: of the run.
+            feature_map: which one; the most strongly activated one if not given.
+            unpooling: as in the deconvnet.
+
+        Returns:
+            The projection in projection contrast, as large as the net's input; mid-grey outside
+            the receptive field.
+
+        Raises:
+            RequestError: there is no such layer or map, or nothing in the picture activates it.
+            SampleError: the picture cannot be used.
+        """
+        self.spec.layer(layer)
+        graph = self.net.graph.only([layer])
+        prepared = self.net.preprocessing.prepare(_pixels(picture))
+        ascent = ascend(graph, self.net.preprocessing.normalise(prepared[None]))
+        values, places = strongest(ascent.activations[layer])
+        if feature_map is None:
+            feature_map = int(values[0].argmax())
+        elif not 0 <= feature_map < values.shape[1]:
+            raise RequestError(f"Layer {layer} has {values.shape[1]} feature maps.")
+        if not float(values[0, feature_map]) > 0:
+            raise RequestError(f"The picture does not activate map {feature_map} of {layer}.")
+        found = graph.layer(layer)
+        y, x = divmod(int(places[0, feature_map]), found.size[1])
+        seeds = Seeds(*(torch.tensor([value]) for value in (0, feature_map, y, x)))
+        (projection,) = project(graph, found, ascent, seeds, unpooling)
+        top, left, bottom, right = (
+            self.spec.layer(layer)
+            .receptive_field.boxes(
+                np.array([y]), np.array([x]), self.spec.preprocessing.input_size
+            )[0]
+            .tolist()
+        )
+        whole = projection.new_zeros(prepared.shape)
+        whole[:, top:bottom, left:right] = projection
+        return Image.fromarray(projection_contrast(whole))
+
+    def _table(self, name: str) -> pa.Table:
+        try:
+            return self.store.read_table(name)
+        except FileNotFoundError as error:
+            raise RequestError(
+                f"{self.store.url} is not mined to its end; give the same "
+                "`deconv-atlas mine` command again."
+            ) from error
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def open_run(url: str | Path) -> Run:
+    """Open a run anywhere: a local path or any fsspec URL."""
+    return Run(url)
+
+
+def read_spec(store: Store) -> RunSpec:
+    """What the run in a store is.
+
+    Raises:
+        RequestError: there is no run, or not one that this version reads.
+    """
+    try:
+        text = store.read(schema.RUN)
+    except FileNotFoundError as error:
+        raise RequestError(
+            f"There is no run at {store.url}; `deconv-atlas mine DATA --run {store.url}` makes one."
+        ) from error
+    try:
+        return RunSpec.model_validate_json(text)
+    except ValidationError as error:
+        raise RequestError(
+            f"{store.url}/{schema.RUN} cannot be read by this version: {error.errors()[0]['msg']}."
+        ) from error
+
+
+def resolve_layers(
+    spec_layers: Sequence[str], wanted: Sequence[str] | None, what: str
+) -> list[str]:
+    """The layers asked for, in the order of the forward pass; all if none are named.
+
+    Raises:
+        RequestError: one is unknown.
+    """
+    for name in wanted or ():
+        if name not in spec_layers:
+            raise RequestError(f"{what} has no layer {name!r}; it has {', '.join(spec_layers)}.")
+    return [name for name in spec_layers if not wanted or name in wanted]
+
+
+def _project_command(run: Run) -> str:
+    return f"`deconv-atlas project --run {run.store.url}`"
+
+
+def _pixels(picture: "str | Path | Image.Image") -> torch.Tensor:
+    if isinstance(picture, Image.Image):
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    place = Store(picture)
+    try:
+        return decode(place.read(""))
+    except FileNotFoundError as error:
+        raise RequestError(f"There is no picture {picture}.") from error
