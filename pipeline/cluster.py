@@ -142,16 +142,21 @@ def single_threaded() -> None:
 
 
 class _Worker:
-    """Holds the net on its device; all else comes with the call, so it may restart at any time."""
+    """Keeps the net on its device; everything comes with the call, so it may restart any time."""
 
-    def __init__(self, recipe: list[Any]) -> None:
-        # a reference in a list, since Ray warns of one that a restart may no longer find;
-        # the driver holds this one for as long as there are workers
+    def __init__(self) -> None:
         single_threaded()
-        self.net = ray.get(recipe[0]).make("cuda" if ray.get_gpu_ids() else "cpu")
+        self.net: Net | None = None
 
-    def mine(self, dataset: Dataset, part: Part, run: Store, top_k: int, decoders: int) -> PartDone:
+    def mine(
+        self, recipe: Recipe, dataset: Dataset, part: Part, run: Store, top_k: int, decoders: int
+    ) -> PartDone:
+        self.net = self.net or recipe.make(_device())
         return mine_part(self.net, dataset, part, run, top_k, decoders)
+
+
+def _device() -> str:
+    return "cuda" if ray.get_gpu_ids() else "cpu"
 
 
 _nets: dict[int, Net] = {}
@@ -168,12 +173,13 @@ def _project(
     if token not in _nets:  # a worker's process serves many tasks
         single_threaded()
         _nets.clear()
-        _nets[token] = recipe.make("cuda" if ray.get_gpu_ids() else "cpu")
+        _nets[token] = recipe.make(_device())
     return project_task(_nets[token], dataset, run, winners, settings)
 
 
 def _publish(run: Store, dest: Store, unit: Unit) -> int:
-    return publish_unit(run, dest, unit)
+    publish_unit(run, dest, unit)
+    return unit.last - unit.first
 
 
 def mine(
@@ -197,10 +203,10 @@ def mine(
     actor = ray.remote(_Worker).options(
         num_cpus=seat.cpus, num_gpus=seat.gpus, max_restarts=-1, max_task_retries=_TRIES
     )
-    actors: list[Any] = [actor.remote([recipe]) for _ in range(min(seat.workers, len(parts)))]
+    actors: list[Any] = [actor.remote() for _ in range(min(seat.workers, len(parts)))]
 
     def start(one: Any, part: Part) -> Any:
-        return one.mine.remote(shared, part, run, top_k, seat.cpus)
+        return one.mine.remote(recipe, shared, part, run, top_k, seat.cpus)
 
     try:
         yield from _bounded(parts, actors, start, lambda part: part.name)
@@ -237,7 +243,7 @@ def project(
 
 
 def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None) -> Iterator[int]:
-    """Make sheets as tasks; yields how many each one wrote."""
+    """Make sheets as tasks; yields how many feature maps each one was for."""
     task = ray.remote(_publish).options(num_cpus=1, max_retries=_TRIES)
 
     def start(_: int, unit: Unit) -> Any:

@@ -227,10 +227,12 @@ def publish(
     waiting = units(run.store)
     with (
         cluster.connected(address),
-        progress("publishing, sheets", sum(unit.last - unit.first for unit in waiting)) as advance,
+        progress(
+            "publishing, feature maps", sum(unit.last - unit.first for unit in waiting)
+        ) as advance,
     ):
-        for sheets in cluster.publish(run.store, target, waiting, workers):
-            advance(sheets)
+        for maps in cluster.publish(run.store, target, waiting, workers):
+            advance(maps)
     return publish_pages(run.store, target), target.url
 
 

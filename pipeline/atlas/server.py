@@ -1,11 +1,10 @@
 """Look at an atlas from here: any store served over HTTP on this machine alone."""
 
-import mimetypes
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-from pipeline.data.store import Store
+from pipeline.data.store import Store, content_type
 from pipeline.errors import RequestError
 
 INDEX = "index.html"
@@ -44,9 +43,8 @@ def _handler(atlas: Store) -> type[BaseHTTPRequestHandler]:
             except OSError:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
-            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
             self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", content_type(name))
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

@@ -22,7 +22,8 @@ class Folder:
 
     Args:
         url: the folder.
-        classes: class folder → label and name; empty unless every picture is below one.
+        classes: class folder → label and name, where every picture is below one; else WordNet
+            id → label and name, for files that are named by it.
     """
 
     url: str
@@ -36,8 +37,7 @@ class Folder:
                 yield self._sample(key, data, store)
 
     def _sample(self, key: str, data: bytes | BaseException, store: Store) -> Sample:
-        folder, below, _ = key.partition("/")
-        label, class_name = self.classes.get(folder, (None, None)) if below else (None, None)
+        label, class_name = self.classes.get(_class_of(key), (None, None))
         written = key.encode("utf-8", "replace").decode()  # a disk's names can be any bytes
         if isinstance(data, bytes):
             problem = None if written == key else "its name is not UTF-8"
@@ -78,12 +78,26 @@ def open_folder(listing: Listing, names: ClassNames | None) -> tuple[Folder, tup
     url = listing.store.url
     size = part_size(len(keys))
     parts = (Part("", url, tuple(keys[at : at + size])) for at in range(0, len(keys), size))
-    return Folder(url, folder_classes(folders, names) if folders else {}), numbered(parts)
+    classes = folder_classes(folders, names) if folders else _by_wnid(names)
+    return Folder(url, classes), numbered(parts)
+
+
+def _class_of(key: str) -> str:
+    """The class folder of a picture, or for one that is in none, what its name starts with.
+
+    ImageNet's training files are named so: ``n01440764_10026.JPEG``.
+    """
+    folder, below, _ = key.partition("/")
+    return folder if below else key.partition("_")[0]
+
+
+def _by_wnid(names: ClassNames | None) -> dict[str, tuple[int | None, str]]:
+    return {wnid: (at, names.names[at]) for wnid, at in names.wnids.items()} if names else {}
 
 
 def part_size(count: int) -> int:
-    """Files per part: about 16 parts, of 32 to 4096 files each, in whole batches of 32."""
-    size = min(4096, max(32, math.ceil(count / 16)))
+    """Files per part: about 64 parts, of 32 to 4096 files each, in whole batches of 32."""
+    size = min(4096, max(32, math.ceil(count / 64)))
     return math.ceil(size / 32) * 32
 
 

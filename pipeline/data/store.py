@@ -2,7 +2,8 @@
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import RequestError, WriteError
+
+# not from `mimetypes`: what it knows depends on the machine
+_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json",
+    "png": "image/png",
+    "webp": "image/webp",
+}
 
 
 class Store:
@@ -68,17 +79,30 @@ class Store:
 
     def exists(self, name: str = "") -> bool:
         """Whether `name` (or the folder itself) is there."""
-        self.fs.invalidate_cache()
-        return bool(self.fs.exists(self.path(name)))
+        with self._reaching():
+            self.fs.invalidate_cache()
+            return bool(self.fs.exists(self.path(name)))
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Say in one sentence that the place itself is out of reach."""
+        try:
+            yield
+        except Exception as error:  # every file system has errors of its own
+            raise RequestError(
+                f"{self.url} cannot be reached: {error or type(error).__name__}. "
+                "Check the address and the credentials."
+            ) from error
 
     def list(self, prefix: str = "") -> dict[str, int]:
         """Every object below `prefix`: its name from this folder on, in order, and its bytes.
 
         Hidden files are left out: a write in progress on a disk is one.
         """
-        self.fs.invalidate_cache()
+        with self._reaching():
+            self.fs.invalidate_cache()
+            found = self.fs.find(self.path(prefix), detail=True)
         start = len(self.path()) + 1
-        found = self.fs.find(self.path(prefix), detail=True)
         return {
             path[start:]: int(info["size"] or 0)
             for path, info in sorted(found.items())
@@ -108,12 +132,18 @@ class Store:
             if self.is_local:
                 _write_beside_and_rename(Path(self.path(name)), data)
             else:
-                self.fs.pipe_file(self.path(name), data)
+                self.fs.pipe_file(self.path(name), data, **self._headers(name))
         except Exception as error:  # every file system has errors of its own
             raise WriteError(
                 f"{self.url}/{name} could not be written: {error}. "
                 "Make room or mend the access, then give the same command again."
             ) from error
+
+    def _headers(self, name: str) -> dict[str, str]:
+        """What a bucket must be told of an object, so that browsers show it and do not save it."""
+        protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]
+        header = {"s3": "ContentType", "gs": "content_type", "gcs": "content_type"}.get(protocol)
+        return {header: content_type(name)} if header else {}
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The Parquet object `name`, or only some columns of it."""
@@ -125,6 +155,11 @@ class Store:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         self.write(name, sink.getvalue().to_pybytes())
+
+
+def content_type(name: str) -> str:
+    """The media type of an object, by its extension."""
+    return _TYPES.get(name.rpartition(".")[2]) or "application/octet-stream"
 
 
 def _write_beside_and_rename(path: Path, data: bytes) -> None:

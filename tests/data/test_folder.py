@@ -51,25 +51,32 @@ def test_wordnet_ids_from_the_users_file(tmp_path: Path, put: Put) -> None:
     assert [(s.label, s.class_name) for s in samples] == [(3, "tench"), (5, "hen")]
 
 
+def test_wordnet_ids_that_file_names_start_with(tmp_path: Path, put: Put) -> None:
+    names = ClassNames({3: "tench", 5: "hen"}, {"n01440764": 3, "n01514859": 5}, explicit=True)
+    url = put(str(tmp_path), {"n01514859_1.jpg": b"x", "n01440764_2_b.jpg": b"x", "3.jpg": b"x"})
+    samples = read(open_dataset(url, class_names=names))
+    assert [(s.label, s.class_name) for s in samples] == [(None, None), (3, "tench"), (5, "hen")]
+
+
 @pytest.mark.parametrize("count", [1, 31, 32, 33, 511, 512, 513, 5000, 50000, 1281167])
-def test_parts_are_about_sixteen_whole_batches(count: int) -> None:
+def test_parts_are_about_sixty_four_whole_batches(count: int) -> None:
     size = part_size(count)
     assert size % 32 == 0
     assert 32 <= size <= 4096
-    assert math.ceil(count / size) <= 16 or size == 4096
+    assert math.ceil(count / size) <= 64 or size == 4096
 
 
 def test_parts_cover_the_folder_in_order(tmp_path: Path, put: Put) -> None:
     names = [f"{number:04}.jpg" for number in range(700)]
     dataset = open_dataset(put(str(tmp_path), dict.fromkeys(names, b"x")))
     parts = dataset.parts()
-    assert [len(part.keys) for part in parts] == [64] * 10 + [60]
-    assert [part.name for part in parts] == [f"part-{number:05}" for number in range(11)]
+    assert [len(part.keys) for part in parts] == [32] * 21 + [28]
+    assert [part.name for part in parts] == [f"part-{number:05}" for number in range(22)]
     assert [sample.key for sample in read(dataset)] == names
 
 
 def test_a_bucket_is_read_in_several_batches(s3: str, put: Put) -> None:
-    files = {f"{number:04}.jpg": str(number).encode() for number in range(1100)}
+    files = {f"{number:04}.jpg": str(number).encode() for number in range(6100)}
     store = put("memory://many", files)
     dataset = open_dataset(store)
     assert len(dataset.parts()[0].keys) == 96  # more than one batch of requests
