@@ -1,0 +1,201 @@
+"""Single pictures that a user names: files and URLs of their own, and samples of a run."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline import schema
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.data.decoding import decode
+from pipeline.data.samples import Located, Part, Sample
+from pipeline.data.shards import Dataset
+from pipeline.data.store import Store
+from pipeline.errors import RequestError, SampleError
+from pipeline.stages.mine import SAMPLES_IN_PART
+
+_COLUMNS = ["sample", "shard", "key", "offset", "length", "label", "class_name"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A picture that was asked for; small, it travels to where it is worked on.
+
+    Attributes:
+        name: a path or URL, or the key of a sample.
+        located: where the sample is in the run's dataset; None for a file of one's own.
+        sample: its position in the dataset.
+        label: the class's number, None where unknown.
+        class_name: the class's name, None where unknown.
+    """
+
+    name: str
+    located: Located | None = None
+    sample: int | None = None
+    label: int | None = None
+    class_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the net takes it.
+
+    Attributes:
+        wanted: what was asked for.
+        image: uint8 (3, crop, crop).
+        size: (height, width) of the original.
+    """
+
+    wanted: Wanted
+    image: Tensor
+    size: tuple[int, int]
+
+    @property
+    def pixels(self) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+        """The net's input, (crop, crop, 3)."""
+        return np.ascontiguousarray(self.image.permute(1, 2, 0).cpu().numpy())
+
+
+def read_picture(
+    source: "Wanted | str | Path | Image.Image",
+    preprocessing: Preprocessing,
+    dataset: Dataset | None = None,
+) -> Picture:
+    """Read, decode, resize and crop one picture.
+
+    Args:
+        source: a path, any fsspec URL, a Pillow image, or what `find_pictures` returned.
+        preprocessing: of the net.
+        dataset: the run's, for its samples.
+
+    Raises:
+        RequestError: it is not there, or cannot be used.
+    """
+    if isinstance(source, Image.Image):
+        pixels = torch.from_numpy(np.array(source.convert("RGB"))).permute(2, 0, 1)
+        return _prepared(Wanted("picture"), pixels, preprocessing)
+    wanted = source if isinstance(source, Wanted) else Wanted(str(source))
+    try:
+        return _prepared(wanted, decode(_bytes(wanted, dataset)), preprocessing)
+    except SampleError as error:
+        raise RequestError(f"{wanted.name} cannot be used: {error}.") from error
+
+
+def _prepared(wanted: Wanted, pixels: Tensor, preprocessing: Preprocessing) -> Picture:
+    image = preprocessing.prepare(pixels)
+    return Picture(wanted, image, (pixels.shape[1], pixels.shape[2]))
+
+
+def _bytes(wanted: Wanted, dataset: Dataset | None) -> bytes:
+    if wanted.located is not None:
+        if dataset is None:
+            raise RequestError(f"{wanted.name} is a sample of a run; its dataset is needed.")
+        return next(data for _, data in dataset.fetch([wanted.located]))
+    try:
+        return Store(wanted.name).read("")
+    except RequestError:
+        raise
+    except FileNotFoundError as error:
+        raise RequestError(f"There is no picture {wanted.name}; check the path.") from error
+    except Exception as error:  # every file system has errors of its own
+        raise RequestError(
+            f"{wanted.name} cannot be read: {error or type(error).__name__}."
+        ) from error
+
+
+def find_pictures(
+    asked: Sequence[str], run: Store | None = None, dataset: Dataset | None = None
+) -> list[Wanted]:
+    """What each word names: a sample of a run by its number or key, else a path or URL.
+
+    Args:
+        asked: as a user gave them.
+        run: where samples are looked up; None takes every word for a path or URL.
+        dataset: the run's.
+
+    Raises:
+        RequestError: a sample is not in the dataset, or a picture is nowhere.
+    """
+    if run is None or dataset is None:
+        return [Wanted(word) for word in asked]
+    known = _winning_samples(run)
+    return [_find(word, run, dataset, known) for word in asked]
+
+
+def _find(word: str, run: Store, dataset: Dataset, known: pa.Table) -> Wanted:
+    if word.isdecimal():
+        rows = known.filter(pc.equal(known["sample"], int(word)))
+        return _of_row(rows) if len(rows) else _counted(int(word), run, dataset)
+    rows = known.filter(pc.equal(known["key"], word))
+    if len(rows):
+        return _of_row(rows)
+    if "://" in word or Path(word).is_file():
+        return Wanted(word)
+    for number, sample in _of_folder(word, run, dataset):
+        return _of_sample(number, sample)
+    raise RequestError(
+        f"There is no picture {word}: no such file, and no winner of the run has this key; "
+        "check the path, or give the sample's number."
+    )
+
+
+def _winning_samples(run: Store) -> pa.Table:
+    """Where the samples are that won anything: most that one asks for, found without a search."""
+    tables = [run.read_table(name, _COLUMNS) for name in run.list(schema.WINNERS)]
+    if not tables:
+        return pa.table({name: [] for name in _COLUMNS}, schema=_columns())
+    return pa.concat_tables(tables)
+
+
+def _columns() -> pa.Schema:
+    return pa.schema([schema.WINNER.field(name) for name in _COLUMNS])
+
+
+def _of_row(rows: pa.Table) -> Wanted:
+    (row,) = rows.slice(0, 1).to_pylist()
+    located = Located(row["shard"], row["key"], row["offset"], row["length"])
+    return Wanted(row["key"], located, row["sample"], row["label"], row["class_name"])
+
+
+def _of_sample(number: int, sample: Sample) -> Wanted:
+    if sample.problem is not None:
+        raise RequestError(f"{sample.key} cannot be used: {sample.problem}.")
+    return Wanted(sample.key, sample.located, number, sample.label, sample.class_name)
+
+
+def _counted(number: int, run: Store, dataset: Dataset) -> Wanted:
+    """A sample that won nothing, by counting."""
+    first = 0
+    for part, samples in _sizes(run, dataset):
+        if number < first + samples:
+            for place, sample in enumerate(dataset.read(part), first):
+                if place == number:
+                    return _of_sample(number, sample)
+        first += samples
+    raise RequestError(f"There is no sample {number}: the dataset has {first}, counted from 0.")
+
+
+def _of_folder(key: str, run: Store, dataset: Dataset) -> Iterator[tuple[int, Sample]]:
+    """The file of an image folder, whose parts list their keys."""
+    first = 0
+    for part, samples in _sizes(run, dataset):
+        if key in part.keys:
+            place = part.keys.index(key)
+            alone = Part(part.name, part.shard, (key,))
+            yield from ((first + place, sample) for sample in dataset.read(alone))
+        first += samples
+
+
+def _sizes(run: Store, dataset: Dataset) -> Iterator[tuple[Part, int]]:
+    """Every part of the dataset with the number of its samples, as its heap file counts them."""
+    for part in dataset.parts():
+        with run.open(schema.heap_name(part.name)) as stream:
+            metadata = pq.read_schema(stream).metadata
+        yield part, int(metadata[SAMPLES_IN_PART])
