@@ -46,6 +46,8 @@ class Net:
         preprocessing: how it wants its pictures.
         classes: how many classes it tells apart.
         categories: their names, where the weights have them.
+        module: the whole net with its classifier; None where only the trunk was sent to a worker.
+            It shares its parameters with the trunk.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Net:
     preprocessing: Preprocessing
     classes: int
     categories: tuple[str, ...] | None = None
+    module: nn.Module | None = None
 
 
 def known() -> list[str]:
@@ -145,4 +148,4 @@ def assemble(
     short = _SHORT_NAMES.get(name, {})
     graph = trace(net, preprocessing.input_size, lambda path: short.get(path, path))
     classes = len(net.state_dict()[classifier_bias(net)])
-    return Net(name, graph, preprocessing, classes, categories)
+    return Net(name, graph, preprocessing, classes, categories, net)
