@@ -2,60 +2,34 @@
 
 import logging
 import sys
-import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
-import fsspec
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
+from pipeline.config_file import read_config
 from pipeline.errors import AtlasError, RequestError
+from pipeline.terminal import Lines, console
 
 app = typer.Typer(
     name="deconv-atlas",
     help="What does this convnet look for? Mine a dataset for the images that excite every "
     "feature map most, and project them back to pixels through the deconvnet.",
     epilog="Try it: deconv-atlas demo",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode="markdown",
 )
-out = Console(highlight=False, soft_wrap=True)
+_STOPPED = 130  # what typer makes of Ctrl-C
+_UsageError: Any = typer.BadParameter.__mro__[1]  # click's; newer typers bring a click of their own
 
 
-def _read_config(context: typer.Context, url: str | None) -> str | None:
-    """Take the options of a TOML file as defaults: its own keys, and its table for the command."""
-    if url is None:
-        return None
-    try:
-        with fsspec.open(url, "rb") as stream:
-            content = tomllib.load(stream)
-    except FileNotFoundError as error:
-        raise RequestError(f"There is no configuration file {url}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"{url} is no TOML: {error}.") from error
-    command = context.command.name or ""
-    options = {param.name for param in context.command.params}
-    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
-    shared = {key: value for key, value in content.items() if key not in tables}
-    own = tables.get(command, {})
-    unknown = [key for key in own if key not in options]
-    if unknown:
-        raise RequestError(f"{url}: `{command}` has no option {unknown[0]!r}.")
-    values = {key: value for key, value in shared.items() if key in options} | own
-    context.default_map = {key: _as_text(value) for key, value in values.items()}
-    return url
-
-
-def _as_text(value: object) -> object:
-    return ",".join(map(str, value)) if isinstance(value, list) else value
+def _say(what: "str | Table") -> None:
+    console().print(what)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -68,7 +42,7 @@ Config = Annotated[
     typer.Option(
         "--config",
         help="TOML file with any of these options.",
-        callback=_read_config,
+        callback=read_config,
         is_eager=True,
     ),
 ]
@@ -88,7 +62,10 @@ Layers = Annotated[str | None, typer.Option(help="Layers, with commas between; b
 @app.command(epilog="Example: deconv-atlas mine photos/ --run runs/alexnet --layers conv1,conv5")
 def mine(
     data: Annotated[
-        str, typer.Argument(help="Image folder, WebDataset tars or Parquet: path, glob or URL.")
+        str,
+        typer.Argument(
+            metavar="DATA", help="Image folder, WebDataset tars or Parquet: path, glob or URL."
+        ),
     ],
     run: Run,
     net: Annotated[str, typer.Option(help="The net; `deconv-atlas nets` lists them.")] = "alexnet",
@@ -119,6 +96,8 @@ def mine(
     from pipeline import commands
     from pipeline.config import MineRequest
 
+    if precision != "exact":
+        raise RequestError(f"--precision {precision} is not there yet; leave it out, or say exact.")
     try:
         request = MineRequest.model_validate(
             {
@@ -140,13 +119,13 @@ def mine(
         name = "--" + str(wrong["loc"][0]).replace("_", "-")
         raise RequestError(f"{name} {wrong['input']}: {wrong['msg']}.") from error
     result = commands.mine(request)
-    out.print(
+    _say(
         f"{result.images} images mined: {result.winners} winners of {result.maps} feature maps"
         + (f", {result.dead} of them dead." if result.dead else ".")
     )
     if result.skipped:
-        out.print(f"{result.skipped} samples could not be used; {run}/skipped says why.")
-    out.print(f"Next: deconv-atlas project --run {run}")
+        _say(f"{result.skipped} samples could not be used; {run}/skipped says why.")
+    _say(f"Next: deconv-atlas project --run {run}")
 
 
 @app.command(epilog="Example: deconv-atlas project --run runs/alexnet --rank-limit 3")
@@ -186,15 +165,15 @@ def project(
         workers=workers,
         address=address,
     )
-    out.print(f"{count} winners projected." if count else "Nothing was missing.")
-    out.print(f"Next: deconv-atlas publish --run {run}")
+    _say(f"{count} winners projected." if count else "Nothing was missing.")
+    _say(f"Next: deconv-atlas publish --run {run}")
 
 
 @app.command(epilog="Example: deconv-atlas publish --run runs/alexnet s3://atlases/alexnet")
 def publish(
     run: Run,
     dest: Annotated[
-        str | None, typer.Argument(help="Where to put it; by default RUN/atlas.")
+        str | None, typer.Argument(metavar="DEST", help="Where to put it; by default RUN/atlas.")
     ] = None,
     workers: Workers = None,
     address: Address = None,
@@ -204,27 +183,28 @@ def publish(
     from pipeline import commands
 
     published, where = commands.publish(run, dest, workers=workers, address=address)
-    out.print(
-        f"{published.maps} feature maps of {len(published.layers)} layers: {where}/index.html"
-    )
+    _say(f"{published.maps} feature maps of {len(published.layers)} layers: {where}/index.html")
     if published.missing:
-        out.print(f"{published.missing} of them have winners without projections.")
+        _say(f"{published.missing} of them have winners without projections.")
     if published.unprojected:
-        out.print(f"Not projected yet: {', '.join(published.unprojected)}.")
-    out.print(f"Look at it: deconv-atlas serve {where}")
+        _say(f"Not projected yet: {', '.join(published.unprojected)}.")
+    _say(f"Look at it: deconv-atlas serve {where}")
 
 
 @app.command(epilog="Example: deconv-atlas serve runs/alexnet/atlas --port 8000")
 def serve(
-    atlas: Annotated[str, typer.Argument(help="Where `publish` put it: a path or any fsspec URL.")],
+    atlas: Annotated[
+        str,
+        typer.Argument(metavar="ATLAS", help="Where `publish` put it: a path or any fsspec URL."),
+    ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
 ) -> None:
     """Look at an atlas here, in a browser."""
     from pipeline.atlas.server import serve as make_server
     from pipeline.data.store import Store
 
-    with make_server(Store(atlas), port) as server:
-        out.print(f"http://127.0.0.1:{server.server_address[1]}/ - stop with Ctrl-C")
+    with make_server(Store(atlas), port) as server, suppress(KeyboardInterrupt):
+        _say(f"http://127.0.0.1:{server.server_address[1]}/ - stop with Ctrl-C")
         server.serve_forever()
 
 
@@ -240,13 +220,37 @@ def demo(
     from pipeline import commands
 
     atlas = commands.make_demo(out_dir, images, workers)
-    out.print(f"The atlas: {atlas}/index.html - open it in a browser.")
-    out.print(f"The run:   deconv-atlas show {out_dir}/run")
+    _say(f"The atlas: {atlas}/index.html - open it in a browser.")
+    _say(f"The run:   deconv-atlas show {out_dir}/run")
+
+
+@app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json bench.json")
+def bench(
+    data: Annotated[
+        str | None, typer.Argument(help="Images to use; some are drawn if not given.")
+    ] = None,
+    net: Annotated[str, typer.Option(help="The net.")] = "alexnet",
+    weights: Annotated[str, typer.Option(help="As for mine; the speed is the same.")] = "random:0",
+    repeats: Annotated[int, typer.Option(min=1, help="How often all is measured.")] = 5,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures there too.")
+    ] = None,
+) -> None:
+    """How fast mining is here, as ratios to what bounds it, and to a loop written by hand."""
+    from jobs.bench import bench as measure
+
+    report = measure(data, net, weights, repeats)
+    out.print(report.table())
+    if json_file is not None:
+        json_file.write_text(report.json())
+        out.print(f"Figures: {json_file}")
 
 
 @app.command(epilog="Example: deconv-atlas nets alexnet vgg16")
 def nets(
-    names: Annotated[list[str] | None, typer.Argument(help="Show the layers of these.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NET", help="Show the layers of these.")
+    ] = None,
 ) -> None:
     """The nets it knows: preprocessing, weights; and of those named, every layer."""
     from pipeline.core import networks
@@ -258,8 +262,8 @@ def nets(
             prepared = networks.preprocessing(name)
             weights = ", ".join(networks.torchvision_weights(name)) or "bundled"
             table.add_row(name, f"{prepared.crop}×{prepared.crop}", str(prepared.resize), weights)
-        out.print(table)
-        out.print("Layers of one: deconv-atlas nets NET")
+        _say(table)
+        _say("Layers of one: deconv-atlas nets NET")
         return
     for name in names:
         _print_layers(load_net(name, "random:0").net)
@@ -281,9 +285,9 @@ def _print_layers(net: Any) -> None:
             _by(field.stride),
             ", ".join(map(str, field.start)),
         )
-    out.print(table)
+    _say(table)
     for name, what in net.graph.opaque.items():
-        out.print(f"{name} cannot be projected: no way down through {what}.")
+        _say(f"{name} cannot be projected: no way down through {what}.")
 
 
 def _by(pair: tuple[int, int]) -> str:
@@ -292,28 +296,26 @@ def _by(pair: tuple[int, int]) -> str:
 
 @app.command(epilog="Example: deconv-atlas show runs/alexnet conv5 12")
 def show(
-    run: Annotated[str, typer.Argument(help="Where the run is.")],
-    layer: Annotated[str | None, typer.Argument(help="One of its layers.")] = None,
-    feature_map: Annotated[int | None, typer.Argument(help="One of its feature maps.")] = None,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Where the run is.")],
+    layer: Annotated[str | None, typer.Argument(metavar="LAYER", help="One of its layers.")] = None,
+    feature_map: Annotated[
+        int | None, typer.Argument(metavar="MAP", help="One of its feature maps.")
+    ] = None,
 ) -> None:
     """The run in the terminal: its state, a layer's feature maps, or a map's winners."""
     from pipeline.show import layer_table, run_table, winners_table
 
     if layer is None:
-        out.print(run_table(run))
+        _say(run_table(run))
     elif feature_map is None:
-        out.print(layer_table(run, layer))
+        _say(layer_table(run, layer))
     else:
-        out.print(winners_table(run, layer, feature_map))
+        _say(winners_table(run, layer, feature_map))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leaves with 0 (done), 1 (incomplete) or 2 (a wrong request)."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s",
-        handlers=[RichHandler(console=Console(stderr=True), show_path=False, show_level=False)],
-    )
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Lines()])
     for noisy in ("httpx", "botocore", "aiobotocore", "s3fs", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     sys.exit(run_app(arguments))
@@ -321,19 +323,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors go to stderr in one sentence."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(args=arguments, prog_name="deconv-atlas", standalone_mode=False)
-        return int(code or 0)
+        code = int(
+            app(args=given or ["--help"], prog_name=app.info.name, standalone_mode=False) or 0
+        )
     except AtlasError as error:
         return _complain(str(error), error.exit_code)
-    except click.ClickException as error:
-        return _complain(error.format_message(), 2)
-    except (click.Abort, KeyboardInterrupt):
-        return _complain("Stopped. The same command goes on from here.", 1)
+    except _UsageError as error:
+        return _complain(_with_hint(error.format_message(), given), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        code = _STOPPED
+    if code == _STOPPED:
+        return _complain("Stopped; the same command goes on from here.", 1)
+    return code
+
+
+def _with_hint(message: str, given: Sequence[str]) -> str:
+    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    command = f" {given[0]}" if given and given[0] in known else ""
+    sentence = " ".join(message.split()).rstrip(".")
+    return f"{sentence}; see deconv-atlas{command} --help."
 
 
 def _complain(sentence: str, code: int) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(sentence, markup=False)
+    console(stderr=True).print(" ".join(sentence.split()))
     return code
 
 

@@ -4,7 +4,9 @@ import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -13,6 +15,9 @@ from pipeline.core.preprocessing import Preprocessing
 from pipeline.data.decoding import decode
 from pipeline.data.samples import Sample
 from pipeline.errors import SampleError
+
+_AT_ONCE = 8
+"""Samples that a thread takes together: handing them over one by one costs as much as resizing."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Batch:
     """Some pictures, in the order of the dataset.
 
     Attributes:
-        images: uint8 (batch, 3, crop, crop), channels last; the tail of the last one is black.
+        images: uint8 (batch, 3, crop, crop); the tail of the last one is black.
         pictures: those that could be decoded: one per image, the tail apart.
         skipped: those met on the way that could not.
     """
@@ -81,8 +86,7 @@ def batches(
     crop = preprocessing.crop
 
     def empty() -> Batch:
-        images = torch.zeros(size, 3, crop, crop, dtype=torch.uint8)
-        return Batch(images.contiguous(memory_format=torch.channels_last))
+        return Batch(torch.zeros(size, 3, crop, crop, dtype=torch.uint8))
 
     batch = empty()
     for picture in _decoded(samples, preprocessing, decoders, ahead=size):
@@ -101,33 +105,33 @@ def batches(
 def _decoded(
     samples: Iterator[Sample], preprocessing: Preprocessing, decoders: int, ahead: int
 ) -> Iterator[Picture]:
-    """Pictures in the order of the samples, at most `ahead` of them waiting."""
-    waiting: queue.Queue[Future[Picture] | None] = queue.Queue(maxsize=ahead)
+    """Pictures in the order of the samples, about `ahead` of them waiting."""
+    waiting: queue.Queue[Future[list[Picture]] | None] = queue.Queue(ahead // _AT_ONCE)
     stop = threading.Event()
+
+    def decode_some(some: list[tuple[int, Sample]]) -> list[Picture]:
+        return [decode_sample(sample, position, preprocessing) for position, sample in some]
+
+    def offer(item: Future[list[Picture]] | None) -> None:
+        while not stop.is_set():
+            with suppress(queue.Full):
+                return waiting.put(item, timeout=0.1)
+        return None
 
     with ThreadPoolExecutor(decoders, "decode") as pool, ThreadPoolExecutor(1, "read") as reader:
 
-        def offer(item: Future[Picture] | None) -> None:
-            while not stop.is_set():
-                try:
-                    return waiting.put(item, timeout=0.1)
-                except queue.Full:
-                    continue
-            return None
-
         def read() -> None:
+            numbered = enumerate(samples)
             try:
-                for position, sample in enumerate(samples):
-                    if stop.is_set():
-                        return
-                    offer(pool.submit(decode_sample, sample, position, preprocessing))
+                while not stop.is_set() and (some := list(islice(numbered, _AT_ONCE))):
+                    offer(pool.submit(decode_some, some))
             finally:
                 offer(None)
 
         reading = reader.submit(read)
         try:
             while (future := waiting.get()) is not None:
-                yield future.result()
+                yield from future.result()
             reading.result()  # raises what reading raised
         finally:
             stop.set()

@@ -62,7 +62,7 @@ def test_wordnet_ids_that_file_names_start_with(tmp_path: Path, put: Put) -> Non
 def test_parts_are_about_sixty_four_whole_batches(count: int) -> None:
     size = part_size(count)
     assert size % 32 == 0
-    assert 32 <= size <= 4096
+    assert 64 <= size <= 4096
     assert math.ceil(count / size) <= 64 or size == 4096
 
 
@@ -70,8 +70,8 @@ def test_parts_cover_the_folder_in_order(tmp_path: Path, put: Put) -> None:
     names = [f"{number:04}.jpg" for number in range(700)]
     dataset = open_dataset(put(str(tmp_path), dict.fromkeys(names, b"x")))
     parts = dataset.parts()
-    assert [len(part.keys) for part in parts] == [32] * 21 + [28]
-    assert [part.name for part in parts] == [f"part-{number:05}" for number in range(22)]
+    assert [len(part.keys) for part in parts] == [64] * 10 + [60]
+    assert [part.name for part in parts] == [f"part-{number:05}" for number in range(11)]
     assert [sample.key for sample in read(dataset)] == names
 
 
