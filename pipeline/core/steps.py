@@ -225,9 +225,11 @@ def _classify_function(node: fx.Node, shapes: Shapes) -> Op:
     if function in (F.dropout, stochastic_depth):
         return Pass()
     if function is torch.cat and tensors_only and _argument(node, 1, "dim", 0) == 1:
-        return Concat()
+        once = len(node.args[0]) == len(sources)  # type: ignore[arg-type]
+        return Concat() if once else Opaque("a concatenation of a map with itself")
     two = tensors_only and len(sources) == 2
-    if function in _ADD and two and shapes[sources[0].name] == shapes[sources[1].name]:
+    equal = two and shapes[sources[0].name] == shapes[sources[1].name]
+    if function in _ADD and equal and "alpha" not in node.kwargs:
         return Add()
     if function in _MULTIPLY and two:
         sizes = [shapes[source.name][1:] for source in sources]
