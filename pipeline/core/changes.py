@@ -1,0 +1,293 @@
+"""What an occluder changes: the window of every step's output that can come out different.
+
+Going up, an operation of kernel size k, stride s, padding p and dilation d turns the places
+``first … stop - 1`` that changed into those whose kernels touch one of them,
+
+    first' = ceil((first + p - d * (k - 1)) / s),  stop' = floor((stop - 1 + p) / s) + 1,
+
+cut to the map. Pointwise operations change what their inputs change, a concatenation or a sum
+what any of its inputs changes, and everything else (a linear layer, a global pool, a gate) the
+whole map. Rows and columns are independent of each other.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from pipeline.core.steps import (
+    Add,
+    Affine,
+    AvgPool,
+    Concat,
+    Conv,
+    Input,
+    Kernel,
+    MaxPool,
+    Pair,
+    Pass,
+    Rectify,
+    Shapes,
+    Step,
+    adds,
+    classify,
+    is_conv,
+    is_relu,
+    normalises,
+)
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WholeNet:
+    """A net traced to its very end, the classifier included.
+
+    Attributes:
+        traced: its forward pass, (N, 3, H, W) to (N, classes); nothing in it overwrites what
+            another operation reads.
+        steps: the operations that return maps, by name, in the order of the forward pass.
+        linear: multiply-adds of every linear layer, by name.
+    """
+
+    traced: fx.GraphModule
+    steps: dict[str, Step]
+    linear: dict[str, int]
+
+
+def trace_whole(net: nn.Module, input_size: Pair) -> WholeNet:
+    """Trace a net to its end; the names of its steps are those of `graph.trace`.
+
+    Args:
+        net: takes (N, 3, H, W); it is put into inference mode and shares its parameters with
+            the result.
+        input_size: (H, W) of its input.
+
+    Raises:
+        ValueError: the net cannot be traced.
+    """
+    net.eval()
+    try:
+        traced = fx.GraphModule(net, fx.Tracer().trace(net))
+    except Exception as error:  # a tracer runs the net's own code, which may raise anything
+        raise ValueError(f"the net cannot be traced: {error}") from error
+    modules = dict(net.named_modules())
+    for node in traced.graph.nodes:
+        _without_overwriting(node, modules)
+    traced.recompile()
+    shapes, linear = _measure(traced, modules, input_size)
+    steps = {
+        node.name: Step(
+            node.name,
+            classify(node, modules, shapes),
+            tuple(source.name for source in node.all_input_nodes),
+            shapes[node.name],
+        )
+        for node in traced.graph.nodes
+        if node.name in shapes
+    }
+    return WholeNet(traced, steps, linear)
+
+
+def _without_overwriting(node: fx.Node, modules: dict[str, nn.Module]) -> None:
+    """Spell a ReLU or a sum so that it overwrites only what nothing else reads."""
+    if adds(node):
+        node.target = torch.add
+    if is_relu(node, modules):
+        source = node.all_input_nodes[0]
+        # what these return is theirs alone; others may return their input itself
+        fresh = is_conv(source, modules) or normalises(source, modules) or adds(source)
+        node.op, node.target, node.args = "call_function", F.relu, (source,)
+        node.kwargs = {"inplace": fresh and len(source.users) == 1}
+
+
+def _measure(
+    traced: fx.GraphModule, modules: dict[str, nn.Module], input_size: Pair
+) -> tuple[Shapes, dict[str, int]]:
+    """Shapes of all maps and multiply-adds of linear layers, from one run on an empty image."""
+    shapes: Shapes = {}
+    linear: dict[str, int] = {}
+
+    class Watcher(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> object:
+            value = super().run_node(n)
+            if isinstance(value, Tensor):
+                if value.dim() == 4 and n.op != "get_attr":
+                    shapes[n.name] = (value.shape[1], value.shape[2], value.shape[3])
+                module = modules.get(str(n.target)) if n.op == "call_module" else None
+                if isinstance(module, nn.Linear):
+                    linear[n.name] = value.numel() * module.in_features
+            return value
+
+    weight = next(traced.parameters(), torch.empty(0))
+    with torch.no_grad():
+        Watcher(traced).run(
+            torch.zeros(1, 3, *input_size, dtype=weight.dtype, device=weight.device)
+        )
+    return shapes, linear
+
+
+# --- what changes -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Along one axis of a map, what each of P occluders can change.
+
+    Attributes:
+        first: (P,) the first place.
+        stop: (P,) behind the last one; not above `first` where nothing changes.
+    """
+
+    first: Places
+    stop: Places
+
+    @classmethod
+    def whole(cls, places: int, occluders: int) -> "Spans":
+        """The whole map, for every occluder."""
+        first = np.zeros(occluders, np.int64)
+        return cls(first, first + places)
+
+    @property
+    def sizes(self) -> Places:
+        """(P,) how many places."""
+        sizes: Places = np.maximum(self.stop - self.first, 0)
+        return sizes
+
+    def above(self, kernel: Kernel, axis: int, places: int) -> "Spans":
+        """What changes in a map of so many places that a kernel makes of this one."""
+        size, stride = kernel.size[axis], kernel.stride[axis]
+        padding, dilation = kernel.padding[axis], kernel.dilation[axis]
+        first = -((dilation * (size - 1) - padding - self.first) // stride)
+        stop = (self.stop - 1 + padding) // stride + 1
+        nothing = self.sizes == 0
+        return Spans(
+            np.where(nothing, 0, np.clip(first, 0, places)),
+            np.where(nothing, 0, np.clip(stop, 0, places)),
+        )
+
+    def union(self, other: "Spans") -> "Spans":
+        """The smallest spans that hold both."""
+        ours, theirs = self.sizes > 0, other.sizes > 0
+        first, stop = np.minimum(self.first, other.first), np.maximum(self.stop, other.stop)
+        return Spans(
+            np.where(ours & theirs, first, np.where(ours, self.first, other.first)),
+            np.where(ours & theirs, stop, np.where(ours, self.stop, other.stop)),
+        )
+
+
+def is_local(step: Step) -> bool:
+    """Whether each place of the output depends on a few places of each input alone."""
+    return isinstance(
+        step.op, Input | Conv | MaxPool | AvgPool | Affine | Rectify | Pass | Concat | Add
+    )
+
+
+def changes(net: WholeNet, axis: int, occluded: Spans) -> dict[str, Spans]:
+    """For every step, what occluders change along one axis (0: rows, 1: columns).
+
+    Args:
+        net: the net.
+        axis: rows or columns.
+        occluded: what each occluder covers of the input.
+    """
+    found: dict[str, Spans] = {}
+    for step in net.steps.values():
+        places, occluders = step.shape[1 + axis], len(occluded.first)
+        known = [found[name] for name in step.inputs if name in found]
+        if isinstance(step.op, Input):
+            found[step.name] = occluded
+        elif not is_local(step) or len(known) < len(step.inputs):
+            found[step.name] = Spans.whole(places, occluders)
+        elif isinstance(step.op, Conv | MaxPool | AvgPool):
+            found[step.name] = known[0].above(step.op.kernel, axis, places)
+        else:
+            spans = known[0]
+            for other in known[1:]:
+                spans = spans.union(other)
+            found[step.name] = spans
+    return found
+
+
+# --- where the occluder stands ----------------------------------------------------------------
+
+
+def positions(length: int, size: int, stride: int) -> Places:
+    """Where an occluder's first row (or column) stands: 0, stride, 2 × stride and so on.
+
+    A last place flush with the end is added where the stride leaves pixels uncovered, so every
+    pixel is under some occluder: 30 places for 27 / 7 on 227 pixels, 0 … 196 and 200.
+
+    Raises:
+        ValueError: the occluder is larger than the image or empty, or the stride is below 1.
+    """
+    if not 1 <= size <= length:
+        raise ValueError(f"an occluder of {size} pixels does not fit an image of {length}")
+    if stride < 1:
+        raise ValueError(f"a stride of {stride} never moves the occluder")
+    regular = np.arange(0, length - size + 1, stride, dtype=np.int64)
+    last = length - size
+    return regular if regular[-1] == last else np.append(regular, last)
+
+
+# --- what it costs ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Multiply-adds of convolutions and linear layers over all positions of the occluder.
+
+    Attributes:
+        full: every position computed from the pixels on.
+        incremental: only what can change.
+    """
+
+    full: int
+    incremental: int
+
+    @property
+    def limit(self) -> float:
+        """How many times faster the incremental way can be, at the most."""
+        return self.full / self.incremental
+
+
+def count(net: WholeNet, size: int, stride: int) -> Operations:
+    """Count the multiply-adds, exactly, for an occluder of `size` pixels moved by `stride`.
+
+    The one pass without an occluder, which both ways need, is left out.
+    """
+    rows, columns = occluder_changes(net, size, stride)
+    n = len(next(iter(rows.values())).first) * len(next(iter(columns.values())).first)
+    full = incremental = n * sum(net.linear.values())
+    for step, each in _convolutions(net):
+        full += n * each * math.prod(step.shape[1:])
+        spans = rows[step.name].sizes.sum(), columns[step.name].sizes.sum()
+        incremental += each * int(spans[0]) * int(spans[1])
+    return Operations(full, incremental)
+
+
+def occluder_changes(
+    net: WholeNet, size: int, stride: int
+) -> tuple[dict[str, Spans], dict[str, Spans]]:
+    """`changes` of the rows and of the columns for every position of a square occluder."""
+    _, height, width = next(iter(net.steps.values())).shape
+    rows, columns = (
+        changes(net, axis, Spans(first, first + size))
+        for axis, first in enumerate(positions(side, size, stride) for side in (height, width))
+    )
+    return rows, columns
+
+
+def _convolutions(net: WholeNet) -> Iterator[tuple[Step, int]]:
+    """Every convolution, and its multiply-adds for each place of its output."""
+    modules = dict(net.traced.named_modules())
+    for node in net.traced.graph.nodes:
+        if is_conv(node, modules):
+            weight = modules[str(node.target)].weight
+            assert isinstance(weight, Tensor)
+            yield net.steps[node.name], weight.numel()

@@ -1,0 +1,440 @@
+"""A net run on many occluded copies of one image, computing only what the occluder changes.
+
+One pass without occluder leaves the base: every map. For each occluder each step then computes a
+window of its output: what changes, widened a little so that many occluders share one size and
+make one batch. Around a window the base continues; outside the map is what the operation pads
+with. From the first operation that is not local on (or where windows cover nearly the map), the
+windows are pasted into the base and the net goes on with whole maps: the tail.
+
+A window is kept as (n, C, h, w), channels last, and where each of the n starts.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx
+from torch.fx.node import map_arg
+
+from pipeline.core.changes import Places, Spans, WholeNet, is_local
+from pipeline.core.steps import Add, AvgPool, Concat, Conv, Input, MaxPool, Step
+
+
+@dataclass(frozen=True)
+class Group:
+    """Places of the occluder along one axis whose windows have one size at each step.
+
+    Attributes:
+        members: (m,) indices of the places.
+        first: step → (m,) where each one's window starts.
+        size: step → places of the window.
+    """
+
+    members: Places
+    first: dict[str, Places]
+    size: dict[str, int]
+
+
+def grouped(
+    spans: dict[str, Spans], lengths: dict[str, int], weights: dict[str, float], most: int
+) -> list[Group]:
+    """Sort the places of the occluder into at most so many groups, by the sizes of their windows.
+
+    Starting from places with the same sizes at every step, the two groups that cost least to put
+    together are put together.
+
+    Args:
+        spans: of every windowed step, what each place changes.
+        lengths: places of each step's map.
+        weights: of each step, what a place of the window costs.
+        most: groups.
+    """
+    sizes = np.stack([np.maximum(spans[name].sizes, 1) for name in spans], axis=1)
+    cost = np.array([weights[name] for name in spans])
+    distinct, which = np.unique(sizes, axis=0, return_inverse=True)
+    which = which.ravel()
+    tops = list(distinct)
+    members = [np.flatnonzero(which == number) for number in range(len(tops))]
+
+    def added(pair: tuple[int, int]) -> float:
+        a, b = pair
+        top = np.maximum(tops[a], tops[b])
+        return float(
+            len(members[a]) * ((top - tops[a]) @ cost) + len(members[b]) * ((top - tops[b]) @ cost)
+        )
+
+    while len(tops) > most:
+        pairs = [(a, b) for a in range(len(tops)) for b in range(a)]
+        a, b = min(pairs, key=added)
+        tops[b] = np.maximum(tops[a], tops[b])
+        members[b] = np.sort(np.concatenate([members[a], members[b]]))
+        del tops[a], members[a]
+    return [
+        _group(spans, lengths, chosen, dict(zip(spans, top.tolist(), strict=True)))
+        for chosen, top in zip(members, tops, strict=True)
+    ]
+
+
+def _group(
+    spans: dict[str, Spans], lengths: dict[str, int], members: Places, size: dict[str, int]
+) -> Group:
+    first = {
+        name: np.minimum(one.first[members], lengths[name] - size[name])
+        for name, one in spans.items()
+    }
+    return Group(members, first, size)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Of one step, what changes for n occluders.
+
+    Attributes:
+        values: (n, C, h, w), channels last.
+        top: (n,) first row of each.
+        left: (n,) first column.
+    """
+
+    values: Tensor
+    top: Tensor
+    left: Tensor
+
+    def is_at(self, top: Tensor, height: int, left: Tensor, width: int) -> bool:
+        """Whether it covers exactly these places."""
+        return (
+            tuple(self.values.shape[2:]) == (height, width)
+            and torch.equal(self.top, top)
+            and torch.equal(self.left, left)
+        )
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some occluders behind the windowed part.
+
+    Attributes:
+        y: (n,) which of the occluders' rows.
+        x: (n,) which of their columns.
+        frontier: the whole maps (n, C, H, W) that the tail starts from.
+        tapped: those of the tap, if it is windowed.
+    """
+
+    y: Places
+    x: Places
+    frontier: list[Tensor]
+    tapped: Tensor | None
+
+
+class Base:
+    """The maps of one image without occluder, as rows of places that can be picked."""
+
+    def __init__(self, maps: dict[str, Tensor]) -> None:
+        self._rows: dict[str, Tensor] = {}
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self.like = next(iter(maps.values()))
+        for name, one in maps.items():
+            channels = one.shape[1]
+            rows = one.new_empty(one.shape[2] * one.shape[3] + 1, channels)  # the last one: outside
+            rows[:-1] = one[0].permute(1, 2, 0).reshape(-1, channels)
+            self._rows[name], self.sizes[name] = rows, (one.shape[2], one.shape[3])
+
+    def region(
+        self,
+        name: str,
+        window: Window,
+        top: Tensor,
+        height: int,
+        left: Tensor,
+        width: int,
+        outside: float = 0.0,
+    ) -> Tensor:
+        """Regions of a step's maps, each with the window of its occluder pasted in.
+
+        Args:
+            name: the step.
+            window: of that step, n of them.
+            top: (n,) first row of each region; regions may reach over the border of the map.
+            height: rows.
+            left: (n,) first column.
+            width: columns.
+            outside: what lies outside the map.
+
+        Returns:
+            (n, C, height, width), channels last.
+        """
+        if window.is_at(top, height, left, width):
+            return window.values
+        rows, (map_height, map_width) = self._rows[name], self.sizes[name]
+        rows[-1] = outside
+        n, channels, h, w = window.values.shape
+        y, x = _reach(top, height), _reach(left, width)
+        inside = ((y >= 0) & (y < map_height))[:, :, None] & ((x >= 0) & (x < map_width))[:, None]
+        index = torch.where(inside, (y * map_width)[:, :, None] + x[:, None], len(rows) - 1)
+        picked = rows.new_empty(n * height * width + 1, channels)  # the last one: not wanted
+        torch.index_select(rows, 0, index.flatten(), out=picked[:-1])
+        y, x = _reach(window.top - top, h), _reach(window.left - left, w)
+        wanted = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None]
+        image = torch.arange(n, device=rows.device)[:, None, None] * (height * width)
+        index = torch.where(wanted, image + (y * width)[:, :, None] + x[:, None], len(picked) - 1)
+        pasted = window.values.permute(0, 2, 3, 1).reshape(-1, channels)
+        picked.index_copy_(0, index.flatten(), pasted)
+        return picked[:-1].view(n, height, width, channels).permute(0, 3, 1, 2)
+
+    def whole(self, name: str, window: Window) -> Tensor:
+        """The whole maps (n, C, H, W) of a step, with the windows pasted in."""
+        zero = torch.zeros_like(window.top)
+        height, width = self.sizes[name]
+        return self.region(name, window, zero, height, zero, width)
+
+
+def _reach(first: Tensor, size: int) -> Tensor:
+    return first[:, None] + torch.arange(size, device=first.device)
+
+
+class Incremental:
+    """A net cut into a windowed part and a tail, for one set of occluders.
+
+    Args:
+        net: the net.
+        rows: for every step, the rows that each row of occluders changes.
+        columns: likewise.
+        tap: the step whose maps are wanted beside the net's output.
+        most_groups: along each axis.
+        nearly: windows that cover this share of the map, on average, end the windowed part.
+    """
+
+    def __init__(
+        self,
+        net: WholeNet,
+        rows: dict[str, Spans],
+        columns: dict[str, Spans],
+        tap: str,
+        most_groups: int = 5,
+        nearly: float = 0.85,
+    ) -> None:
+        self.net, self.tap = net, tap
+        self.nodes = {node.name: node for node in net.traced.graph.nodes}
+        self.windowed = _windowed(net, rows, columns, nearly)
+        self.frontier = [
+            name
+            for name in self.windowed
+            if any(user.name not in self.windowed for user in self.nodes[name].users)
+        ]
+        self.tail = tail(net, self.windowed, self.frontier, tap)
+        self.rows, self.columns = (
+            self._groups(spans, axis, other, most_groups)
+            for axis, spans, other in ((1, rows, columns), (2, columns, rows))
+        )
+        self.recorded = self._recorded()
+        self._run = fx.Interpreter(net.traced)
+        self._divisors: dict[str, Tensor] = {}
+
+    def _groups(
+        self, spans: dict[str, Spans], axis: int, other: dict[str, Spans], most: int
+    ) -> list[Group]:
+        steps = {name: self.net.steps[name] for name in self.windowed}
+        weights = {
+            name: float(_work(step) * other[name].sizes.mean()) for name, step in steps.items()
+        }
+        lengths = {name: step.shape[axis] for name, step in steps.items()}
+        return grouped({name: spans[name] for name in steps}, lengths, weights, most)
+
+    def _recorded(self) -> set[str]:
+        """The steps whose base is ever looked at."""
+        read = {*self.frontier, *([self.tap] if self.tap in self.windowed else [])}
+        for name in self.windowed:
+            if isinstance(self.net.steps[name].op, Conv | MaxPool | AvgPool | Concat | Add):
+                read.update(self.net.steps[name].inputs)
+        return read
+
+    def base(self, image: Tensor) -> tuple[Base, Tensor, Tensor]:
+        """The pass without occluder over one image (1, 3, H, W): base, tapped maps, output."""
+        kept: dict[str, Tensor] = {}
+        wanted = self.recorded | {self.tap}
+
+        class Recorder(fx.Interpreter):
+            def run_node(self, n: fx.Node) -> Any:
+                value = super().run_node(n)
+                if n.name in wanted:
+                    kept[n.name] = value
+                return value
+
+        output = Recorder(self.net.traced).run(image)
+        base = Base({name: maps for name, maps in kept.items() if name in self.recorded})
+        return base, kept[self.tap], output
+
+    def chunks(self, base: Base, value: Tensor, size: int, at_once: int) -> Iterator[Chunk]:
+        """Run the windowed part, some occluders at a time.
+
+        Args:
+            base: of the image.
+            value: (3,) the colour of the occluder, normalised.
+            size: its side in pixels.
+            at_once: how many occluders.
+        """
+        for rows in self.rows:
+            for columns in self.columns:
+                y, x = (
+                    grid.ravel()
+                    for grid in np.meshgrid(
+                        np.arange(len(rows.members)), np.arange(len(columns.members)), indexing="ij"
+                    )
+                )
+                for part in range(0, len(y), at_once):
+                    chosen = slice(part, part + at_once)
+                    windows = self._ascend(
+                        base, value, size, (rows, y[chosen]), (columns, x[chosen])
+                    )
+                    frontier = [base.whole(name, windows[name]) for name in self.frontier]
+                    tapped = (
+                        base.whole(self.tap, windows[self.tap]) if self.tap in windows else None
+                    )
+                    at = rows.members[y[chosen]], columns.members[x[chosen]]
+                    yield Chunk(*at, frontier, tapped)
+
+    def _ascend(
+        self,
+        base: Base,
+        value: Tensor,
+        size: int,
+        rows: tuple[Group, Places],
+        columns: tuple[Group, Places],
+    ) -> dict[str, Window]:
+        windows: dict[str, Window] = {}
+        for name in self.windowed:
+            step = self.net.steps[name]
+            top, left = (
+                torch.from_numpy(group.first[name][which]).to(value.device)
+                for group, which in (rows, columns)
+            )
+            height, width = rows[0].size[name], columns[0].size[name]
+            if isinstance(step.op, Input):
+                values = value[:, None, None].expand(len(top), -1, size, size)
+                values = values.contiguous(memory_format=torch.channels_last)
+            else:
+                values = self._values(base, step, windows, (top, height, left, width))
+            windows[name] = Window(values, top, left)
+        return windows
+
+    def _values(
+        self,
+        base: Base,
+        step: Step,
+        windows: dict[str, Window],
+        place: tuple[Tensor, int, Tensor, int],
+    ) -> Tensor:
+        """The window of one step's output at a place."""
+        match step.op:
+            case Conv(module=conv, kernel=k):
+                below = self._below(base, step, windows, place, 0.0)
+                return F.conv2d(below, conv.weight, conv.bias, k.stride, 0, k.dilation, conv.groups)
+            case MaxPool(kernel=k):
+                below = self._below(base, step, windows, place, -torch.inf)
+                return F.max_pool2d(below, k.size, k.stride, 0, k.dilation)
+            case AvgPool(kernel=k):
+                below = self._below(base, step, windows, place, 0.0)
+                total = F.avg_pool2d(below, k.size, k.stride, divisor_override=1)
+                top, height, left, width = place
+                shares = self._shares(step, below)
+                y, x = _reach(top, height)[:, :, None], _reach(left, width)[:, None]
+                return total * shares[y, x][:, None]
+            case _:
+                return self._pointwise(base, step, windows, place)
+
+    def _below(
+        self,
+        base: Base,
+        step: Step,
+        windows: dict[str, Window],
+        place: tuple[Tensor, int, Tensor, int],
+        outside: float,
+    ) -> Tensor:
+        """What a kernel reads to make a window."""
+        assert isinstance(step.op, Conv | MaxPool | AvgPool)
+        k, (source,) = step.op.kernel, step.inputs
+        top, height, left, width = place
+        h, w = (
+            (size - 1) * k.stride[axis] + k.dilation[axis] * (k.size[axis] - 1) + 1
+            for axis, size in enumerate((height, width))
+        )
+        return base.region(
+            source,
+            windows[source],
+            top * k.stride[0] - k.padding[0],
+            h,
+            left * k.stride[1] - k.padding[1],
+            w,
+            outside,
+        )
+
+    def _pointwise(
+        self,
+        base: Base,
+        step: Step,
+        windows: dict[str, Window],
+        place: tuple[Tensor, int, Tensor, int],
+    ) -> Tensor:
+        node = self.nodes[step.name]
+        regions = {
+            name: base.region(name, windows[name], *place)
+            if len(step.inputs) > 1
+            # of a single input no more than the window is read
+            else windows[name].values
+            for name in step.inputs
+        }
+        args = map_arg(node.args, lambda source: regions[source.name])
+        made: Tensor = getattr(self._run, node.op)(node.target, args, node.kwargs)
+        return made
+
+    def _shares(self, step: Step, like: Tensor) -> Tensor:
+        """(H, W): one over what an average divides each sum by; it differs at the border."""
+        if step.name not in self._divisors:
+            pool = step.op
+            assert isinstance(pool, AvgPool)
+            k = pool.kernel
+            ones = like.new_ones(1, 1, *self.net.steps[step.inputs[0]].shape[1:])
+            options = (k.size, k.stride, k.padding, pool.ceil_mode)
+            total = F.avg_pool2d(ones, *options, divisor_override=1)
+            mean = F.avg_pool2d(ones, *options, pool.count_include_pad, pool.divisor)
+            self._divisors[step.name] = (mean / total)[0, 0]
+        return self._divisors[step.name]
+
+
+def _windowed(
+    net: WholeNet, rows: dict[str, Spans], columns: dict[str, Spans], nearly: float
+) -> list[str]:
+    """The steps that are computed on windows, in the order of the forward pass."""
+    chosen: list[str] = []
+    for step in net.steps.values():
+        _, height, width = step.shape
+        share = rows[step.name].sizes.mean() * columns[step.name].sizes.mean() / (height * width)
+        small = share < nearly or not isinstance(step.op, Conv | MaxPool | AvgPool)
+        if is_local(step) and small and all(name in chosen for name in step.inputs):
+            chosen.append(step.name)
+    return chosen
+
+
+def tail(net: WholeNet, windowed: Sequence[str], frontier: Sequence[str], tap: str) -> Any:
+    """What is left of the net: from the frontier's maps to (output, tapped maps or None)."""
+    graph = fx.Graph()
+    copies: dict[str, fx.Node] = {name: graph.placeholder(name) for name in frontier}
+    for node in net.traced.graph.nodes:
+        if node.op == "output":
+            output = map_arg(node.args[0], lambda source: copies[source.name])
+            graph.output((output, None if tap in windowed else copies[tap]))
+        elif node.name not in windowed:
+            copies[node.name] = graph.node_copy(node, lambda source: copies[source.name])
+    tail = fx.GraphModule(net.traced, graph)
+    tail.graph.eliminate_dead_code()
+    tail.recompile()
+    return tail
+
+
+def _work(step: Step) -> float:
+    """What one place of a step's output costs, roughly, in multiply-adds."""
+    if isinstance(step.op, Conv):
+        return float(step.op.module.weight.numel())
+    return 8.0 * step.shape[0]

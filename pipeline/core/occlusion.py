@@ -1,0 +1,227 @@
+"""Occlusion sensitivity: what a net makes of an image while a square slides over it.
+
+Zeiler & Fergus (2013), section 4.2: for each place of a grey square, how much is left of the
+feature map that was strongest without it, how probable the correct class still is, and which
+class is the most probable one. If the net has found the object, hiding the object matters, and
+hiding anything else does not.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.core.changes import (
+    Operations,
+    Places,
+    WholeNet,
+    count,
+    occluder_changes,
+    positions,
+    trace_whole,
+)
+from pipeline.core.graph import Layer
+from pipeline.core.incremental import Base, Chunk, Incremental, tail
+from pipeline.core.steps import Pair
+from pipeline.core.topk import strongest
+
+Method = Literal["incremental", "full"]
+
+_AT_ONCE = 32
+"""Occluders in one batch of the windowed part."""
+
+_TAIL_AT_ONCE = 128
+"""Occluders in one batch of the tail, at least: large linear layers want large batches."""
+
+_FULL_AT_ONCE = 32
+"""Occluded images in one batch of the full way."""
+
+Rows = tuple[Places, Places, Tensor, Tensor, Tensor]
+"""Of n places of the occluder: indices of its row and column; total, probability, top class."""
+
+
+@dataclass(frozen=True)
+class Occluder:
+    """A square of one colour.
+
+    Attributes:
+        size: its side, in pixels of the net's input.
+        stride: pixels from one place to the next; the last place is flush with the end.
+        value: of each channel R, G, B, normalised; zero is the mean.
+    """
+
+    size: int = 27
+    stride: int = 7
+    value: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What a net made of one image under R × Q places of the occluder.
+
+    Attributes:
+        tops: (R,) the occluder's first row at each place.
+        lefts: (Q,) its first column.
+        feature_map: the map that was strongest without occluder (by its largest activation).
+        place: (y, x) of that activation in the map.
+        activation: that activation.
+        label: the class that `probability` is of.
+        base_total: the map's total activation without occluder.
+        base_probability: of the class, without occluder.
+        base_class: the most probable class without occluder.
+        total: (R, Q) the map's total activation, summed over the map, float32 or float64.
+        probability: (R, Q) of the class.
+        top_class: (R, Q) the most probable class, int64.
+    """
+
+    tops: Places
+    lefts: Places
+    feature_map: int
+    place: tuple[int, int]
+    activation: float
+    label: int
+    base_total: float
+    base_probability: float
+    base_class: int
+    total: NDArray[np.floating]
+    probability: NDArray[np.floating]
+    top_class: NDArray[np.int64]
+
+
+class Occlusion:
+    """A net prepared for one occluder; then any number of images can be measured.
+
+    Args:
+        module: the whole net, (N, 3, H, W) to (N, classes).
+        layer: the layer whose strongest map is watched.
+        input_size: (H, W) of the net's input.
+        occluder: the square.
+
+    Raises:
+        ValueError: the net cannot be traced, or the occluder does not fit the input.
+    """
+
+    def __init__(
+        self, module: nn.Module, layer: Layer, input_size: Pair, occluder: Occluder | None = None
+    ) -> None:
+        self.occluder = occluder or Occluder()
+        self.layer = layer
+        self.net: WholeNet = trace_whole(module, input_size)
+        size, stride = self.occluder.size, self.occluder.stride
+        self.tops, self.lefts = (positions(side, size, stride) for side in input_size)
+        rows, columns = occluder_changes(self.net, size, stride)
+        self.incremental = Incremental(self.net, rows, columns, layer.step)
+
+    def operations(self) -> Operations:
+        """How much there is to compute both ways: the limit of what `incremental` can gain."""
+        return count(self.net, self.occluder.size, self.occluder.stride)
+
+    def measure(
+        self, image: Tensor, label: int | None = None, method: Method = "incremental"
+    ) -> Sensitivity:
+        """Slide the occluder over one image.
+
+        Args:
+            image: (3, H, W), normalised, on the device of the net.
+            label: the correct class; the most probable one without occluder if not given.
+            method: compute only what changes, or every position from the pixels on. The results
+                are the same to the accuracy of the net's floating-point numbers.
+
+        Raises:
+            ValueError: the net has no such class.
+        """
+        with torch.inference_mode():
+            image = image[None].contiguous(memory_format=torch.channels_last)
+            base, maps, logits = self.incremental.base(image)
+            if label is not None and not 0 <= label < logits.shape[1]:
+                raise ValueError(f"the net has classes 0 to {logits.shape[1] - 1}, not {label}")
+            values, places = strongest(maps)
+            chosen = int(values[0].argmax())
+            place = divmod(int(places[0, chosen]), maps.shape[3])
+            softmax = logits[0].softmax(0)
+            label = int(softmax.argmax()) if label is None else label
+            found = (
+                self._incrementally(base, chosen, label)
+                if method == "incremental"
+                else self._fully(image, chosen, label)
+            )
+            total, probability, top_class = self._collect(found, image)
+        return Sensitivity(
+            tops=self.tops,
+            lefts=self.lefts,
+            feature_map=chosen,
+            place=place,
+            activation=float(values[0, chosen]),
+            label=label,
+            base_total=float(maps[0, chosen].sum()),
+            base_probability=float(softmax[label]),
+            base_class=int(softmax.argmax()),
+            total=total.cpu().numpy(),
+            probability=probability.cpu().numpy(),
+            top_class=top_class.cpu().numpy(),
+        )
+
+    def _collect(self, found: Iterator[Rows], image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        shape = len(self.tops), len(self.lefts)
+        total, probability = image.new_empty(shape), image.new_empty(shape)
+        top_class = torch.empty(shape, dtype=torch.int64, device=image.device)
+        for y, x, totals, probabilities, classes in found:
+            at = torch.from_numpy(y).to(image.device), torch.from_numpy(x).to(image.device)
+            total[at], probability[at], top_class[at] = totals, probabilities, classes
+        return total, probability, top_class
+
+    def _incrementally(self, base: Base, chosen: int, label: int) -> Iterator[Rows]:
+        """Windows of what changes, then whole maps, many at a time."""
+        value = base.like.new_tensor(self.occluder.value)
+        chunks = self.incremental.chunks(base, value, self.occluder.size, _AT_ONCE)
+        for some in _gathered(chunks, _TAIL_AT_ONCE):
+            y, x = (np.concatenate(part) for part in zip(*((c.y, c.x) for c in some), strict=True))
+            frontier = [torch.cat(maps) for maps in zip(*(c.frontier for c in some), strict=True)]
+            logits, maps = self.incremental.tail(*frontier)
+            if maps is None:  # the layer is below the tail
+                maps = torch.cat([c.tapped[:, chosen] for c in some if c.tapped is not None])
+            else:
+                maps = maps[:, chosen]
+            yield y, x, *_read(logits, maps, label)
+
+    def _fully(self, image: Tensor, chosen: int, label: int) -> Iterator[Rows]:
+        """Every occluded image, from the pixels on."""
+        tapped = tail(self.net, (), (), self.layer.step)
+        y, x = (grid.ravel() for grid in np.indices((len(self.tops), len(self.lefts))))
+        for first in range(0, len(y), _FULL_AT_ONCE):
+            part = slice(first, first + _FULL_AT_ONCE)
+            occluded = self.occluded(image[0], y[part], x[part])
+            logits, maps = tapped(occluded)
+            yield y[part], x[part], *_read(logits, maps[:, chosen], label)
+
+    def occluded(self, image: Tensor, y: Places, x: Places) -> Tensor:
+        """Copies of an image (3, H, W), each occluded at the y-th top and the x-th left."""
+        copies = image.repeat(len(y), 1, 1, 1).contiguous(memory_format=torch.channels_last)
+        value = image.new_tensor(self.occluder.value)[:, None, None]
+        size = self.occluder.size
+        for copy, top, left in zip(
+            copies, self.tops[y].tolist(), self.lefts[x].tolist(), strict=True
+        ):
+            copy[:, top : top + size, left : left + size] = value
+        return copies
+
+
+def _gathered(chunks: Iterator[Chunk], enough: int) -> Iterator[list[Chunk]]:
+    """Chunks together until they hold enough occluders."""
+    some: list[Chunk] = []
+    for chunk in chunks:
+        some.append(chunk)
+        if sum(len(one.y) for one in some) >= enough:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _read(logits: Tensor, maps: Tensor, label: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Total activation, probability of the label and top class; maps are (n, H, W)."""
+    return maps.sum((1, 2)), logits.softmax(1)[:, label], logits.argmax(1)
