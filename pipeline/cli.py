@@ -240,10 +240,10 @@ def bench(
     from jobs.bench import bench as measure
 
     report = measure(data, net, weights, repeats)
-    out.print(report.table())
+    _say(report.table())
     if json_file is not None:
         json_file.write_text(report.json())
-        out.print(f"Figures: {json_file}")
+        _say(f"Figures: {json_file}")
 
 
 @app.command(epilog="Example: deconv-atlas nets alexnet vgg16")

@@ -1,11 +1,12 @@
-"""Ray, and nothing but Ray: what the cluster has, its actors and tasks, and the bounded loop.
+"""Ray, and nothing but Ray: what the cluster has, its actors and its tasks.
 
-The only importer of ray. Everything that runs out there is a plain function of `stages`.
+With `crew`, the only importer of ray. All that runs out there is a plain function of `stages`.
 """
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,22 +14,24 @@ from typing import Any
 import pyarrow as pa
 import ray
 import torch
-from ray.exceptions import RayError, RayTaskError
-from torch import Tensor
+from ray.exceptions import RayError
 
-from pipeline.core import networks
 from pipeline.core.networks import Net
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.recipe import Recipe
+from pipeline.crew import Crew, Slots, bounded, first_line
 from pipeline.data.samples import Part
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
-from pipeline.errors import AtlasError, IncompleteError, RequestError
+from pipeline.errors import RequestError
 from pipeline.stages.mine import PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task
 from pipeline.stages.publish import Unit, publish_unit
 
-_TRIES = 3
-"""How often a unit of work is tried when its process or its store fails."""
+_PATIENCE = 30.0
+"""Seconds without room on the cluster until a line says so."""
+
+_KNOCK = 5.0
+"""Seconds that a cluster's address may take to accept a connection; Ray itself tries for 90."""
 
 log = logging.getLogger(__name__)
 
@@ -46,24 +49,36 @@ def connected(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
+        _knock(address)
         ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
+            address=address,
+            include_dashboard=False if address == "local" else None,
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray has no common one for this
         raise RequestError(
-            f"No Ray cluster answers at {address}: {str(error).splitlines()[0]} "
-            "Check --address, or leave it out for a local Ray."
+            f"No Ray cluster answers at {address} ({first_line(error)}); "
+            "check --address and RAY_ADDRESS, or leave them out for a local Ray."
         ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens.
+
+    Raises:
+        OSError: no connection.
+    """
+    host, _, port = address.rpartition(":")
+    if "://" not in address and host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK).close()
 
 
 @dataclass(frozen=True)
@@ -81,17 +96,17 @@ class Seats:
     gpus: int
 
 
-def seats(workers: int | None = None) -> Seats:
+def seats(workers: int | None = None, *, accelerated: bool = True) -> Seats:
     """Seats for the workers asked for, or for as many as the cluster holds.
 
     A worker takes one GPU where there are GPUs, with its share of the node's processors, else
-    one processor.
+    one processor; the latter always where it is not `accelerated`.
 
     Raises:
         RequestError: the cluster can never seat that many.
     """
     nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
-    with_gpu = [node for node in nodes if node.get("GPU", 0) >= 1]
+    with_gpu = [node for node in nodes if accelerated and node.get("GPU", 0) >= 1]
     if with_gpu:
         cpus = max(1, min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpu))
         room = sum(int(min(node["GPU"], node.get("CPU", 0) // cpus)) for node in with_gpu)
@@ -101,7 +116,10 @@ def seats(workers: int | None = None) -> Seats:
         kind = "CPU"
     wanted = workers or room
     if not room:
-        raise RequestError(f"The cluster of {len(nodes)} nodes has no {kind} for a worker.")
+        raise RequestError(
+            f"The cluster ({len(nodes)} node{'s'[: len(nodes) != 1]}) has no {kind} for a worker; "
+            "add a node, or name another --address."
+        )
     if wanted > room:
         raise RequestError(
             f"{wanted} workers need a {kind} each, but the cluster has {room}; "
@@ -110,43 +128,20 @@ def seats(workers: int | None = None) -> Seats:
     return Seats(wanted, cpus, 1 if with_gpu else 0)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A net on its way to a worker: what to build, and the tensors of its trunk."""
-
-    name: str
-    classes: int
-    preprocessing: Preprocessing
-    layers: tuple[str, ...]
-    state: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, net: Net, layers: Sequence[str]) -> "Recipe":
-        """The recipe of a net, with these layers alone."""
-        state = net.graph.only(layers).trunk.state_dict()
-        return cls(net.name, net.classes, net.preprocessing, tuple(layers), dict(state))
-
-    def make(self, device: str) -> Net:
-        """The net on a device, in the memory layout that is fastest there."""
-        module = networks.build(self.name, self.classes)
-        net = networks.assemble(self.name, module, self.preprocessing)
-        graph = net.graph.only(self.layers)
-        graph.trunk.load_state_dict(self.state)
-        graph.trunk.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Net(net.name, graph, net.preprocessing, net.classes)
-
-
 def single_threaded() -> None:
     """One thread for the net: sums come out the same, however many workers share a machine."""
     torch.set_num_threads(1)
 
 
 class _Worker:
-    """Keeps the net on its device; everything comes with the call, so it may restart any time."""
+    """Keeps the net on its device; everything else comes with the call."""
 
     def __init__(self) -> None:
         single_threaded()
         self.net: Net | None = None
+
+    def ready(self) -> None:
+        """Returns when the worker has found its place."""
 
     def mine(
         self, recipe: Recipe, dataset: Dataset, part: Part, run: Store, top_k: int, decoders: int
@@ -198,21 +193,15 @@ def mine(
         IncompleteError: some parts could not be done; the others are.
     """
     seat = seats(workers)
-    recipe = ray.put(Recipe.of(net, layers))
-    shared = ray.put(dataset)
-    actor = ray.remote(_Worker).options(
-        num_cpus=seat.cpus, num_gpus=seat.gpus, max_restarts=-1, max_task_retries=_TRIES
-    )
-    actors: list[Any] = [actor.remote() for _ in range(min(seat.workers, len(parts)))]
+    recipe, shared, place = ray.put(Recipe.of(net, layers)), ray.put(dataset), _anywhere(run)
+    actor = ray.remote(_Worker).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_restarts=0)
 
     def start(one: Any, part: Part) -> Any:
-        return one.mine.remote(recipe, shared, part, run, top_k, seat.cpus)
+        return one.mine.remote(recipe, shared, part, place, top_k, seat.cpus)
 
-    try:
-        yield from _bounded(parts, actors, start, lambda part: part.name)
-    finally:
-        for one in actors:
-            ray.kill(one)
+    _await_room(seat)
+    crew = Crew(actor.remote, min(seat.workers, len(parts)))
+    yield from bounded(parts, crew, start, lambda part: part.name)
 
 
 def project(
@@ -231,27 +220,40 @@ def project(
         IncompleteError: some winners could not be projected; the others are.
     """
     seat = seats(workers)
-    recipe = ray.put(Recipe.of(net, layers))
-    shared = ray.put(dataset)
+    recipe, shared, place = ray.put(Recipe.of(net, layers)), ray.put(dataset), _anywhere(run)
     token = hash(recipe.hex())
-    task = ray.remote(_project).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=_TRIES)
+    task = ray.remote(_project).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=0)
 
-    def start(_: int, table: pa.Table) -> Any:
-        return task.remote(recipe, token, shared, run, table, settings)
+    def start(_: Any, table: pa.Table) -> Any:
+        return task.remote(recipe, token, shared, place, table, settings)
 
-    yield from _bounded(tables, range(seat.workers), start, _named_by_first)
+    _await_room(seat)
+    yield from bounded(tables, Slots(seat.workers), start, _named_by_first)
 
 
 def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None) -> Iterator[int]:
-    """Make sheets as tasks; yields how many feature maps each one was for."""
-    task = ray.remote(_publish).options(num_cpus=1, max_retries=_TRIES)
+    """Make sheets as tasks; yields how many feature maps each one was for.
 
-    def start(_: int, unit: Unit) -> Any:
-        return task.remote(run, dest, unit)
+    Raises:
+        RequestError: the cluster can never seat that many workers.
+        IncompleteError: some sheets could not be made; the others are.
+    """
+    seat = seats(workers, accelerated=False)
+    place, target = _anywhere(run), _anywhere(dest)
+    task = ray.remote(_publish).options(num_cpus=seat.cpus, max_retries=0)
 
-    cpus = sum(int(node["Resources"].get("CPU", 0)) for node in _nodes() if node["Alive"])
-    slots = range(workers or max(1, cpus))
-    yield from _bounded(units, slots, start, lambda unit: f"{unit.layer} from map {unit.first}")
+    def start(_: Any, unit: Unit) -> Any:
+        return task.remote(place, target, unit)
+
+    _await_room(seat)
+    yield from bounded(
+        units, Slots(seat.workers), start, lambda unit: f"{unit.layer} from map {unit.first}"
+    )
+
+
+def _anywhere(store: Store) -> Store:
+    """The same place for processes with another current folder."""
+    return Store(store.path()) if store.is_local else store
 
 
 def _nodes() -> list[dict[str, Any]]:
@@ -262,44 +264,24 @@ def _named_by_first(table: pa.Table) -> str:
     return f"the winners from sample {table['sample'][0].as_py()} on"
 
 
-def _bounded(
-    units: Sequence[Any],
-    slots: Sequence[Any],
-    start: Callable[[Any, Any], Any],
-    name: Callable[[Any], str],
-) -> Iterator[Any]:
-    """Do units of work, as many at a time as there are slots, each tried a few times.
+def _nothing() -> None:
+    """The smallest piece of work."""
 
-    What this project raises on purpose ends the loop; what a process or a store fails with is
-    tried again, and what fails every time is named at the end.
+
+def _await_room(seat: Seats) -> None:
+    """Wait until the cluster has room for a worker; after a while, say that this is so.
+
+    Raises:
+        RequestError: the cluster's processes cannot run this project.
     """
-    waiting = [(unit, 1) for unit in reversed(units)]
-    running: dict[Any, tuple[Any, Any, int]] = {}
-    failed: list[str] = []
-    free = list(slots)
-    while waiting or running:
-        while waiting and free:
-            (unit, attempt), slot = waiting.pop(), free.pop()
-            running[start(slot, unit)] = (slot, unit, attempt)
-        (ready,), _ = ray.wait(list(running), num_returns=1)
-        slot, unit, attempt = running.pop(ready)
-        free.append(slot)
-        try:
-            yield ray.get(ready)
-        except RayError as error:
-            cause = error.cause if isinstance(error, RayTaskError) else error
-            if isinstance(cause, AtlasError):
-                raise cause from None
-            log.warning("%s failed (try %d of %d): %s", name(unit), attempt, _TRIES, cause)
-            if attempt < _TRIES:
-                waiting.append((unit, attempt + 1))
-            else:
-                failed.append(f"{name(unit)} ({_first_line(cause)})")
-    if failed:
-        raise IncompleteError(
-            f"Not done: {', '.join(failed)}. The same command again does only these."
-        )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    task = ray.remote(_nothing).options(num_cpus=seat.cpus, num_gpus=seat.gpus)
+    first = task.remote()
+    while not ray.wait([first], timeout=_PATIENCE)[0]:
+        log.warning("Waiting for room: all that the cluster has is in use by others.")
+    try:
+        ray.get(first)
+    except RayError as error:
+        raise RequestError(
+            f"The cluster's workers cannot run deconv-atlas ({first_line(error)}); "
+            "install the same version there."
+        ) from error

@@ -18,7 +18,7 @@ from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.shards import Dataset, open_dataset
 from pipeline.data.store import Store
 from pipeline.data.weights import Weighted, load_net
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, WriteError
 from pipeline.progress import progress
 from pipeline.run import Run, read_spec, resolve_layers
 from pipeline.stages.merge import merge
@@ -27,6 +27,7 @@ from pipeline.stages.publish import Published, publish_pages, units
 
 DEMO_IMAGES = 2048
 _DEMO_SHARD = 128
+_SETTINGS = TypeAdapter(ProjectSettings)
 
 
 @dataclass(frozen=True)
@@ -67,28 +68,48 @@ def mine(request: MineRequest) -> MineResult:
     spec = _spec(request, weighted, dataset, layers)
     if run.exists(schema.RUN):
         spec.require_same(read_spec(run), run.url)
-    else:
-        run.write(schema.RUN, spec.model_dump_json(indent=2).encode())
     if not run.exists(schema.FEATURE_MAPS):
-        _mine_parts(request, weighted.net, layers, dataset, run)
+        _mine_parts(request, weighted.net, spec, dataset, run)
         merge(run, spec, [part.name for part in dataset.parts()])
     return _mined(Run(run.url))
 
 
 def _mine_parts(
-    request: MineRequest, net: Net, layers: Sequence[str], dataset: Dataset, run: Store
+    request: MineRequest, net: Net, spec: RunSpec, dataset: Dataset, run: Store
 ) -> None:
     parts = dataset.parts()
     done = set(run.list(schema.HEAPS))
     waiting = [part for part in parts if schema.heap_name(part.name) not in done]
     if not waiting:
         return
-    with (
-        cluster.connected(request.address),
-        progress("mining, parts", len(parts), len(parts) - len(waiting)) as advance,
-    ):
-        for _ in cluster.mine(net, layers, dataset, waiting, run, request.top_k, request.workers):
-            advance(1)
+    layers = [layer.name for layer in spec.layers]
+    with cluster.connected(request.address):
+        cluster.seats(request.workers)  # a request that is refused leaves nothing behind
+        _begin(run, spec)
+        with progress("mining, parts", len(parts), len(parts) - len(waiting)) as advance:
+            for _ in cluster.mine(
+                net, layers, dataset, waiting, run, request.top_k, request.workers
+            ):
+                advance(1)
+
+
+def _begin(run: Store, spec: RunSpec) -> None:
+    """Write what the run is, where nothing is yet.
+
+    Raises:
+        RequestError: there is no such place, or writing is not allowed there.
+        WriteError: no room.
+    """
+    if run.exists(schema.RUN):
+        return
+    try:
+        run.write(schema.RUN, spec.model_dump_json(indent=2).encode())
+    except WriteError as error:
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | PermissionError):
+            raise RequestError(
+                f"Nothing can be written at {run.url} ({error.__cause__}); name another --run."
+            ) from error
+        raise
 
 
 def _refuse_opaque(net: Net, wanted: Sequence[str]) -> None:
@@ -168,29 +189,27 @@ def project(
     run = Run(url)
     chosen = resolve_layers(run.layers, layers, "The run")
     settings = settings or ProjectSettings()
-    _same_settings(run.store, settings)
     waiting = tasks(run.store, chosen, rank_limit)
+    _require_same_settings(run.store, settings)
     if not waiting:
         return 0
     dataset = _dataset(run)
     total = sum(map(len, waiting))
-    with (
-        cluster.connected(address),
-        progress("projecting, winners", total) as advance,
-    ):
-        for count in cluster.project(
-            run.net, run.layers, dataset, waiting, run.store, settings, workers
-        ):
-            advance(count)
+    with cluster.connected(address):
+        cluster.seats(workers)
+        run.store.write(schema.PROJECTION_SETTINGS, _SETTINGS.dump_json(settings))
+        with progress("projecting, winners", total) as advance:
+            for count in cluster.project(
+                run.net, run.layers, dataset, waiting, run.store, settings, workers
+            ):
+                advance(count)
     return total
 
 
-def _same_settings(run: Store, settings: ProjectSettings) -> None:
-    adapter = TypeAdapter(ProjectSettings)
+def _require_same_settings(run: Store, settings: ProjectSettings) -> None:
     if not run.exists(schema.PROJECTION_SETTINGS):
-        run.write(schema.PROJECTION_SETTINGS, adapter.dump_json(settings))
         return
-    made = adapter.validate_json(run.read(schema.PROJECTION_SETTINGS))
+    made = _SETTINGS.validate_json(run.read(schema.PROJECTION_SETTINGS))
     for name, value in asdict(made).items():
         if value != getattr(settings, name):
             raise RequestError(
@@ -225,14 +244,12 @@ def publish(
     run = Run(url)
     target = Store(dest or f"{run.store.url}/{schema.ATLAS}")
     waiting = units(run.store)
-    with (
-        cluster.connected(address),
-        progress(
-            "publishing, feature maps", sum(unit.last - unit.first for unit in waiting)
-        ) as advance,
-    ):
-        for maps in cluster.publish(run.store, target, waiting, workers):
-            advance(maps)
+    total = sum(unit.last - unit.first for unit in waiting)
+    with cluster.connected(address):
+        cluster.seats(workers, accelerated=False)
+        with progress("publishing, feature maps", total) as advance:
+            for maps in cluster.publish(run.store, target, waiting, workers):
+                advance(maps)
     return publish_pages(run.store, target), target.url
 
 
@@ -246,18 +263,35 @@ def make_demo(out: Path, images: int = DEMO_IMAGES, workers: int | None = None) 
 
     Returns:
         Where the atlas is.
+
+    Raises:
+        RequestError: the folder holds other images.
     """
     data = Store(out / "images")
-    names = out / "class-names.txt"
-    Store(out).write(names.name, "\n".join(demo.CLASS_NAMES).encode())
-    with progress("drawing, images", images) as advance:
-        for first in range(0, images, _DEMO_SHARD):
-            some = range(first, min(images, first + _DEMO_SHARD))
-            data.write(f"demo-{first // _DEMO_SHARD:04d}.tar", demo.shard_bytes(some))
-            advance(len(some))
+    _draw(data, images)
     run = str(out / "run")
     with cluster.connected():
         mine(MineRequest(data=data.url, run=run, net="demo", workers=workers))
         project(run, workers=workers)
         _, atlas = publish(run, workers=workers)
     return atlas
+
+
+def _draw(data: Store, images: int) -> None:
+    """Draw the shards that are not there yet; their names tell which images they hold."""
+    shards = {
+        f"demo-{some.start:06d}-{some.stop - 1:06d}.tar": some
+        for first in range(0, images, _DEMO_SHARD)
+        if (some := range(first, min(images, first + _DEMO_SHARD)))
+    }
+    there = data.list()
+    if others := [name for name in there if name not in shards]:
+        raise RequestError(
+            f"{data.url} holds {others[0]}, which is not one of this demo's {images} images; "
+            "name another --out."
+        )
+    with progress("drawing, images", images) as advance:
+        for name, some in shards.items():
+            if name not in there:
+                data.write(name, demo.shard_bytes(some))
+            advance(len(some))

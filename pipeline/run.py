@@ -57,7 +57,13 @@ class Run:
         return _frame(pa.concat_tables([schema.SKIPPED_SAMPLE.empty_table(), *tables]))
 
     def winners(self, layer: str | None = None, feature_map: int | None = None) -> pd.DataFrame:
-        """The winners of the run, of a layer, or of one feature map, by rank."""
+        """The winners of the run, of a layer, or of one feature map, by rank.
+
+        Raises:
+            RequestError: there is no such layer or map, or the run is not mined to its end.
+        """
+        if layer is not None and feature_map is not None:
+            self._require_map(layer, feature_map)
         layers = self.layers if layer is None else [self.spec.layer(layer).name]
         tables = []
         for name in layers:
@@ -75,15 +81,13 @@ class Run:
         Raises:
             RequestError: no such layer or map, a dead map, or nothing is projected yet.
         """
-        spec = self.spec.layer(layer)
-        if not 0 <= feature_map < spec.maps:
-            raise RequestError(
-                f"Layer {layer} has feature maps 0 to {spec.maps - 1}, not {feature_map}."
-            )
+        self._require_map(layer, feature_map)
         found = [
             table.filter(pc.equal(table["feature_map"], feature_map))
             for name in self.store.list(f"{schema.PROJECTIONS}/layer={layer}")
-            if (table := self.store.read_table(name)) is not None
+            if feature_map
+            in self.store.read_table(name, ["feature_map"])["feature_map"].to_pylist()
+            and (table := self.store.read_table(name)) is not None
         ]
         rows = pa.concat_tables(found).sort_by("rank") if found else None
         if rows is None or not len(rows):
@@ -142,6 +146,8 @@ class Run:
             RequestError: there is no such layer or map, or nothing in the picture activates it.
             SampleError: the picture cannot be used.
         """
+        if feature_map is not None:
+            self._require_map(layer, feature_map)
         self.spec.layer(layer)
         graph = self.net.graph.only([layer])
         prepared = self.net.preprocessing.prepare(_pixels(picture))
@@ -149,8 +155,6 @@ class Run:
         values, places = strongest(ascent.activations[layer])
         if feature_map is None:
             feature_map = int(values[0].argmax())
-        elif not 0 <= feature_map < values.shape[1]:
-            raise RequestError(f"Layer {layer} has {values.shape[1]} feature maps.")
         if not float(values[0, feature_map]) > 0:
             raise RequestError(f"The picture does not activate map {feature_map} of {layer}.")
         found = graph.layer(layer)
@@ -167,6 +171,13 @@ class Run:
         whole = projection.new_zeros(prepared.shape)
         whole[:, top:bottom, left:right] = projection
         return Image.fromarray(projection_contrast(whole))
+
+    def _require_map(self, layer: str, feature_map: int) -> None:
+        maps = self.spec.layer(layer).maps
+        if not 0 <= feature_map < maps:
+            raise RequestError(
+                f"Layer {layer} has feature maps 0 to {maps - 1}, not {feature_map}."
+            )
 
     def _table(self, name: str) -> pa.Table:
         try:
@@ -233,4 +244,6 @@ def _pixels(picture: "str | Path | Image.Image") -> torch.Tensor:
     try:
         return decode(place.read(""))
     except FileNotFoundError as error:
-        raise RequestError(f"There is no picture {picture}.") from error
+        raise RequestError(f"There is no picture {picture}; check the path.") from error
+    except OSError as error:
+        raise RequestError(f"{picture} cannot be read ({error.strerror or error}).") from error

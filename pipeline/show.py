@@ -3,7 +3,6 @@
 from rich.table import Table
 
 from pipeline import schema
-from pipeline.errors import RequestError
 from pipeline.run import Run
 
 
@@ -64,9 +63,6 @@ def winners_table(url: str, layer: str, feature_map: int) -> Table:
         RequestError: there is no such map.
     """
     run = Run(url)
-    maps = run.spec.layer(layer).maps
-    if not 0 <= feature_map < maps:
-        raise RequestError(f"Layer {layer} has feature maps 0 to {maps - 1}, not {feature_map}.")
     winners = run.winners(layer, feature_map)
     columns = ("rank", "activation", "class", "key", "y, x", "box in the picture")
     table = Table(*columns, title=f"{layer}, feature map {feature_map}", box=None)

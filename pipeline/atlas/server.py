@@ -1,5 +1,6 @@
 """Look at an atlas from here: any store served over HTTP on this machine alone."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -40,14 +41,15 @@ def _handler(atlas: Store) -> type[BaseHTTPRequestHandler]:
                 if ".." in name.split("/"):
                     raise FileNotFoundError(name)
                 data = atlas.read(name)
-            except OSError:
+            except (OSError, ValueError):  # a name that no store can have
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
-            self.send_response(HTTPStatus.OK)
-            self.send_header("Content-Type", content_type(name))
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with suppress(ConnectionError):  # the browser has gone on to another page
+                self.send_response(HTTPStatus.OK)
+                self.send_header("Content-Type", content_type(name))
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
         def log_message(self, format: str, *args: object) -> None:
             """Requests are of no interest here."""

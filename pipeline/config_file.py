@@ -1,0 +1,57 @@
+"""Options of the command line out of a TOML file."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import typer
+
+from pipeline.errors import RequestError
+
+
+def read_config(context: typer.Context, url: str | None) -> str | None:
+    """Take the options of a TOML file as defaults: its own keys, and its table for the command."""
+    if url is None:
+        return None
+    content = {key.replace("-", "_"): value for key, value in _toml(url).items()}
+    commands = context.parent.command.commands if context.parent else {}  # type: ignore[attr-defined]
+    known = {name: {param.name for param in one.params} for name, one in commands.items()}
+    _require_known(url, content, {*known, *(name for some in known.values() for name in some)})
+    command = str(context.command.name)
+    own = content.get(command, {})
+    if not isinstance(own, dict):
+        raise RequestError(
+            f"{url}: {command} is a command, so write its options below [{command}]."
+        )
+    own = {key.replace("-", "_"): value for key, value in own.items()}
+    _require_known(f"{url}, [{command}]", own, known[command])
+    shared = {key: value for key, value in content.items() if key in known[command]}
+    context.default_map = {key: _as_text(value) for key, value in (shared | own).items()}
+    return url
+
+
+def _toml(url: str) -> dict[str, Any]:
+    from pipeline.data.store import Store
+
+    try:
+        return tomllib.loads(Store(url).read("").decode())
+    except FileNotFoundError as error:
+        raise RequestError(f"There is no configuration file {url}; check the path.") from error
+    except ValueError as error:  # of TOML or of UTF-8
+        raise RequestError(f"{url} is no TOML ({error}); mend it.") from error
+    except OSError as error:
+        raise RequestError(f"{url} cannot be read ({error.strerror or error}).") from error
+
+
+def _require_known(where: str, content: Mapping[str, object], known: Iterable[str]) -> None:
+    names = sorted(set(known) - {"config"})
+    for key in content:
+        if key not in names:
+            close = difflib.get_close_matches(key, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}."
+            raise RequestError(f"{where}: there is no option {key!r}; {hint}")
+
+
+def _as_text(value: object) -> object:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
