@@ -1,4 +1,4 @@
-"""`deconv-atlas mine` as a job: ``ray job submit --working-dir . -- python -m jobs.mine …``."""
+"""`deconv-atlas mine` on a cluster: ``ray job submit … -- python -m jobs.mine …``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`deconv-atlas project` as a job: ``ray job submit --working-dir . -- python -m jobs.project …``."""
+"""`deconv-atlas project` on a cluster: ``ray job submit … -- python -m jobs.project …``."""
 
 import sys
 

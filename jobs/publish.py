@@ -1,4 +1,4 @@
-"""`deconv-atlas publish` as a job: ``ray job submit --working-dir . -- python -m jobs.publish …``."""
+"""`deconv-atlas publish` on a cluster: ``ray job submit … -- python -m jobs.publish …``."""
 
 import sys
 
