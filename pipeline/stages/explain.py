@@ -4,8 +4,6 @@ For each layer the strongest activation over all its feature maps and positions;
 the strongest activations of several different feature maps. Nothing needs a dataset.
 """
 
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,19 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import schema
+from pipeline.config import LayerSpec
 from pipeline.core.deconvnet import Ascent, Seeds, Unpooling, ascend, project
 from pipeline.core.graph import Layer
 from pipeline.core.networks import Net
 from pipeline.core.receptive_field import ReceptiveField, receptive_field
 from pipeline.core.render import projection_contrast
 from pipeline.core.topk import ranked, strongest
-from pipeline.data.shards import Dataset
-from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
-from pipeline.stages.pictures import Picture, Wanted, read_picture
+from pipeline.stages.pictures import Picture
 from pipeline.stages.project import png
-
-FOLDER = "explain"
 
 _SIDES = ("top", "left", "bottom", "right")
 
@@ -89,8 +84,13 @@ class Explanation:
     """
 
     picture: Picture
-    layers: tuple[str, ...]
+    layers: tuple[LayerSpec, ...]
     found: tuple[Activation, ...]
+
+    @property
+    def top(self) -> str:
+        """The layer of which several feature maps were looked at."""
+        return self.layers[-1].name
 
     def of(self, layer: str) -> list[Activation]:
         """The activations of a layer by rank; none if all of it is inactive."""
@@ -146,9 +146,17 @@ def explain(
         projections = project(graph, layer, ascent, seeds, settings.unpooling)
         for one in _activations(net, layer, field, ascent, seeds, projections, pictures):
             found[one[0]].append(one[1])
-    names = tuple(layer.name for layer in graph.layers)
+    specs = tuple(
+        LayerSpec(
+            name=layer.name,
+            maps=layer.maps,
+            size=layer.size,
+            receptive_field=receptive_field(graph, layer),
+        )
+        for layer in graph.layers
+    )
     return [
-        Explanation(picture, names, tuple(some))
+        Explanation(picture, specs, tuple(some))
         for picture, some in zip(pictures, found, strict=True)
     ]
 
@@ -223,10 +231,10 @@ def to_table(explanation: Explanation) -> pa.Table:
     }
     rows = []
     for layer in explanation.layers:
-        found = explanation.of(layer)
+        found = explanation.of(layer.name)
         rows += [{**common, **_row(explanation, one)} for one in found]
         if not found:
-            rows.append({**common, "layer": layer})
+            rows.append({**common, "layer": layer.name})
     return pa.Table.from_pylist(rows, schema=EXPLANATION)
 
 
@@ -243,43 +251,3 @@ def _row(explanation: Explanation, one: Activation) -> dict[str, object]:
         "projection": png(one.contrast),
         "patch": png(explanation.patch(one)),
     }
-
-
-def file_stem(wanted: Wanted) -> str:
-    """The name of a picture's files: readable, safe anywhere, and different for every picture."""
-    identity = f"{wanted.located.shard}\0{wanted.name}" if wanted.located else wanted.name
-    digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    last = wanted.name.rstrip("/").rpartition("/")[2].rpartition(".")
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", last[0] or last[2]).strip("-")[:60]
-    return f"{readable or 'picture'}-{digest}"
-
-
-def table_name(wanted: Wanted) -> str:
-    """Where a run keeps the explanation of a picture."""
-    return f"{FOLDER}/{file_stem(wanted)}.parquet"
-
-
-def units(wanted: Sequence[Wanted], images: int = 8) -> list[list[Wanted]]:
-    """The pictures cut into units of work, each one batch of the net."""
-    return [list(wanted[at : at + images]) for at in range(0, len(wanted), images)]
-
-
-def explain_unit(
-    net: Net,
-    dataset: Dataset | None,
-    run: Store,
-    wanted: Sequence[Wanted],
-    layers: Sequence[str] | None = None,
-    settings: ExplainSettings | None = None,
-) -> list[Explanation]:
-    """Explain one of `units` and store its tables.
-
-    Raises:
-        RequestError: a picture cannot be used, or the net has no such layer.
-        WriteError: a table could not be stored.
-    """
-    pictures = [read_picture(one, net.preprocessing, dataset) for one in wanted]
-    explanations = explain(net, pictures, layers, settings)
-    for explanation in explanations:
-        run.write_table(table_name(explanation.picture.wanted), to_table(explanation))
-    return explanations

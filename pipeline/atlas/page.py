@@ -1,0 +1,265 @@
+"""A page to draw on: millimetres from the top left corner, type in points, vector text.
+
+Matplotlib without its global state: one page is one figure with one set of axes, as large as it.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+from matplotlib.patheffects import Stroke
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.atlas.figure_style import HAIR, INK, PAPER, POINT, text_on
+from pipeline.atlas.type_fitting import FAMILY, LINE, broken, fit, text_width
+
+FileFormat = Literal["png", "pdf", "svg"]
+
+_METADATA: dict[FileFormat, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": "deconv-atlas"},
+    "svg": {"Date": None, "Creator": "deconv-atlas"},
+}
+
+
+@dataclass(frozen=True)
+class Area:
+    """A rectangle of a page: left, top, width, height in millimetres."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """Its right edge."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Its lower edge."""
+        return self.y + self.height
+
+    def inset(self, by: float) -> "Area":
+        """The area without a border."""
+        return Area(self.x + by, self.y + by, self.width - 2 * by, self.height - 2 * by)
+
+
+class Page:
+    """One page.
+
+    Args:
+        width: in millimetres.
+        height: likewise.
+        density: pixels of embedded pictures per millimetre, and of the page as PNG.
+    """
+
+    def __init__(self, width: float, height: float, density: float = 8.0) -> None:
+        self.width, self.height, self.density = width, height, density
+        self.figure = Figure((width / 25.4, height / 25.4), density * 25.4, facecolor=PAPER)
+        # else a vector file would have all pictures merged into one of the figure's resolution
+        self.figure.suppressComposite = True
+        self.axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        self.axes.set_axis_off()
+        self._limits()
+        self._layer = 0
+
+    def _limits(self) -> None:
+        self.axes.set_xlim(0, self.width)
+        self.axes.set_ylim(self.height, 0)
+        self.axes.set_aspect("auto")
+
+    def _above(self) -> int:
+        """What is drawn later lies above."""
+        self._layer += 1
+        return self._layer
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float,
+        *,
+        colour: str = INK,
+        bold: bool = False,
+        align: Literal["left", "center", "right"] = "left",
+        width: float | None = None,
+        keep_end: bool = False,
+        rotation: float = 0,
+    ) -> float:
+        """A line of text, its first line's top at `y`.
+
+        Args:
+            x: of its left end, middle or right end, as `align` says.
+            y: of the top of the line.
+            text: one line.
+            size: in points.
+            colour: of the type.
+            bold: or regular.
+            align: which end is at `x`.
+            width: what it may take; longer text is set smaller, then loses its middle.
+            keep_end: it loses its beginning instead.
+            rotation: degrees, about the middle of the line's left end.
+
+        Returns:
+            Where the next line starts.
+        """
+        shown, fitted = fit(text, size, bold, width, keep_end) if width else (text, size)
+        self.axes.text(
+            x,
+            y + size * POINT * LINE / 2,
+            shown,
+            parse_math=False,
+            size=fitted,
+            color=colour,
+            family=FAMILY,
+            weight="bold" if bold else "normal",
+            ha=align,
+            va="center_baseline" if rotation == 0 else "center",
+            rotation=rotation,
+            zorder=self._above(),
+        )
+        return y + size * POINT * LINE
+
+    def lines(
+        self, x: float, y: float, text: str, size: float, width: float, *, colour: str = INK
+    ) -> float:
+        """A paragraph, broken into lines of `width`; returns where the next one starts."""
+        for line in broken(text, size, width):
+            y = self.text(x, y, line, size, colour=colour)
+        return y
+
+    def picture(
+        self,
+        area: Area,
+        pixels: NDArray[np.uint8],
+        frame: str | None = None,
+        line: float = 0.3,
+    ) -> None:
+        """A picture (H, W, 3) that fills an area, framed in a colour."""
+        self.axes.imshow(
+            self._resampled(pixels, area),
+            extent=(area.x, area.right, area.bottom, area.y),
+            interpolation="none",
+            zorder=self._above(),
+            aspect="auto",
+        )
+        self._limits()  # showing a picture moves them
+        if frame is not None:
+            self.box(area, frame, line)
+
+    def _resampled(self, pixels: NDArray[np.uint8], area: Area) -> NDArray[np.uint8]:
+        """At the page's density; viewers would enlarge it each in its own way."""
+        size = (
+            max(1, round(area.width * self.density)),
+            max(1, round(area.height * self.density)),
+        )
+        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+    def box(
+        self,
+        area: Area,
+        colour: str = HAIR,
+        line: float = 0.3,
+        *,
+        fill: str | None = None,
+        casing: bool = False,
+        dashed: bool = False,
+    ) -> None:
+        """A rectangle; `line` in millimetres; a casing keeps it visible on any picture."""
+        patch = Rectangle(
+            (area.x, area.y),
+            area.width,
+            area.height,
+            facecolor=fill or "none",
+            edgecolor=colour if line else "none",
+            linewidth=line / POINT,
+            linestyle=(0, (3, 2)) if dashed else "-",
+            joinstyle="miter",
+            zorder=self._above(),
+        )
+        if casing:
+            around = Stroke(linewidth=line / POINT * 2.2, foreground=PAPER, alpha=0.85)
+            patch.set_path_effects([around, Stroke()])
+        self.axes.add_patch(patch)
+
+    def polygon(self, corners: Sequence[tuple[float, float]], fill: str, edge: str) -> None:
+        """A filled polygon with a hair line around it."""
+        self.axes.add_patch(
+            Polygon(
+                list(corners),
+                closed=True,
+                facecolor=fill,
+                edgecolor=edge,
+                linewidth=0.6,
+                zorder=self._above(),
+            )
+        )
+
+    def rule(
+        self, start: tuple[float, float], end: tuple[float, float], colour: str = HAIR,
+        line: float = 0.3, *, dashed: bool = False,
+    ) -> None:  # fmt: skip
+        """A straight line; `line` in millimetres."""
+        self.axes.plot(
+            [start[0], end[0]],
+            [start[1], end[1]],
+            color=colour,
+            linewidth=line / POINT,
+            linestyle=(0, (2.5, 2)) if dashed else "-",
+            solid_capstyle="butt",
+            zorder=self._above(),
+        )
+
+    def arrow(
+        self, start: tuple[float, float], end: tuple[float, float], colour: str = INK,
+        line: float = 0.3, *, dashed: bool = False, head: float = 2.0,
+    ) -> None:  # fmt: skip
+        """An arrow; `line` and `head` in millimetres."""
+        self.axes.add_patch(
+            FancyArrowPatch(
+                start,
+                end,
+                arrowstyle="-|>",
+                mutation_scale=head / POINT,
+                shrinkA=0,
+                shrinkB=0,
+                linewidth=line / POINT,
+                linestyle=(0, (2.5, 2)) if dashed else "-",
+                color=colour,
+                zorder=self._above(),
+            )
+        )
+
+    def chip(self, x: float, y: float, text: str, size: float, colour: str) -> Area:
+        """A small label on a coloured ground, its top left corner at (x, y)."""
+        area = Area(x, y, *chip_size(text, size))
+        self.box(area, colour, 0, fill=colour)
+        self.text(
+            x + area.width / 2, y + 0.1 * size * POINT, text, size,
+            colour=text_on(colour), bold=True, align="center",
+        )  # fmt: skip
+        return area
+
+    def save(self, form: FileFormat) -> bytes:
+        """The page as a file; the same page gives the same bytes."""
+        sink = io.BytesIO()
+        with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "deconv-atlas"}):
+            FigureCanvasAgg(self.figure)
+            self.figure.savefig(sink, format=form, metadata=_METADATA[form])
+        return sink.getvalue()
+
+
+def chip_size(text: str, size: float) -> tuple[float, float]:
+    """(width, height) of a chip."""
+    height = 1.5 * size * POINT
+    return max(height, text_width(text, size, bold=True) + 0.7 * size * POINT), height

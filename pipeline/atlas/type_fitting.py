@@ -1,0 +1,63 @@
+"""How much room type takes, and how to make it fit: millimetres and points."""
+
+from functools import lru_cache
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from pipeline.atlas.figure_style import POINT
+
+FAMILY = "DejaVu Sans"
+"""Comes with matplotlib, so figures look the same everywhere."""
+
+LINE = 1.3
+"""From line to line, in sizes of the type."""
+
+_SMALLEST = 0.7  # of the size that was asked for
+_ELLIPSIS = "…"
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """Millimetres that a line takes."""
+    font = FontProperties(family=FAMILY, weight="bold" if bold else "normal")
+    if not text.strip():
+        return 0.0
+    path = TextPath((0, 0), text.replace("$", r"\$"), size=100, prop=font)
+    return float(path.get_extents().width) * POINT * size / 100
+
+
+def fit(
+    text: str, size: float, bold: bool, width: float, keep_end: bool = False
+) -> tuple[str, float]:
+    """The text and a size with which it takes at most `width`, shortened if need be."""
+    needed = text_width(text, size, bold)
+    if needed <= width:
+        return text, size
+    smaller = max(size * width / needed, size * _SMALLEST)
+    few, many = 1, len(text) - 1  # characters that are kept: the most that fit
+    while few < many:
+        kept = (few + many + 1) // 2
+        if text_width(_shortened(text, kept, keep_end), smaller, bold) <= width:
+            few = kept
+        else:
+            many = kept - 1
+    whole = text_width(text, smaller, bold) <= width
+    return (text if whole else _shortened(text, few, keep_end)), smaller
+
+
+def _shortened(text: str, kept: int, keep_end: bool) -> str:
+    head = 0 if keep_end else (kept + 1) // 2
+    return text[:head] + _ELLIPSIS + text[len(text) - (kept - head) :]
+
+
+def broken(text: str, size: float, width: float) -> list[str]:
+    """A paragraph as lines of at most `width`."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

@@ -1,0 +1,142 @@
+"""Explaining many pictures: units of work, and the tables and figures that a run keeps of them."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from pipeline.atlas.explain_bands import Winners
+from pipeline.atlas.explain_figure import MOST_LAYERS, explain_page
+from pipeline.atlas.page import FileFormat
+from pipeline.config import RunSpec
+from pipeline.core.networks import Net
+from pipeline.data.shards import Dataset
+from pipeline.data.store import Store
+from pipeline.stages.explain import ExplainSettings, Explanation, explain, to_table
+from pipeline.stages.pictures import Wanted, read_picture
+from pipeline.stages.projected import read_projections, spread_by_depth
+
+FOLDER = "explain"
+
+_IMAGES_AT_ONCE = 8
+_RANKS = 3
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """What is made of each picture.
+
+    Attributes:
+        layers: to look at, and all of them are shown; None looks at all and shows up to
+            `MOST_LAYERS` of them, spread evenly over the size of the receptive field.
+        settings: how strong activations are found and projected.
+        formats: of the figure; none makes tables only.
+        caption: lines about the net and the run, below the figure's title.
+        winners: whether the maps that are found also show their winners in the run.
+    """
+
+    layers: tuple[str, ...] | None = None
+    settings: ExplainSettings = field(default_factory=ExplainSettings)
+    formats: tuple[FileFormat, ...] = ("png", "pdf")
+    caption: tuple[str, ...] = ()
+    winners: bool = True
+
+
+def units(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
+    """The pictures cut into units of work, each one batch of the net."""
+    starts = range(0, len(wanted), _IMAGES_AT_ONCE)
+    return [list(wanted[at : at + _IMAGES_AT_ONCE]) for at in starts]
+
+
+def explain_unit(
+    net: Net,
+    dataset: Dataset | None,
+    run: Store,
+    wanted: Sequence[Wanted],
+    request: ExplainRequest,
+) -> list[str]:
+    """Explain one of `units`, and store a table and the figures of each picture.
+
+    Args:
+        net: on the device to use.
+        dataset: the run's, for its samples.
+        run: where the results go, and where the winners' projections are.
+        wanted: the unit of work.
+        request: what to make.
+
+    Returns:
+        The names of what was stored, the table of each picture before its figures.
+
+    Raises:
+        RequestError: a picture cannot be used, or the net has no such layer.
+        WriteError: a result could not be stored.
+    """
+    pictures = [read_picture(one, net.preprocessing, dataset) for one in wanted]
+    stored = []
+    for explanation in explain(net, pictures, request.layers, request.settings):
+        name = file_name(explanation.picture.wanted, "parquet")
+        run.write_table(name, to_table(explanation))
+        stored += [name, *_figures(run, explanation, request)]
+    return stored
+
+
+def _figures(run: Store, explanation: Explanation, request: ExplainRequest) -> list[str]:
+    if not request.formats:
+        return []
+    shown = figure_layers(explanation, request.layers)
+    winners = found_winners(run, explanation, shown) if request.winners else None
+    page = explain_page(explanation, shown, caption=request.caption, winners=winners)
+    names = []
+    for form in request.formats:
+        names.append(file_name(explanation.picture.wanted, form))
+        run.write(names[-1], page.save(form))
+    return names
+
+
+def figure_layers(explanation: Explanation, named: Sequence[str] | None = None) -> list[str]:
+    """The layers that a figure shows: those that were named, else a readable choice."""
+    if named:
+        return [layer.name for layer in explanation.layers]
+    return [layer.name for layer in spread_by_depth(explanation.layers, MOST_LAYERS)]
+
+
+def found_winners(run: Store, explanation: Explanation, layers: Sequence[str]) -> Winners:
+    """The run's first winners of the maps that were found, the picture itself left out."""
+    wanted = {*layers, explanation.top}
+    winners: dict[tuple[str, int], pd.DataFrame] = {}
+    for layer in explanation.layers:
+        maps = [one.feature_map for one in explanation.of(layer.name)]
+        if not maps or layer.name not in wanted:
+            continue
+        # one more than is shown, in case the picture is itself a winner
+        rows = read_projections(run, layer.name, maps, _RANKS + 1)
+        others = rows[rows["sample"] != explanation.picture.wanted.sample]
+        for feature_map, some in others.groupby("feature_map"):
+            winners[layer.name, int(str(feature_map))] = some.head(_RANKS)
+    return winners
+
+
+def run_caption(spec: RunSpec, settings: ExplainSettings) -> tuple[str, ...]:
+    """Net and run in a line each, as figures say it."""
+    height, width = spec.preprocessing.input_size
+    return (
+        f"{spec.net}, weights {spec.weights} ({spec.weights_digest[:8]}), input {width}×{height}, "
+        f"unpooling: {settings.unpooling}",
+        f"Winners: the run's top {spec.top_k} of {spec.data}",
+    )
+
+
+def file_name(wanted: Wanted, extension: str) -> str:
+    """Where a run keeps what was made of a picture."""
+    return f"{FOLDER}/{file_stem(wanted)}.{extension}"
+
+
+def file_stem(wanted: Wanted) -> str:
+    """The name of a picture's files: readable, safe anywhere, and different for every picture."""
+    identity = f"{wanted.located.shard}\0{wanted.name}" if wanted.located else wanted.name
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    last = wanted.name.rstrip("/").rpartition("/")[2].rpartition(".")
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", last[0] or last[2]).strip("-")[:60]
+    return f"{readable or 'picture'}-{digest}"

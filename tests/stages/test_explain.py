@@ -1,0 +1,195 @@
+import io
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from pipeline import schema
+from pipeline.core import demo_net, networks
+from pipeline.core.deconvnet import ascend
+from pipeline.core.networks import Net
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.render import projection_contrast
+from pipeline.data.store import Store
+from pipeline.errors import RequestError
+from pipeline.stages import explain as stage
+from pipeline.stages.explain import ExplainSettings, explain
+from pipeline.stages.explain_files import (
+    ExplainRequest,
+    explain_unit,
+    figure_layers,
+    file_name,
+    file_stem,
+    found_winners,
+    units,
+)
+from pipeline.stages.pictures import Picture, Wanted, find_pictures, read_picture
+from pipeline.stages.projected import spread_by_depth
+
+LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
+
+
+def small_net(**dead: float) -> Net:
+    """The demo's net with random weights; `dead` layers get such a bias that nothing is active."""
+    module = networks.build("demo", seed=3)
+    path = dict(zip(LAYERS, (0, 3, 6, 8, 10), strict=True))
+    with torch.no_grad():
+        for layer, bias in dead.items():
+            module.get_submodule(f"features.{path[layer]}").bias.fill_(bias)
+    preprocessing = Preprocessing(demo_net.RESIZE, demo_net.CROP, demo_net.MEAN, demo_net.STD)
+    return networks.assemble("demo", module, preprocessing)
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    return small_net()
+
+
+def photo(seed: int, width: int = 150, height: int = 190) -> Image.Image:
+    """Smooth colours with hard edges."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (6, 5, 3), dtype=np.uint8))
+    pixels = np.array(small.resize((width, height), Image.Resampling.BICUBIC))
+    for _ in range(8):
+        y, x, h, w = rng.integers(8, 90, 4)
+        pixels[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+    return Image.fromarray(pixels)
+
+
+def test_the_strongest_activation_is_the_largest_of_all_maps_and_positions(net: Net) -> None:
+    pictures = [read_picture(photo(seed), net.preprocessing) for seed in range(3)]
+    explanations = explain(net, pictures)
+    batch = torch.stack([picture.image for picture in pictures])
+    activations = ascend(net.graph, net.preprocessing.normalise(batch)).activations
+    for n, explanation in enumerate(explanations):
+        assert [layer.name for layer in explanation.layers] == LAYERS
+        for layer in LAYERS:
+            maps = activations[layer][n]
+            one = explanation.of(layer)[0]
+            assert one.value == float(maps.max())
+            assert float(maps[one.feature_map, one.y, one.x]) == one.value
+        peaks = activations["conv5"][n].amax((1, 2)).sort(descending=True)
+        top = explanation.of("conv5")
+        assert [one.feature_map for one in top] == peaks.indices[:3].tolist()
+        assert [one.value for one in top] == peaks.values[:3].tolist()
+        assert [one.rank for one in top] == [1, 2, 3]
+
+
+def test_boxes_grow_with_depth_and_hold_the_whole_projection(net: Net) -> None:
+    (explanation,) = explain(net, [read_picture(photo(1), net.preprocessing)])
+    sizes = [layer.receptive_field.size[0] for layer in explanation.layers]
+    assert all(small < large for small, large in pairwise(sizes))
+    for one in explanation.found:
+        top, left, bottom, right = one.box
+        assert one.projection.shape == (3, bottom - top, right - left)
+        assert explanation.patch(one).shape == (bottom - top, right - left, 3)
+        above, before, below, behind = one.source_box
+        assert 0 <= above < below <= 190
+        assert 0 <= before < behind <= 150
+        scale = 150 / demo_net.RESIZE
+        assert behind - before == pytest.approx((right - left) * scale, rel=1e-5)
+
+
+def test_an_inactive_layer_is_a_row_without_activation() -> None:
+    net = small_net(conv4=-1e6)
+    (explanation,) = explain(net, [read_picture(photo(2), net.preprocessing)])
+    assert explanation.of("conv4") == []
+    assert len(explanation.of("conv3")) == 1
+    rows = stage.to_table(explanation).to_pylist()
+    (row,) = [row for row in rows if row["layer"] == "conv4"]
+    assert row["activation"] is None
+    assert row["projection"] is None
+    assert row["image"] == "picture"
+
+
+def test_everything_inactive_is_no_failure() -> None:
+    net = small_net(**dict.fromkeys(LAYERS, -1e6))
+    (explanation,) = explain(net, [read_picture(photo(2), net.preprocessing)])
+    assert explanation.found == ()
+    assert len(stage.to_table(explanation)) == len(LAYERS)
+
+
+def test_the_table_of_a_unit_is_read_back(net: Net, tmp_path: Path) -> None:
+    names = []
+    for seed in range(3):
+        names.append(str(tmp_path / f"a picture {seed}.png"))
+        photo(seed).save(names[-1])
+    run = Store(tmp_path / "run")
+    (unit,) = units(find_pictures(names))
+    request = ExplainRequest(layers=("conv3", "conv1"), formats=("svg",))
+    stored = explain_unit(net, None, run, unit, request)
+    assert sorted(stored) == sorted(run.list("explain"))
+    assert len(stored) == 6
+    pictures = [read_picture(one, net.preprocessing) for one in unit]
+    explanations = explain(net, pictures, request.layers)
+    table = run.read_table(file_name(unit[1], "parquet"))
+    assert table.schema.equals(stage.EXPLANATION)
+    assert table["layer"].to_pylist() == ["conv1", "conv3", "conv3", "conv3"]
+    for row, one in zip(table.to_pylist(), explanations[1].found, strict=True):
+        assert row["activation"] == one.value
+        shown = np.asarray(Image.open(io.BytesIO(row["projection"])))
+        assert (shown == projection_contrast(one.projection)).all()
+
+
+def test_another_number_of_maps(net: Net) -> None:
+    picture = read_picture(photo(4), net.preprocessing)
+    (explanation,) = explain(net, [picture], ["conv2"], ExplainSettings(top=5))
+    assert [one.rank for one in explanation.found] == [1, 2, 3, 4, 5]
+
+
+def test_file_names_are_safe_and_differ() -> None:
+    names = ["s3://bucket/x/Ä photo?.jpg", "s3://bucket/y/Ä photo?.jpg", "../..", "", "a/b/"]
+    stems = [file_stem(Wanted(name)) for name in names]
+    assert len(set(stems)) == len(stems)
+    assert all(stem.replace("-", "").replace("_", "").isalnum() for stem in stems)
+    assert all(stem.isascii() for stem in stems)
+
+
+def test_wrong_requests(net: Net, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    with pytest.raises(RequestError, match=r"bad\.jpg cannot be used: damaged"):
+        read_picture(str(bad), net.preprocessing)
+    with pytest.raises(RequestError, match="There is no picture"):
+        read_picture(str(tmp_path / "none.jpg"), net.preprocessing)
+    with pytest.raises(RequestError, match="cannot be"):
+        read_picture(str(tmp_path), net.preprocessing)
+    with pytest.raises(RequestError, match="has no layer 'conv9'; it has conv1"):
+        explain(net, [read_picture(photo(0), net.preprocessing)], ["conv9"])
+
+
+def test_layers_spread_by_depth(net: Net) -> None:
+    squeeze = networks.assemble(
+        "squeezenet1_1", networks.build("squeezenet1_1"), networks.preprocessing("squeezenet1_1")
+    )
+    picture = read_picture(photo(0), squeeze.preprocessing)
+    (explanation,) = explain(squeeze, [picture])
+    chosen = spread_by_depth(explanation.layers, 6)
+    sizes = [layer.receptive_field.size[0] for layer in chosen]
+    assert len(chosen) == 6
+    assert chosen[0].name == "features.0"
+    assert chosen[-1].name == explanation.layers[-1].name
+    assert all(small < large for small, large in pairwise(sizes))
+    assert spread_by_depth(explanation.layers[:4], 6) == list(explanation.layers[:4])
+
+
+def test_the_picture_itself_is_no_other_winner(net: Net, tmp_path: Path) -> None:
+    picture = read_picture(photo(5), net.preprocessing)
+    named = Picture(Wanted("a", sample=7), picture.image, picture.size)
+    (explanation,) = explain(net, [named], ["conv1"])
+    maps = [one.feature_map for one in explanation.found]
+    rows = [
+        {"feature_map": feature_map, "rank": rank, "sample": sample}
+        for feature_map in (*maps[:2], 31 - maps[0])
+        for rank, sample in enumerate((3, 7, 1, 9, 2), start=1)
+    ]
+    run = Store(tmp_path)
+    name = schema.projections_name("conv1", "part-1")
+    run.write_table(name, pa.Table.from_pylist(rows, schema=schema.PROJECTION))
+    winners = found_winners(run, explanation, figure_layers(explanation))
+    assert set(winners) == {("conv1", feature_map) for feature_map in maps[:2]}
+    assert all(frame["sample"].tolist() == [3, 1, 9] for frame in winners.values())
