@@ -107,8 +107,8 @@ class Preprocessing:
         """
         sizes = np.stack([height, width], axis=1)
         distinct, which = np.unique(sizes, axis=0, return_inverse=True)
-        resized = np.array([self.resized(*size) for size in distinct.tolist()])
-        margins = np.array([self._margins(*size) for size in resized.tolist()])
+        resized = np.array([self.resized(*size) for size in distinct.tolist()]).reshape(-1, 2)
+        margins = np.array([self._margins(*size) for size in resized.tolist()]).reshape(-1, 2)
         scale = distinct / resized
         # twice each: (top, left) and (bottom, right)
         place = (boxes + np.tile(margins, 2)[which]) * np.tile(scale, 2)[which]
