@@ -125,6 +125,7 @@ def project_task(
 
     Raises:
         NumericsError: an activation does not come out as in the heap.
+        RequestError: the dataset has two pictures of one name that cannot be told apart.
         WriteError: a result could not be stored.
     """
     rows: dict[str, list[dict[str, Any]]] = {}
@@ -160,7 +161,7 @@ def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Ten
         Located(row["shard"], row["key"], row["offset"], row["length"])
         for row in winners.select(_WHERE).to_pylist()
     ]
-    names = dict(zip(located, winners["sample"].to_pylist(), strict=True))
+    names = _named(located, winners["sample"].to_pylist())
     pictures = _pictures(net, dataset, list(names))
     finished = False
     while not finished:
@@ -177,6 +178,18 @@ def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Ten
             chunk = winners.filter(pc.is_in(winners["sample"], pa.array(samples)))
             places = pc.index_in(chunk["sample"], pa.array(samples))
             yield images.to(device), chunk.append_column("image", places)
+
+
+def _named(located: Sequence[Located], samples: Sequence[int]) -> dict[Located, int]:
+    """The sample that is at each place."""
+    names: dict[Located, int] = {}
+    for where, sample in zip(located, samples, strict=True):
+        if names.setdefault(where, sample) != sample:  # only in a compressed tar, without offsets
+            raise RequestError(
+                f"{where.shard} holds {where.key} twice, and which one won cannot be told in a "
+                "compressed tar; decompress it or rename one, and mine it into a new run."
+            )
+    return names
 
 
 def _pictures(

@@ -1,0 +1,280 @@
+"""Projecting a run: every winner exactly once, whatever was done before; the heaps are checked."""
+
+import io
+import tarfile
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from pipeline import schema
+from pipeline.data.shards import Dataset
+from pipeline.data.store import Store
+from pipeline.errors import IncompleteError, NumericsError, RequestError
+from pipeline.stages import project as projecting
+from pipeline.stages.merge import merge
+from pipeline.stages.mine import mine_part
+from pipeline.stages.project import ProjectSettings, project_task, tasks
+from tests.core import guided
+from tests.stages import tiny
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+COUNT, TOP_K = 70, 12
+LAYERS = ("first", "second")
+KEYS = ("feature_map", "rank")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project") / "pictures"
+    tiny.write(folder, COUNT)
+    return folder
+
+
+@pytest.fixture
+def dataset(folder: Path) -> Dataset:
+    return tiny.opened(folder)
+
+
+@pytest.fixture
+def run(dataset: Dataset) -> Store:
+    """A run that has been mined."""
+    run, net = Store(f"memory://{uuid.uuid4().hex}"), tiny.net_of(tiny.module())
+    parts = dataset.parts()
+    for part in parts:
+        mine_part(net, dataset, part, run, TOP_K)
+    merge(run, tiny.spec_of(net, dataset, TOP_K), [part.name for part in parts])
+    return run
+
+
+def projected(
+    run: Store,
+    dataset: Dataset,
+    rank_limit: int | None = None,
+    settings: ProjectSettings | None = None,
+) -> int:
+    """Do what is left to do; how many winners that were."""
+    net = tiny.net_of(tiny.module())
+    done = 0
+    for table in tasks(run, LAYERS, rank_limit):
+        assert project_task(net, dataset, run, table, settings or ProjectSettings()) == len(table)
+        done += len(table)
+    return done
+
+
+def rows_of(run: Store, layer: str) -> list[dict[str, object]]:
+    names = run.list(f"{schema.PROJECTIONS}/layer={layer}")
+    rows = [row for name in names for row in run.read_table(name).to_pylist()]
+    return sorted(rows, key=lambda row: (row["feature_map"], row["rank"]))
+
+
+def keys_of(rows: list[dict[str, object]]) -> list[tuple[object, ...]]:
+    return [tuple(row[key] for key in KEYS) for row in rows]
+
+
+def winners_of(run: Store, layer: str) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = run.read_table(schema.winners_name(layer)).to_pylist()
+    return rows
+
+
+def assert_complete(run: Store) -> None:
+    for layer in LAYERS:
+        made, winners = rows_of(run, layer), winners_of(run, layer)
+        assert keys_of(made) == keys_of(winners)
+        shared = set(schema.PROJECTION.names) & set(schema.WINNER.names)
+        for row, winner in zip(made, winners, strict=True):
+            assert {key: row[key] for key in shared} == {key: winner[key] for key in shared}
+
+
+def test_every_winner_is_projected_once_and_then_nothing_is_left(
+    run: Store, dataset: Dataset
+) -> None:
+    assert projected(run, dataset) == sum(len(winners_of(run, layer)) for layer in LAYERS) > 0
+    assert_complete(run)
+    assert tasks(run, LAYERS) == []
+    for name in run.list(schema.PROJECTIONS):
+        assert run.read_table(name).schema.equals(schema.PROJECTION)
+
+
+def test_an_image_is_in_one_task_and_tasks_are_in_the_order_of_the_dataset(
+    run: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [table["sample"].to_pylist() for table in tasks(run, LAYERS)]
+    assert sum(samples, []) == sorted(sum(samples, []))  # noqa: RUF017
+    assert len(samples) > 1
+    images = [len(set(some)) for some in samples]
+    assert max(images) <= 32
+    assert sum(images) == len(set().union(*samples))
+    monkeypatch.setattr(projecting, "_WINNERS_IN_TASK", 1)
+    singly = tasks(run, LAYERS)
+    assert len(singly) == sum(images)
+
+
+def test_what_one_lost_file_held_is_done_again_and_nothing_else(
+    run: Store, dataset: Dataset
+) -> None:
+    projected(run, dataset)
+    lost = list(run.list(schema.PROJECTIONS))[1]
+    kept = {name: run.read(name) for name in run.list(schema.PROJECTIONS) if name != lost}
+    layer = lost.split("/")[1].removeprefix("layer=")
+    expected = sorted(keys_of(run.read_table(lost).to_pylist()))
+    run.fs.rm(run.path(lost))
+
+    (again,) = tasks(run, LAYERS)
+    assert again["layer"].unique().to_pylist() == [layer]
+    assert sorted(keys_of(again.to_pylist())) == expected
+    assert projected(run, dataset) == len(expected)
+    assert_complete(run)
+    assert {name: run.read(name) for name in kept} == kept
+
+
+def test_first_the_best_ranks_then_all_of_them(run: Store, dataset: Dataset) -> None:
+    best = [row for layer in LAYERS for row in winners_of(run, layer) if row["rank"] <= 2]  # type: ignore[operator]
+    assert projected(run, dataset, rank_limit=2) == len(best)
+    assert all(row["rank"] <= 2 for layer in LAYERS for row in rows_of(run, layer))  # type: ignore[operator]
+    assert tasks(run, LAYERS, 2) == []
+    assert projected(run, dataset, rank_limit=5) > 0
+    assert projected(run, dataset) > 0
+    assert_complete(run)
+
+
+def test_one_layer_alone(run: Store, dataset: Dataset) -> None:
+    net = tiny.net_of(tiny.module())
+    for table in tasks(run, ["second"]):
+        project_task(net, dataset, run, table, ProjectSettings())
+    assert keys_of(rows_of(run, "second")) == keys_of(winners_of(run, "second"))
+    assert rows_of(run, "first") == []
+
+
+def test_arrays_are_the_projections_that_autograd_gives(run: Store, dataset: Dataset) -> None:
+    projected(run, dataset, settings=ProjectSettings(arrays=True))
+    for name in run.list(schema.PROJECTIONS):
+        expected = pa.schema([*schema.PROJECTION, schema.PROJECTION_ARRAY])
+        assert run.read_table(name).schema.equals(expected)
+    module = tiny.module()
+    for layer, path in (("first", "0"), ("second", "3")):
+        nonzero = 0
+        for row in rows_of(run, layer):
+            image = tiny.tensor(row["sample"])[None].requires_grad_()  # type: ignore[arg-type]
+            maps = guided.layers(module, image)[path]
+            place = [[row["feature_map"]], [row["y"]], [row["x"]]]
+            full = guided.project(maps, image, *place)[0]  # type: ignore[arg-type]
+            top, left, bottom, right = (row[side] for side in ("top", "left", "bottom", "right"))
+            data = row["projection_array"]
+            assert isinstance(data, bytes)
+            made = np.frombuffer(data, "<f4").reshape(3, bottom - top, right - left)  # type: ignore[operator]
+            box = full[:, top:bottom, left:right]  # type: ignore[misc]
+            np.testing.assert_allclose(made, box, rtol=1e-5, atol=1e-5)
+            assert full.abs().sum() == box.abs().sum()
+            nonzero += bool(box.any())
+        assert nonzero > 10
+
+
+def test_pictures_are_the_box_of_the_input(run: Store, dataset: Dataset) -> None:
+    projected(run, dataset)
+    for row in [row for layer in LAYERS for row in rows_of(run, layer)]:
+        top, left, bottom, right = (row[side] for side in ("top", "left", "bottom", "right"))
+        patch, projection = (
+            np.asarray(Image.open(io.BytesIO(row[name])))  # type: ignore[arg-type]
+            for name in ("patch", "projection")
+        )
+        expected = tiny.picture(row["sample"])[top:bottom, left:right]  # type: ignore[arg-type, misc]
+        np.testing.assert_array_equal(patch, expected)
+        assert projection.shape == patch.shape
+
+
+def test_unpooling_is_a_setting(run: Store, dataset: Dataset) -> None:
+    other = Store(f"memory://{uuid.uuid4().hex}")
+    for name in run.list():
+        other.write(name, run.read(name))
+    projected(run, dataset, settings=ProjectSettings("sum", arrays=True))
+    projected(other, dataset, settings=ProjectSettings("max", arrays=True))
+    for layer, differ in (("first", False), ("second", True)):  # no pool below the first layer
+        one, two = (
+            [row["projection_array"] for row in rows_of(store, layer)] for store in (run, other)
+        )
+        assert len(one) == len(two) > 0
+        assert (one != two) == differ
+
+
+# --- what does not come out as it was mined ---------------------------------------------------
+
+
+def test_a_tampered_activation_names_layer_map_and_image(run: Store, dataset: Dataset) -> None:
+    name = schema.winners_name("second")
+    rows = winners_of(run, "second")
+    rows[4]["activation"] *= 1.01  # type: ignore[operator]
+    run.write_table(name, pa.Table.from_pylist(rows, schema.WINNER))
+    expected = (
+        f"^Layer second, feature map {rows[4]['feature_map']}, rank {rows[4]['rank']}: "
+        f"the activation on {rows[4]['key']} of .* but .* was mined"
+    )
+    with pytest.raises(NumericsError, match=expected):
+        projected(run, dataset)
+
+
+def test_another_net_is_noticed(run: Store, dataset: Dataset) -> None:
+    module = tiny.module()
+    with torch.no_grad():
+        module[3].weight *= 1.1
+    with pytest.raises(NumericsError, match="^Layer second, feature map"):
+        for table in tasks(run, LAYERS):
+            project_task(tiny.net_of(module), dataset, run, table, ProjectSettings())
+
+
+def test_an_image_that_was_exchanged_is_noticed(tmp_path: Path) -> None:
+    tiny.write(tmp_path / "pictures", 5)
+    dataset, net = tiny.opened(tmp_path / "pictures"), tiny.net_of(tiny.module())
+    run = Store(f"memory://{uuid.uuid4().hex}")
+    (part,) = dataset.parts()
+    mine_part(net, dataset, part, run, 5)
+    merge(run, tiny.spec_of(net, dataset, 5), [part.name])
+    place = tmp_path / "pictures" / "002.png"
+    before = place.read_bytes()
+
+    place.write_bytes(tiny.png(255 - tiny.picture(2)))
+    with pytest.raises(NumericsError, match=r"the activation on 002\.png of .*was mined"):
+        projected(run, dataset)
+    place.write_bytes(before[:60])
+    with pytest.raises(NumericsError, match=r"^002\.png of .* could be read when it was mined"):
+        projected(run, dataset)
+    place.unlink()
+    with pytest.raises(IncompleteError, match=r"002\.png was read before and is gone"):
+        projected(run, dataset)
+    assert not run.list(schema.PROJECTIONS)
+    place.write_bytes(before)
+    assert projected(run, dataset) > 0
+    assert_complete(run)
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_two_pictures_of_one_name(tmp_path: Path, suffix: str) -> None:
+    """Offsets tell them apart; where there are none, nothing is left out in silence."""
+    with tarfile.open(tmp_path / f"a.{suffix}", "w:gz" if suffix.endswith("gz") else "w") as tar:
+        for number, name in ((1, "one.png"), (2, "two.png"), (1, "one.png")):
+            data = tiny.png(tiny.picture(number))
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    dataset, net = tiny.opened(tmp_path / f"a.{suffix}"), tiny.net_of(tiny.module())
+    run = Store(f"memory://{uuid.uuid4().hex}")
+    (part,) = dataset.parts()
+    assert mine_part(net, dataset, part, run, 3).images == 3
+    merge(run, tiny.spec_of(net, dataset, 3), [part.name])
+    if suffix == "tar":
+        projected(run, dataset)
+        assert_complete(run)
+    else:
+        with pytest.raises(RequestError, match="holds one.png twice"):
+            projected(run, dataset)
+
+
+def test_a_run_that_is_not_mined_to_its_end_is_refused(run: Store) -> None:
+    run.fs.rm(run.path(schema.FEATURE_MAPS))
+    with pytest.raises(RequestError, match="has no winners yet; run `deconv-atlas mine"):
+        tasks(run, LAYERS)
