@@ -1,0 +1,186 @@
+"""Mining a part: its heap file against activations held in memory; faults leave nothing behind."""
+
+import pickle
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline import schema
+from pipeline.core.networks import Net
+from pipeline.core.topk import NOBODY
+from pipeline.data.store import Store
+from pipeline.errors import NumericsError
+from pipeline.stages.mine import SAMPLES_IN_PART, PartDone, maxima, mine, mine_part
+from tests.stages import tiny
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+COUNT = 45
+BROKEN = (3, 40)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mine") / "pictures"
+    tiny.write(folder, COUNT, BROKEN)
+    return folder
+
+
+def store() -> Store:
+    return Store(f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.mark.parametrize("decoders", [1, 3])
+def test_a_heap_file_holds_the_winners_of_its_part(folder: Path, decoders: int) -> None:
+    module, run, dataset = tiny.module(), store(), tiny.opened(folder)
+    net = tiny.net_of(module)
+    keys = sorted(path.name for path in folder.iterdir())
+    (part,) = tiny.parts_of(dataset, keys, [COUNT])
+    done = mine_part(net, dataset, part, run, 6, decoders)
+
+    assert done == PartDone(part.name, COUNT - len(BROKEN), len(BROKEN))
+    table = run.read_table(schema.heap_name(part.name))
+    assert table.schema.equals(schema.HEAP)
+    assert int(table.schema.metadata[SAMPLES_IN_PART]) == COUNT
+    everything = tiny.Everything.of(module, COUNT)
+    used = [number for number in range(COUNT) if number not in BROKEN]
+    rows = table.to_pylist()
+    assert [(row["layer"], row["feature_map"]) for row in rows] == [
+        *(("first", n) for n in range(4)),
+        *(("second", n) for n in range(3)),
+    ]
+    for row in rows:
+        maps = everything.maps[row["layer"]][used, row["feature_map"]]
+        peaks = maps.reshape(len(used), -1).max(1).astype(np.float64)
+        assert row["images"] == len(used)
+        assert row["active"] == (peaks > 0).sum()
+        assert row["max"] == peaks.max()
+        assert row["total"] == peaks.sum()
+        assert row["total_squares"] == (peaks**2).sum()
+    for layer in ("first", "second"):
+        found = [
+            (row["feature_map"], rank, entry["activation"], entry["y"], entry["x"], entry["sample"])
+            for row in rows
+            if row["layer"] == layer
+            for rank, entry in enumerate(row["winners"], 1)
+        ]
+        assert found == everything.winners(layer, 6, BROKEN)
+    entries = [entry for row in rows for entry in row["winners"]]
+    assert all(entry["key"] == keys[entry["sample"]] for entry in entries)
+    assert {(entry["height"], entry["width"]) for entry in entries} == {(tiny.SIDE, tiny.SIDE)}
+
+    skipped = run.read_table(schema.skipped_name(part.name)).to_pylist()
+    assert [row["key"] for row in skipped] == [keys[number] for number in BROKEN]
+    assert all(row["reason"] for row in skipped)
+
+
+def test_dead_maps_and_maps_below_zero_have_no_winners(folder: Path) -> None:
+    everything = tiny.Everything.of(tiny.module(), COUNT)
+    assert everything.maps["first"][:, 1].max() == 0
+    assert everything.maps["second"][:, 2].max() < 0
+    dataset, net = tiny.opened(folder), tiny.net_of(tiny.module())
+    (part,) = dataset.parts()
+    heaps = mine(net, dataset, part, 3).heaps
+    assert (heaps.samples[[1, 6]] == NOBODY).all()
+    assert (heaps.samples[[0, 2, 3, 4, 5]] != NOBODY).all()
+    assert heaps.peak[1] == 0
+    assert heaps.peak[6] < 0
+
+
+def test_the_same_part_again_stores_the_same_content(folder: Path) -> None:
+    dataset, net = tiny.opened(folder), tiny.net_of(tiny.module())
+    (part,) = dataset.parts()
+    one, two = store(), store()
+    for run in (one, two, two):
+        mine_part(net, dataset, part, run, 4)
+    assert list(one.list()) == list(two.list())
+    for name in one.list():
+        assert one.read(name) == two.read(name)
+
+
+def test_a_part_without_a_usable_picture_is_done_and_empty(tmp_path: Path) -> None:
+    keys = tiny.write(tmp_path / "broken", 5, broken=(1, 2, 3))
+    dataset, net, run = tiny.opened(tmp_path / "broken"), tiny.net_of(tiny.module()), store()
+    part = tiny.parts_of(dataset, keys, [1, 3, 1])[1]
+    assert mine_part(net, dataset, part, run, 4) == PartDone(part.name, 0, 3)
+    rows = run.read_table(schema.heap_name(part.name)).to_pylist()
+    assert len(rows) == 7
+    assert all(row["winners"] == [] and row["images"] == 0 for row in rows)
+
+
+# --- what is not finite -----------------------------------------------------------------------
+
+
+def overflowing() -> Net:
+    """Infinite in one feature map of its second layer, where a picture is white."""
+    first, second = nn.Conv2d(3, 2, 1), nn.Conv2d(2, 3, 1)
+    with torch.no_grad():
+        for conv in (first, second):
+            nn.init.ones_(conv.weight)
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+        second.weight[1] = 1e38
+    net = nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU())
+    return tiny.net_of(net)
+
+
+@pytest.fixture
+def one_white(tmp_path: Path) -> Path:
+    """Pictures that are black but for one."""
+    folder = tmp_path / "one white"
+    folder.mkdir()
+    for number in range(40):
+        pixels = np.full((tiny.SIDE, tiny.SIDE, 3), 255 if number == 35 else 0, np.uint8)
+        (folder / f"{number:02}.png").write_bytes(tiny.png(pixels))
+    return folder
+
+
+def test_an_infinite_activation_names_layer_and_picture_and_stores_nothing(one_white: Path) -> None:
+    dataset, run = tiny.opened(one_white), store()
+    with pytest.raises(NumericsError) as caught:
+        mine_part(overflowing(), dataset, dataset.parts()[0], run, 3)
+    text = str(caught.value)
+    assert text.startswith("Layer second, feature map 1 is inf on 35.png of ")
+    assert str(one_white) in text
+    assert not run.list()
+    assert str(pickle.loads(pickle.dumps(caught.value))) == text
+
+
+def test_a_nan_names_layer_and_picture_and_stores_nothing(folder: Path) -> None:
+    module, dataset, run = tiny.module(), tiny.opened(folder), store()
+    with torch.no_grad():
+        module[0].bias[2] = torch.nan
+    with pytest.raises(NumericsError, match=r"^Layer first, feature map 2 is nan on 000\.png of "):
+        mine_part(tiny.net_of(module), dataset, dataset.parts()[0], run, 3)
+    assert not run.list()
+
+
+def test_the_black_tail_of_a_batch_is_never_looked_at(tmp_path: Path) -> None:
+    """A bias that is infinite on black shows only where a real picture is black."""
+    folder = tmp_path / "white"
+    folder.mkdir()
+    white = np.full((tiny.SIDE, tiny.SIDE, 3), 255, np.uint8)
+    (folder / "a.png").write_bytes(tiny.png(white))
+    conv = nn.Conv2d(3, 1, 1)
+    with torch.no_grad():
+        conv.weight.fill_(-1)
+        conv.bias.fill_(5)  # type: ignore[union-attr]
+    net = tiny.net_of(nn.Sequential(conv, nn.ReLU()))  # 2 on white, 5 on black
+    dataset = tiny.opened(folder)
+    mined = mine(net, dataset, dataset.parts()[0], 2)
+    assert mined.heaps.images == 1
+    assert mined.heaps.activations.tolist() == [[2.0, 0.0]]
+
+
+def test_the_strongest_activations_of_all_layers_lie_side_by_side() -> None:
+    module = tiny.module()
+    images = torch.stack([torch.from_numpy(tiny.picture(n)).permute(2, 0, 1) for n in range(7)])
+    values, places = maxima(tiny.net_of(module), images)
+    everything = tiny.Everything.of(module, 7)
+    flat = [maps.reshape(7, maps.shape[1], -1) for maps in everything.maps.values()]
+    np.testing.assert_array_equal(values, np.concatenate([maps.max(2) for maps in flat], 1))
+    np.testing.assert_array_equal(places, np.concatenate([maps.argmax(2) for maps in flat], 1))
