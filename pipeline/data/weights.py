@@ -3,10 +3,11 @@
 import difflib
 import hashlib
 import io
-import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 import fsspec
 import safetensors.torch
@@ -81,25 +82,41 @@ def digest(state: Mapping[str, Tensor]) -> str:
 def _unknown_net(name: str) -> str:
     known = networks.known()
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"There is no net {name!r}{hint} Known are {', '.join(known)}."
+    hint = f", did you mean {close[0]}" if close else ""
+    return f"There is no net {name!r}{hint}; known are {', '.join(known)}."
+
+
+def _brief(error: Exception) -> str:
+    """The first sentence of what another library said, which may be pages long."""
+    first = (str(error).splitlines() or [""])[0].split(". ")[0].rstrip(". ")
+    return first or type(error).__name__
 
 
 def _random(name: str, weights: str) -> nn.Module:
     seed = weights.removeprefix(_RANDOM)
-    if not seed.isdecimal():
-        raise RequestError(f"Weights {weights!r}: the seed must be a number, as in random:0.")
+    if not (seed.isdecimal() and int(seed) < 2**63):
+        raise RequestError(
+            f"Weights {weights!r}: the seed must be a number below 2^63, as in random:0."
+        )
     return networks.build(name, seed=int(seed))
 
 
 def _torchvision(name: str, weights: str) -> nn.Module:
     member = networks.torchvision_weights(name)[weights]
+    kept = Path(torch.hub.get_dir(), "checkpoints", Path(member.url).name)
     try:
-        state = member.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
+        state = member.get_state_dict(
+            progress=False, check_hash=True, map_location="cpu", weights_only=True
+        )
+    except Exception as error:  # of the network, of the disk, or of what was fetched before
+        if kept.exists():
+            raise RequestError(
+                f"torchvision's weights {weights} of {name}, kept as {kept}, cannot be read "
+                f"({_brief(error)}); remove that file, and it is fetched anew."
+            ) from error
         raise RequestError(
             f"torchvision's weights {weights} of {name} could not be fetched from {member.url} "
-            f"({error}); give a local file, --weights PATH, or --weights random:0."
+            f"({_brief(error)}); give a local file, --weights PATH, or --weights random:0."
         ) from error
     return _fitted(name, state, weights)
 
@@ -115,7 +132,7 @@ def _from_file(name: str, weights: str) -> nn.Module:
             "random:SEED is possible too."
         ) from error
     except Exception as error:  # every file system has errors of its own
-        raise RequestError(f"Weights {weights} cannot be read: {error}.") from error
+        raise RequestError(f"Weights {weights} cannot be read: {_brief(error)}.") from error
     return _fitted(name, _parse(weights, data), weights)
 
 
@@ -125,15 +142,17 @@ def _parse(weights: str, data: bytes) -> dict[str, Tensor]:
         if weights.endswith(".safetensors"):
             state = safetensors.torch.load(data)
         else:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise RequestError(
-            f"Weights {weights} hold more than tensors, which is not read for safety; "
-            "save the net's state_dict() alone."
-        ) from error
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of pickles that others wrote
+                state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # both formats' readers fail in many ways
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            raise RequestError(
+                f"Weights {weights} hold more than tensors, which is not read for safety; "
+                "save the net's state_dict() alone."
+            ) from error
         raise RequestError(
-            f"Weights {weights} are neither a torch state dict nor safetensors ({error})."
+            f"Weights {weights} are neither a torch state dict nor safetensors ({_brief(error)})."
         ) from error
     if isinstance(state, Mapping):
         state = state.get("state_dict", state)
