@@ -134,5 +134,5 @@ def test_where_nothing_fires_there_are_no_winners_but_statistics(tmp_path: Path)
 
 def test_a_dataset_without_a_usable_picture_is_refused(tmp_path: Path) -> None:
     tiny.write(tmp_path / "broken", 4, broken=(0, 1, 2, 3))
-    with pytest.raises(RequestError, match="^No image of .* could be used, the first one because"):
+    with pytest.raises(RequestError, match=r"^No image of .* could be used, the first one because"):
         mined(tmp_path / "broken", [1, 3], 4)
