@@ -106,7 +106,7 @@ def _decoded(
     samples: Iterator[Sample], preprocessing: Preprocessing, decoders: int, ahead: int
 ) -> Iterator[Picture]:
     """Pictures in the order of the samples, about `ahead` of them waiting."""
-    waiting: queue.Queue[Future[list[Picture]] | None] = queue.Queue(ahead // _AT_ONCE)
+    waiting: queue.Queue[Future[list[Picture]] | None] = queue.Queue(-(-ahead // _AT_ONCE))
     stop = threading.Event()
 
     def decode_some(some: list[tuple[int, Sample]]) -> list[Picture]:
