@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
+from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -229,8 +230,6 @@ class _Pictures(torch.utils.data.IterableDataset[Tensor]):
         )
 
     def __iter__(self) -> Iterator[Tensor]:
-        from io import BytesIO
-
         for sample in _samples(self.dataset):
             yield self.transform(Image.open(BytesIO(sample.data)).convert("RGB"))
 
@@ -268,12 +267,10 @@ def _mine_and_tell_peak(data: str, name: str, weights: str, images: int) -> None
     """Mine the first `images` of the dataset, as often over as it takes, and print the peak."""
     torch.set_num_threads(1)
     net, dataset = load_net(name, weights).net, open_dataset(data)
-    parts = dataset.parts()
+    parts, mined = cycle(dataset.parts()), 0
     with TemporaryDirectory() as folder:
-        mined = 0
         while mined < images:
-            for part in islice(parts, None):
-                mined += mine_part(net, dataset, part, Store(folder), TOP_K).images
+            mined += mine_part(net, dataset, next(parts), Store(folder), TOP_K).images
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
