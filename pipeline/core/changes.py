@@ -11,6 +11,7 @@ whole map. Rows and columns are independent of each other.
 """
 
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -96,14 +97,20 @@ def trace_whole(net: nn.Module, input_size: Pair) -> WholeNet:
 
 def _without_overwriting(node: fx.Node, modules: dict[str, nn.Module]) -> None:
     """Spell a ReLU or a sum so that it overwrites only what nothing else reads."""
-    if adds(node):
-        node.target = torch.add
-    if is_relu(node, modules):
-        source = node.all_input_nodes[0]
-        # what these return is theirs alone; others may return their input itself
-        fresh = is_conv(source, modules) or normalises(source, modules) or adds(source)
+    rectifies, sums = is_relu(node, modules), adds(node)
+    if not (rectifies or sums):
+        return
+    source = node.args[0] if node.args else None
+    # what these return is theirs alone; others may return their input itself
+    fresh = isinstance(source, fx.Node) and (
+        is_conv(source, modules) or normalises(source, modules) or adds(source)
+    )
+    safe = fresh and isinstance(source, fx.Node) and len(source.users) == 1
+    if sums:
+        node.target = operator.iadd if safe and not node.kwargs else torch.add
+    else:
         node.op, node.target, node.args = "call_function", F.relu, (source,)
-        node.kwargs = {"inplace": fresh and len(source.users) == 1}
+        node.kwargs = {"inplace": safe}
 
 
 def _measure(

@@ -3,12 +3,13 @@
 One pass without occluder leaves the base: every map. For each occluder each step then computes a
 window of its output: what changes, widened a little so that many occluders share one size and
 make one batch. Around a window the base continues; outside the map is what the operation pads
-with. From the first operation that is not local on (or where windows cover nearly the map), the
-windows are pasted into the base and the net goes on with whole maps: the tail.
+with. From the first operation that is not local on, the windows are pasted into the base and the
+net goes on with whole maps: the tail.
 
 A window is kept as (n, C, h, w), channels last, and where each of the n starts.
 """
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -203,7 +204,6 @@ class Incremental:
         columns: likewise.
         tap: the step whose maps are wanted beside the net's output.
         most_groups: along each axis.
-        nearly: windows that cover this share of the map, on average, end the windowed part.
     """
 
     def __init__(
@@ -213,11 +213,10 @@ class Incremental:
         columns: dict[str, Spans],
         tap: str,
         most_groups: int = 5,
-        nearly: float = 0.85,
     ) -> None:
         self.net, self.tap = net, tap
         self.nodes = {node.name: node for node in net.traced.graph.nodes}
-        self.windowed = _windowed(net, rows, columns, nearly)
+        self.windowed = _windowed(net)
         self.frontier = [
             name
             for name in self.windowed
@@ -258,8 +257,9 @@ class Incremental:
         class Recorder(fx.Interpreter):
             def run_node(self, n: fx.Node) -> Any:
                 value = super().run_node(n)
-                if n.name in wanted:
-                    kept[n.name] = value
+                if n.name in wanted:  # some sums overwrite their first term
+                    overwritten = any(user.target is operator.iadd for user in n.users)
+                    kept[n.name] = value.clone() if overwritten else value
                 return value
 
         output = Recorder(self.net.traced).run(image)
@@ -403,16 +403,11 @@ class Incremental:
         return self._divisors[step.name]
 
 
-def _windowed(
-    net: WholeNet, rows: dict[str, Spans], columns: dict[str, Spans], nearly: float
-) -> list[str]:
+def _windowed(net: WholeNet) -> list[str]:
     """The steps that are computed on windows, in the order of the forward pass."""
     chosen: list[str] = []
     for step in net.steps.values():
-        _, height, width = step.shape
-        share = rows[step.name].sizes.mean() * columns[step.name].sizes.mean() / (height * width)
-        small = share < nearly or not isinstance(step.op, Conv | MaxPool | AvgPool)
-        if is_local(step) and small and all(name in chosen for name in step.inputs):
+        if is_local(step) and all(name in chosen for name in step.inputs):
             chosen.append(step.name)
     return chosen
 

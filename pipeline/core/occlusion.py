@@ -34,8 +34,8 @@ Method = Literal["incremental", "full"]
 _AT_ONCE = 32
 """Occluders in one batch of the windowed part."""
 
-_TAIL_AT_ONCE = 128
-"""Occluders in one batch of the tail, at least: large linear layers want large batches."""
+_TAIL_BYTES = 2**26
+"""Maps to gather before a batch of the tail: large linear layers want large batches."""
 
 _FULL_AT_ONCE = 32
 """Occluded images in one batch of the full way."""
@@ -178,7 +178,7 @@ class Occlusion:
         """Windows of what changes, then whole maps, many at a time."""
         value = base.like.new_tensor(self.occluder.value)
         chunks = self.incremental.chunks(base, value, self.occluder.size, _AT_ONCE)
-        for some in _gathered(chunks, _TAIL_AT_ONCE):
+        for some in _gathered(chunks):
             y, x = (np.concatenate(part) for part in zip(*((c.y, c.x) for c in some), strict=True))
             frontier = [torch.cat(maps) for maps in zip(*(c.frontier for c in some), strict=True)]
             logits, maps = self.incremental.tail(*frontier)
@@ -210,14 +210,16 @@ class Occlusion:
         return copies
 
 
-def _gathered(chunks: Iterator[Chunk], enough: int) -> Iterator[list[Chunk]]:
-    """Chunks together until they hold enough occluders."""
+def _gathered(chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:
+    """Chunks together until they are a batch for the tail."""
     some: list[Chunk] = []
+    held = 0
     for chunk in chunks:
         some.append(chunk)
-        if sum(len(one.y) for one in some) >= enough:
+        held += sum(maps.nbytes for maps in chunk.frontier)
+        if held >= _TAIL_BYTES:
             yield some
-            some = []
+            some, held = [], 0
     if some:
         yield some
 
