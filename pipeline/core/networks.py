@@ -1,19 +1,31 @@
 """The nets that are known by name: how each is built, prepared for, and what its layers are."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from pipeline.core import demo_net
+from pipeline.core import alexnet_2012, custom_net, demo_net, zfnet
 from pipeline.core.graph import Graph, trace
 from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.variant import Variant
 
 DEMO = "demo"
 """The small net that is bundled with its weights."""
+
+VARIANTS: dict[str, Variant] = {"alexnet-2012": alexnet_2012.VARIANT, "zfnet": zfnet.VARIANT}
+"""The old nets, of which several variants were published, and their own one."""
+
+_OLD = {"alexnet-2012": alexnet_2012.AlexNet2012, "zfnet": zfnet.ZFNet}
+_OLD_SIZES: dict[str, tuple[int | tuple[int, int], int]] = {
+    "alexnet-2012": (alexnet_2012.RESIZE, alexnet_2012.CROP),
+    "zfnet": (zfnet.RESIZE, zfnet.CROP),
+}
+_OLD_MEAN = (123.68, 116.779, 103.939)
 
 # Transformers and shuffled channels are no convolutions, pools and pointwise operations.
 _FAMILIES = (
@@ -48,6 +60,7 @@ class Net:
         categories: their names, where the weights have them.
         module: the whole net with its classifier; None where only the trunk was sent to a worker.
             It shares its parameters with the trunk.
+        variant: which of several, for one of `VARIANTS`.
     """
 
     name: str
@@ -56,51 +69,96 @@ class Net:
     classes: int
     categories: tuple[str, ...] | None = None
     module: nn.Module | None = None
+    variant: Variant | None = None
 
 
 def known() -> list[str]:
-    """The names of all nets."""
+    """The names of all nets; those of one's own are not among them."""
     names = torchvision.models.list_models(module=torchvision.models)
-    return [DEMO, *(name for name in names if name.startswith(_FAMILIES))]
+    return [DEMO, *VARIANTS, *(name for name in names if name.startswith(_FAMILIES))]
 
 
 def torchvision_weights(name: str) -> dict[str, Any]:
     """The weights that torchvision has for a net, by name, the first one being the default."""
-    return {} if name == DEMO else dict(torchvision.models.get_model_weights(name).__members__)
+    if name == DEMO or name in VARIANTS or custom_net.is_custom(name):
+        return {}
+    return dict(torchvision.models.get_model_weights(name).__members__)
 
 
 def preprocessing(name: str, weights: str | None = None) -> Preprocessing:
     """How a net trained as these torchvision weights (or the default ones) wants its pictures."""
     if name == DEMO:
         return Preprocessing(demo_net.RESIZE, demo_net.CROP, demo_net.MEAN, demo_net.STD)
+    if name in VARIANTS:
+        return subtracting(Preprocessing(*_OLD_SIZES[name]), _OLD_MEAN)
     members = torchvision_weights(name)
-    preset = members[weights or next(iter(members))].transforms()
-    mean, std = tuple(preset.mean), tuple(preset.std)
+    found = custom_net.from_preset(members[weights or next(iter(members))].transforms())
     if name in ("googlenet", "inception_v3"):
         # their `transform_input` turns torchvision's normalisation into this one
-        mean = std = (0.5, 0.5, 0.5)
-    return Preprocessing(
-        preset.resize_size[0], preset.crop_size[0], mean, std, preset.interpolation.value
+        return replace(found, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return found
+
+
+def subtracting(prepared: Preprocessing, mean: tuple[float, float, float]) -> Preprocessing:
+    """The same, but a mean of R, G, B is subtracted from 0–255, and nothing is divided."""
+    red, green, blue = mean
+    return replace(
+        prepared, mean=(red / 255, green / 255, blue / 255), std=(1 / 255, 1 / 255, 1 / 255)
     )
 
 
-def build(name: str, classes: int | None = None, seed: int = 0) -> nn.Module:
+def swap_red_and_blue(net: nn.Module) -> None:
+    """Turn the filters of a net's first layer, so that one trained on B, G, R takes R, G, B."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+            with torch.no_grad():
+                module.weight.copy_(module.weight.flip(1))
+            return
+
+
+def build(
+    name: str, classes: int | None = None, seed: int = 0, variant: Variant | None = None
+) -> nn.Module:
     """The untrained net, its weights drawn from the seed.
 
     Args:
-        name: one of `known`.
+        name: one of `known`, or a function of one's own, which gives the net its weights.
         classes: how many classes it tells apart; the net's own number if not given.
         seed: of torch's generator, whose state is left as it was.
+        variant: which of several, for one of `VARIANTS`.
+
+    Raises:
+        ValueError: there is no such function, or it returns no net.
     """
+    if custom_net.is_custom(name):
+        return make_custom(name, seed).module
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True, "transform_input": False}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _seeded(seed):
         if name == DEMO:
             return demo_net.DemoNet(classes or demo_net.CLASSES)
+        if name in VARIANTS:
+            return _OLD[name](classes or 1000, variant or VARIANTS[name])
         net: nn.Module = torchvision.models.get_model(name, weights=None, **options)
         return net
+
+
+def make_custom(name: str, seed: int = 0) -> custom_net.CustomNet:
+    """A net of one's own; whatever it draws at random follows from the seed.
+
+    Raises:
+        ValueError: there is no such function, or it returns no net.
+    """
+    with _seeded(seed):
+        return custom_net.make(name)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def fit(net: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -139,13 +197,25 @@ def assemble(
     net: nn.Module,
     preprocessing: Preprocessing,
     categories: tuple[str, ...] | None = None,
+    variant: Variant | None = None,
 ) -> Net:
     """A net ready to be mined, from its module.
 
     Raises:
         ValueError: the net cannot be traced.
     """
-    short = _SHORT_NAMES.get(name, {})
+    custom = custom_net.is_custom(name)
+    short = getattr(net, "short_names", {}) if custom else _SHORT_NAMES.get(name, {})
     graph = trace(net, preprocessing.input_size, lambda path: short.get(path, path))
-    classes = len(net.state_dict()[classifier_bias(net)])
-    return Net(name, graph, preprocessing, classes, categories, net)
+    if custom:
+        classes = _outputs(net, preprocessing.input_size)
+    else:
+        classes = len(net.state_dict()[classifier_bias(net)])
+    return Net(name, graph, preprocessing, classes, categories, net, variant)
+
+
+def _outputs(net: nn.Module, input_size: tuple[int, int]) -> int:
+    """How many numbers a net returns for an image; 0 if what it returns are no logits."""
+    with torch.no_grad():
+        made = net(torch.zeros(1, 3, *input_size))
+    return made.shape[1] if isinstance(made, Tensor) and made.dim() == 2 else 0

@@ -9,6 +9,7 @@ from torch import Tensor
 from pipeline.core import networks
 from pipeline.core.networks import Net
 from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Recipe:
         preprocessing: of its pictures.
         layers: the only ones that are kept.
         state: of the trunk up to the last of them.
+        variant: of the net.
     """
 
     name: str
@@ -28,16 +30,19 @@ class Recipe:
     preprocessing: Preprocessing
     layers: tuple[str, ...]
     state: dict[str, Tensor]
+    variant: Variant | None = None
 
     @classmethod
     def of(cls, net: Net, layers: Sequence[str]) -> "Recipe":
         """The recipe of a net, with these layers alone."""
         state = net.graph.only(layers).trunk.state_dict()
-        return cls(net.name, net.classes, net.preprocessing, tuple(layers), dict(state))
+        return cls(
+            net.name, net.classes, net.preprocessing, tuple(layers), dict(state), net.variant
+        )
 
     def make(self, device: str) -> Net:
         """The net on a device, in the memory layout that is fastest there."""
-        module = networks.build(self.name, self.classes)
+        module = networks.build(self.name, self.classes, variant=self.variant)
         net = networks.assemble(self.name, module, self.preprocessing)
         graph = net.graph.only(self.layers)
         graph.trunk.load_state_dict(self.state)
