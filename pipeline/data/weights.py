@@ -2,25 +2,31 @@
 
 import difflib
 import hashlib
-import io
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import fsspec
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pipeline.core import networks
-from pipeline.core.networks import Net
+from pipeline.core import custom_net, networks
+from pipeline.core.networks import Net, subtracting
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.variant import Variant
+from pipeline.data import keras_weights, onnx_weights
 from pipeline.data.demo import CLASS_NAMES
+from pipeline.data.stored_weights import ColourOrder, from_state_dict
+from pipeline.data.weight_files import brief, read_bytes, read_state
 from pipeline.errors import RequestError
 
 BUNDLED = "bundled"
+OWN = "its own"
+"""What a function of one's own gave its net."""
+
 _RANDOM = "random:"
+_FORMATS = (".onnx", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -38,24 +44,68 @@ class Weighted:
     digest: str
 
 
-def load_net(name: str, weights: str | None = None) -> Weighted:
+def load_net(
+    name: str,
+    weights: str | None = None,
+    colour_order: ColourOrder | None = None,
+    mean: tuple[float, float, float] | None = None,
+) -> Weighted:
     """A net by name, with the weights asked for.
 
     Args:
-        name: one of `networks.known`.
-        weights: the name of torchvision's weights, a ``.pth`` or ``.safetensors`` path or URL,
-            ``random:SEED``, or None for the net's default.
+        name: one of `networks.known`, or ``module:function``, a function of one's own that
+            returns a net and its preprocessing.
+        weights: the name of torchvision's weights; a ``.pth`` or ``.safetensors`` path or URL, for
+            the old nets also ``.onnx`` or Keras' ``.h5``; ``random:SEED``; or None for the net's
+            default.
+        colour_order: of the channels that the weights take, if it is not the usual one of their
+            format. The filters of the first layer are turned, so the net takes R, G, B always.
+        mean: of R, G, B, subtracted from 0–255 without any division, if that is not the usual one
+            either.
 
     Raises:
         RequestError: an unknown net, or weights that are not there or do not fit.
     """
-    if name not in networks.known():
+    if custom_net.is_custom(name):
+        weights = weights or OWN
+        found = _custom(name, weights)
+    elif name not in networks.known():
         raise RequestError(_unknown_net(name))
+    else:
+        weights = weights or _default(name)
+        found = _old(name, weights) if name in networks.VARIANTS else _known(name, weights)
+    if (colour_order or found.colour_order) == "bgr":
+        networks.swap_red_and_blue(found.module)
+    prepared = found.preprocessing if mean is None else subtracting(found.preprocessing, mean)
+    net = _assembled(name, found, prepared)
+    return Weighted(net, weights, digest(net.graph.trunk.state_dict()))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A net with its weights, as they were trained."""
+
+    module: nn.Module
+    preprocessing: Preprocessing
+    categories: tuple[str, ...] | None = None
+    variant: Variant | None = None
+    colour_order: ColourOrder = "rgb"
+
+
+def _default(name: str) -> str:
+    if name in networks.VARIANTS:
+        raise RequestError(
+            f"{name} has no weights that can be fetched; give --weights FILE (a torch state dict, "
+            "the ONNX model zoo's file, or Keras' .h5), or --weights random:0."
+        )
+    return BUNDLED if name == networks.DEMO else next(iter(networks.torchvision_weights(name)))
+
+
+def _known(name: str, weights: str) -> _Found:
     official = networks.torchvision_weights(name)
-    weights = weights or (BUNDLED if name == networks.DEMO else next(iter(official)))
     categories = tuple(CLASS_NAMES) if name == networks.DEMO else None
     if weights.startswith(_RANDOM):
-        module, categories = _random(name, weights), None
+        module, categories = networks.build(name, seed=_seed(weights)), None
     elif weights in official:
         module = _torchvision(name, weights)
         categories = tuple(official[weights].meta["categories"])
@@ -63,11 +113,61 @@ def load_net(name: str, weights: str | None = None) -> Weighted:
         module = networks.build(name)
         networks.fit(module, _bundled())
     else:
-        module = _from_file(name, weights)
+        _refuse_format(name, weights)
+        module = _fitted(name, read_state(weights, name), weights)
         categories = categories or _categories_of(module, name)
     prepared = networks.preprocessing(name, weights if weights in official else None)
-    net = networks.assemble(name, module, prepared, categories)
-    return Weighted(net, weights, digest(net.graph.trunk.state_dict()))
+    return _Found(module, prepared, categories)
+
+
+def _old(name: str, weights: str) -> _Found:
+    """One of the nets of which several variants were published."""
+    if weights.startswith(_RANDOM):
+        return _Found(networks.build(name, seed=_seed(weights)), networks.preprocessing(name))
+    try:
+        if weights.endswith(_FORMATS):
+            reader = onnx_weights if weights.endswith(".onnx") else keras_weights
+            stored = reader.read(read_bytes(weights, name), name)
+        else:
+            stored = from_state_dict(read_state(weights, name), name)
+        module = stored.module(name)
+    except ValueError as error:
+        raise RequestError(f"Weights {weights} do not fit {name}: {error}.") from error
+    categories = _categories_of(module, "alexnet")  # all were trained for the same classes
+    return _Found(module, stored.preprocessing, categories, stored.variant, stored.colour_order)
+
+
+def _custom(name: str, weights: str) -> _Found:
+    """A net of one's own."""
+    try:
+        made = networks.make_custom(name, _seed(weights) if weights.startswith(_RANDOM) else 0)
+    except ValueError as error:
+        raise RequestError(f"Net {name}: {error}.") from error
+    if weights != OWN and not weights.startswith(_RANDOM):
+        _refuse_format(name, weights)
+        try:
+            networks.fit(made.module, read_state(weights, name))
+        except ValueError as error:
+            raise RequestError(f"Weights {weights} do not fit {name}: {error}.") from error
+    return _Found(made.module, made.preprocessing, made.categories)
+
+
+def _refuse_format(name: str, weights: str) -> None:
+    if weights.endswith(_FORMATS):
+        raise RequestError(
+            f"Weights {weights}: ONNX and Keras files are read for {', '.join(networks.VARIANTS)} "
+            f"only, for {name} a torch state dict."
+        )
+
+
+def _assembled(name: str, found: _Found, prepared: Preprocessing) -> Net:
+    try:
+        net = networks.assemble(name, found.module, prepared, found.categories, found.variant)
+    except (ValueError, RuntimeError, TypeError) as error:  # the last two from the net's own code
+        raise RequestError(f"Net {name} cannot be used: {brief(error)}.") from error
+    if not net.graph.layers and not net.graph.opaque:
+        raise RequestError(f"Net {name} has no convolution, so there is nothing to mine.")
+    return net
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
@@ -86,19 +186,13 @@ def _unknown_net(name: str) -> str:
     return f"There is no net {name!r}{hint}; known are {', '.join(known)}."
 
 
-def _brief(error: Exception) -> str:
-    """The first sentence of what another library said, which may be pages long."""
-    first = (str(error).splitlines() or [""])[0].split(". ")[0].rstrip(". ")
-    return first or type(error).__name__
-
-
-def _random(name: str, weights: str) -> nn.Module:
+def _seed(weights: str) -> int:
     seed = weights.removeprefix(_RANDOM)
     if not (seed.isdecimal() and int(seed) < 2**63):
         raise RequestError(
             f"Weights {weights!r}: the seed must be a number below 2^63, as in random:0."
         )
-    return networks.build(name, seed=int(seed))
+    return int(seed)
 
 
 def _torchvision(name: str, weights: str) -> nn.Module:
@@ -112,54 +206,13 @@ def _torchvision(name: str, weights: str) -> nn.Module:
         if kept.exists():
             raise RequestError(
                 f"torchvision's weights {weights} of {name}, kept as {kept}, cannot be read "
-                f"({_brief(error)}); remove that file, and it is fetched anew."
+                f"({brief(error)}); remove that file, and it is fetched anew."
             ) from error
         raise RequestError(
             f"torchvision's weights {weights} of {name} could not be fetched from {member.url} "
-            f"({_brief(error)}); give a local file, --weights PATH, or --weights random:0."
+            f"({brief(error)}); give a local file, --weights PATH, or --weights random:0."
         ) from error
     return _fitted(name, state, weights)
-
-
-def _from_file(name: str, weights: str) -> nn.Module:
-    try:
-        with fsspec.open(weights, "rb") as stream:
-            data = stream.read()
-    except FileNotFoundError as error:
-        official = ", ".join(networks.torchvision_weights(name)) or "bundled"
-        raise RequestError(
-            f"Weights {weights!r} are neither a file nor weights of {name} ({official}); "
-            "random:SEED is possible too."
-        ) from error
-    except Exception as error:  # every file system has errors of its own
-        raise RequestError(f"Weights {weights} cannot be read: {_brief(error)}.") from error
-    return _fitted(name, _parse(weights, data), weights)
-
-
-def _parse(weights: str, data: bytes) -> dict[str, Tensor]:
-    state: object
-    try:
-        if weights.endswith(".safetensors"):
-            state = safetensors.torch.load(data)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickles that others wrote
-                state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # both formats' readers fail in many ways
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
-            raise RequestError(
-                f"Weights {weights} hold more than tensors, which is not read for safety; "
-                "save the net's state_dict() alone."
-            ) from error
-        raise RequestError(
-            f"Weights {weights} are neither a torch state dict nor safetensors ({_brief(error)})."
-        ) from error
-    if isinstance(state, Mapping):
-        state = state.get("state_dict", state)
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise RequestError(f"Weights {weights} are no state dict; save net.state_dict().")
-    # what torch.nn.DataParallel puts before every name
-    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def _fitted(name: str, state: Mapping[str, Tensor], weights: str) -> nn.Module:
