@@ -1,6 +1,7 @@
 """The command line: options in, one function of `commands` or `run` called, a few lines out."""
 
 import logging
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -36,6 +37,16 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None
 
 
+def _three(text: str | None) -> tuple[float, ...] | None:
+    try:
+        numbers = None if text is None else tuple(map(float, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if numbers is not None and (len(numbers) != 3 or not all(map(math.isfinite, numbers))):
+        raise RequestError(f"--mean is three numbers with commas between, not {text!r}.")
+    return numbers
+
+
 Run = Annotated[str, typer.Option("--run", help="Where the run is: a path or any fsspec URL.")]
 Config = Annotated[
     str | None,
@@ -68,11 +79,31 @@ def mine(
         ),
     ],
     run: Run,
-    net: Annotated[str, typer.Option(help="The net; `deconv-atlas nets` lists them.")] = "alexnet",
+    net: Annotated[
+        str,
+        typer.Option(
+            help="The net; `deconv-atlas nets` lists them. Or module:function, yours, that returns "
+            "a torch.nn.Module and its Preprocessing."
+        ),
+    ] = "alexnet",
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Name of torchvision's weights, .pth or .safetensors path or URL, or random:SEED."
+            help="Name of torchvision's weights, .pth or .safetensors path or URL, or random:SEED; "
+            "for alexnet-2012 and zfnet also .onnx and Keras' .h5."
+        ),
+    ] = None,
+    colour_order: Annotated[
+        str | None,
+        typer.Option(
+            help="rgb or bgr: what the weights take, if not what their format usually is."
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R,G,B",
+            help="Subtracted from 0-255, nothing divided, if not what is usual for the weights.",
         ),
     ] = None,
     layers: Layers = None,
@@ -98,6 +129,8 @@ def mine(
 
     if precision != "exact":
         raise RequestError(f"--precision {precision} is not there yet; leave it out, or say exact.")
+    if colour_order not in (None, "rgb", "bgr"):
+        raise RequestError(f"--colour-order is rgb or bgr, not {colour_order!r}.")
     try:
         request = MineRequest.model_validate(
             {
@@ -105,6 +138,8 @@ def mine(
                 "run": run,
                 "net": net,
                 "weights": weights,
+                "colour_order": colour_order,
+                "mean": _three(mean),
                 "layers": _names(layers),
                 "top_k": top_k,
                 "precision": precision,
@@ -261,7 +296,11 @@ def nets(
         for name in networks.known():
             prepared = networks.preprocessing(name)
             weights = ", ".join(networks.torchvision_weights(name)) or "bundled"
-            table.add_row(name, f"{prepared.crop}×{prepared.crop}", str(prepared.resize), weights)
+            if name in networks.VARIANTS:
+                weights = "--weights FILE"
+            resize = prepared.resize
+            resized = str(resize) if isinstance(resize, int) else _by(resize)
+            table.add_row(name, _by(prepared.input_size), resized, weights)
         _say(table)
         _say("Layers of one: deconv-atlas nets NET")
         return
@@ -315,6 +354,7 @@ def show(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leaves with 0 (done), 1 (incomplete) or 2 (a wrong request)."""
+    sys.path.append(str(Path.cwd()))  # a net of one's own may be in the current folder
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Lines()])
     for noisy in ("httpx", "botocore", "aiobotocore", "s3fs", "fsspec"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -58,7 +58,7 @@ def mine(request: MineRequest) -> MineResult:
         NumericsError: an activation is not finite.
     """
     run = Store(request.run)
-    weighted = load_net(request.net, request.weights)
+    weighted = load_net(request.net, request.weights, request.colour_order, request.mean)
     names = [layer.name for layer in weighted.net.graph.layers]
     _refuse_opaque(weighted.net, request.layers or ())
     layers = resolve_layers(names, request.layers, f"Net {request.net}")
@@ -152,6 +152,8 @@ def _spec(
         format=dataset.format,
         fingerprint=dataset.fingerprint,
         class_names=request.class_names,
+        colour_order=request.colour_order,
+        mean=request.mean,
         versions=versions(),
     )
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.core.networks import ColourOrder
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.receptive_field import ReceptiveField
 from pipeline.errors import RequestError
@@ -25,6 +26,8 @@ class MineRequest(_Frozen):
     run: str
     net: str = "alexnet"
     weights: str | None = None
+    colour_order: ColourOrder | None = None
+    mean: tuple[float, float, float] | None = None
     layers: tuple[str, ...] | None = None
     top_k: int = Field(default=9, ge=1)
     precision: Precision = "exact"
@@ -58,6 +61,8 @@ class RunSpec(_Frozen):
     format: DataFormat
     fingerprint: str
     class_names: str | None = None
+    colour_order: ColourOrder | None = None
+    mean: tuple[float, float, float] | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
     def require_same(self, other: "RunSpec", run: str) -> None:

@@ -115,7 +115,8 @@ class Run:
         Raises:
             RequestError: the weights are gone, or are not those of the run any more.
         """
-        weighted = load_net(self.spec.net, self.spec.weights)
+        spec = self.spec
+        weighted = load_net(spec.net, spec.weights, spec.colour_order, spec.mean)
         if weighted.digest != self.spec.weights_digest:
             raise RequestError(
                 f"The weights {self.spec.weights} are not those that {self.store.url} was mined "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torchvision.models
@@ -16,6 +16,8 @@ from pipeline.core.variant import Variant
 
 DEMO = "demo"
 """The small net that is bundled with its weights."""
+
+ColourOrder = Literal["rgb", "bgr"]
 
 VARIANTS: dict[str, Variant] = {"alexnet-2012": alexnet_2012.VARIANT, "zfnet": zfnet.VARIANT}
 """The old nets, of which several variants were published, and their own one."""

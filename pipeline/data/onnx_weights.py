@@ -168,8 +168,9 @@ def _steps_of(net: nn.Module) -> Iterator[tuple[str, str]]:
     for path, module in net.named_modules():
         match module:
             case nn.Conv2d():
-                (pad, _), stride, size = module.padding, module.stride, module.kernel_size
-                yield path, _convolution(size, stride, [pad] * 4, module.groups)  # type: ignore[list-item]
+                assert not isinstance(module.padding, str)
+                pads = [*module.padding, *module.padding]
+                yield path, _convolution(module.kernel_size, module.stride, pads, module.groups)
                 yield "", "Relu"
             case nn.MaxPool2d():
                 yield "", _pool([3, 3], [2, 2], [0, 0])

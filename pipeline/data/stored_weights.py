@@ -3,16 +3,14 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.core import networks
+from pipeline.core.networks import ColourOrder
 from pipeline.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from pipeline.core.variant import Variant
-
-ColourOrder = Literal["rgb", "bgr"]
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core import custom_net, networks
-from pipeline.core.networks import Net, subtracting
+from pipeline.core.networks import ColourOrder, Net, subtracting
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.variant import Variant
 from pipeline.data import keras_weights, onnx_weights
 from pipeline.data.demo import CLASS_NAMES
-from pipeline.data.stored_weights import ColourOrder, from_state_dict
+from pipeline.data.stored_weights import from_state_dict
 from pipeline.data.weight_files import brief, read_bytes, read_state
 from pipeline.errors import RequestError
 
