@@ -25,9 +25,10 @@ from pipeline.core.changes import (
     trace_whole,
 )
 from pipeline.core.graph import Layer
-from pipeline.core.incremental import Base, Chunk, Incremental, tail
+from pipeline.core.incremental import Chunk, Incremental, tail
 from pipeline.core.steps import Pair
 from pipeline.core.topk import strongest
+from pipeline.core.windows import Base
 
 Method = Literal["incremental", "full"]
 
@@ -147,7 +148,7 @@ class Occlusion:
             found = (
                 self._incrementally(base, chosen, label)
                 if method == "incremental"
-                else self._fully(image, chosen, label)
+                else self.fully(image[0], chosen, label)
             )
             total, probability, top_class = self._collect(found, image)
         return Sensitivity(
@@ -188,14 +189,29 @@ class Occlusion:
                 maps = maps[:, chosen]
             yield y, x, *_read(logits, maps, label)
 
-    def _fully(self, image: Tensor, chosen: int, label: int) -> Iterator[Rows]:
-        """Every occluded image, from the pixels on."""
+    def fully(
+        self,
+        image: Tensor,
+        chosen: int,
+        label: int,
+        at_once: int = _FULL_AT_ONCE,
+        places: tuple[Places, Places] | None = None,
+    ) -> Iterator[Rows]:
+        """Every occluded image from the pixels on: the reference, and the rival in benchmarks.
+
+        Args:
+            image: (3, H, W), normalised.
+            chosen: the feature map to sum.
+            label: the class whose probability is wanted.
+            at_once: images in a batch.
+            places: rows and columns of the occluder's places, (n,) each; all if not given.
+        """
         tapped = tail(self.net, (), (), self.layer.step)
-        y, x = (grid.ravel() for grid in np.indices((len(self.tops), len(self.lefts))))
-        for first in range(0, len(y), _FULL_AT_ONCE):
-            part = slice(first, first + _FULL_AT_ONCE)
-            occluded = self.occluded(image[0], y[part], x[part])
-            logits, maps = tapped(occluded)
+        every = np.indices((len(self.tops), len(self.lefts)))
+        y, x = places or (every[0].ravel(), every[1].ravel())
+        for first in range(0, len(y), at_once):
+            part = slice(first, first + at_once)
+            logits, maps = tapped(self.occluded(image, y[part], x[part]))
             yield y[part], x[part], *_read(logits, maps[:, chosen], label)
 
     def occluded(self, image: Tensor, y: Places, x: Places) -> Tensor:
