@@ -29,7 +29,7 @@ class MineRequest(_Frozen):
     colour_order: ColourOrder | None = None
     mean: tuple[float, float, float] | None = None
     layers: tuple[str, ...] | None = None
-    top_k: int = Field(default=9, ge=1)
+    top_k: int = Field(default=9, ge=1, le=2**15 - 1)  # ranks are int16
     precision: Precision = "exact"
     format: DataFormat | None = None
     class_names: str | None = None
