@@ -30,6 +30,8 @@ class Pointing:
         drop_on_object: mean drop of the probability over places mostly on the object; NaN
             where there are none.
         drop_elsewhere: likewise over places that do not touch it.
+        most_on_object: the largest drop of the probability over places mostly on the object.
+        most_elsewhere: likewise over places that do not touch it.
     """
 
     occlusion_hits: bool
@@ -42,6 +44,8 @@ class Pointing:
     correlation: float
     drop_on_object: float
     drop_elsewhere: float
+    most_on_object: float
+    most_elsewhere: float
 
 
 def pointing(
@@ -62,6 +66,7 @@ def pointing(
     covered = _under(mask.astype(np.float64), found, size) / size**2
     at = np.unravel_index(activation_drop.argmax(), drop.shape)
     covers = _covers(found, size, int(peak[0]), int(peak[1]))
+    on, off = drop[covered >= _ON_OBJECT], drop[covered == 0]
     return Pointing(
         occlusion_hits=_middle_hits(found, size, drop, mask),
         activation_hits=_middle_hits(found, size, activation_drop, mask),
@@ -71,8 +76,10 @@ def pointing(
         agree=bool(covers[at]),
         agree_by_chance=float(covers.mean()),
         correlation=spearman(activation_drop, _under(energy, found, size)),
-        drop_on_object=_mean(drop[covered >= _ON_OBJECT]),
-        drop_elsewhere=_mean(drop[covered == 0]),
+        drop_on_object=float(on.mean()) if on.size else float("nan"),
+        drop_elsewhere=float(off.mean()) if off.size else float("nan"),
+        most_on_object=float(on.max(initial=0)) if on.size else float("nan"),
+        most_elsewhere=float(off.max(initial=0)) if off.size else float("nan"),
     )
 
 
@@ -91,7 +98,7 @@ def _under(values: NDArray[np.float64], found: Sensitivity, size: int) -> NDArra
     under: NDArray[np.float64] = (
         sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
     )
-    return np.maximum(under, 0)  # differences of sums may round below
+    return np.maximum(under, 0)  # a difference of sums may round to less
 
 
 def _covers(found: Sensitivity, size: int, y: int, x: int) -> NDArray[np.bool_]:
@@ -99,10 +106,6 @@ def _covers(found: Sensitivity, size: int, y: int, x: int) -> NDArray[np.bool_]:
     columns = (found.lefts <= x) & (x < found.lefts + size)
     covers: NDArray[np.bool_] = rows[:, None] & columns[None]
     return covers
-
-
-def _mean(values: NDArray[np.floating]) -> float:
-    return float(values.mean()) if values.size else float("nan")
 
 
 def spearman(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
