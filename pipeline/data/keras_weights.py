@@ -84,9 +84,10 @@ def _convolution(layers: dict[str, Arrays], name: str) -> Arrays:
     else:
         parts = [_pair(layers, f"{name}_{group}") for group in (1, 2)]
     for kernel, _ in parts:
-        if kernel.ndim != 4 or kernel.shape != parts[0][0].shape:
+        square = kernel.ndim == 4 and kernel.shape[2] == kernel.shape[3]
+        if not square or kernel.shape != parts[0][0].shape:
             sizes = " and ".join("×".join(map(str, one.shape)) for one, _ in parts)
-            raise ValueError(f"{name} is {sizes}")
+            raise ValueError(f"{name} is {sizes}, not (out, in, rows, columns) as Theano's are")
     return [np.concatenate(some) for some in zip(*parts, strict=True)]
 
 

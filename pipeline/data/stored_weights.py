@@ -36,7 +36,11 @@ class StoredWeights:
             ValueError: they do not fit; the text names the first mismatch.
         """
         classes = len(self.state["fc8.bias"]) if "fc8.bias" in self.state else None
-        module = networks.build(name, classes, variant=self.variant)
+        try:
+            module = networks.build(name, classes, variant=self.variant)
+        except ValueError as error:
+            widths = ", ".join(map(str, self.variant.maps))
+            raise ValueError(f"{widths} feature maps cannot be in two groups") from error
         networks.fit(module, self.state)
         side = self.preprocessing.crop
         with torch.no_grad(), torch.device("meta"):  # shapes alone
