@@ -19,7 +19,7 @@ from pipeline.atlas.explain_items import (
 )
 from pipeline.atlas.figure_style import HAIR, POINT, QUIET, WASH
 from pipeline.atlas.page import Area, Page
-from pipeline.atlas.type_fitting import LINE, fit
+from pipeline.atlas.type_fitting import LINE, fit, text_width
 from pipeline.stages.explain import Explanation
 
 Winners = Mapping[tuple[str, int], pd.DataFrame]
@@ -212,7 +212,9 @@ def _header(page: Page, column: Area, item: Item, m: Measure, name_size: float) 
 
 
 def _side_label(page: Page, x: float, y: float, height: float, text: str, m: Measure) -> None:
-    page.text(
-        x - 0.9 * m.line, y + height / 2 - 0.65 * m.size * POINT, text, 0.9 * m.size,
-        colour=QUIET, rotation=90, align="center",
-    )  # fmt: skip
+    """Text beside a row of pictures, going up; where it does not fit, it is left out."""
+    if text_width(text, 0.9 * m.size) < height:
+        page.text(
+            x - 0.9 * m.line, y + height / 2 - 0.65 * m.size * POINT, text, 0.9 * m.size,
+            colour=QUIET, rotation=90, align="center",
+        )  # fmt: skip

@@ -144,10 +144,20 @@ class Page:
         pixels: NDArray[np.uint8],
         frame: str | None = None,
         line: float = 0.3,
+        *,
+        sharp: bool = False,
     ) -> None:
-        """A picture (H, W, 3) that fills an area, framed in a colour."""
+        """A picture (H, W, 3) that fills an area, framed in a colour.
+
+        Args:
+            area: where.
+            pixels: of the picture.
+            frame: colour of the frame.
+            line: width of the frame, in millimetres.
+            sharp: each pixel stays a square of its own colour: for maps of data.
+        """
         self.axes.imshow(
-            self._resampled(pixels, area),
+            self._resampled(pixels, area, sharp),
             extent=(area.x, area.right, area.bottom, area.y),
             interpolation="none",
             zorder=self._above(),
@@ -157,13 +167,14 @@ class Page:
         if frame is not None:
             self.box(area, frame, line)
 
-    def _resampled(self, pixels: NDArray[np.uint8], area: Area) -> NDArray[np.uint8]:
+    def _resampled(self, pixels: NDArray[np.uint8], area: Area, sharp: bool) -> NDArray[np.uint8]:
         """At the page's density; viewers would enlarge it each in its own way."""
         size = (
             max(1, round(area.width * self.density)),
             max(1, round(area.height * self.density)),
         )
-        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+        how = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
+        return np.asarray(Image.fromarray(pixels).resize(size, how))
 
     def box(
         self,

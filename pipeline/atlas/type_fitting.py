@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from pipeline.atlas.figure_style import POINT
 
@@ -20,11 +20,9 @@ _ELLIPSIS = "…"
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Millimetres that a line takes."""
-    font = FontProperties(family=FAMILY, weight="bold" if bold else "normal")
-    if not text.strip():
-        return 0.0
-    path = TextPath((0, 0), text.replace("$", r"\$"), size=100, prop=font)
-    return float(path.get_extents().width) * POINT * size / 100
+    font = FontProperties(family=FAMILY, weight="bold" if bold else "normal", size=100)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) * POINT * size / 100
 
 
 def fit(

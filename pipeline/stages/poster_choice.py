@@ -1,0 +1,207 @@
+"""What a poster shows of a run: its layers, feature maps and example pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline import schema
+from pipeline.atlas.poster import MOST_LAYERS
+from pipeline.config import LayerSpec, RunSpec
+from pipeline.data.samples import Located
+from pipeline.data.store import Store
+from pipeline.errors import RequestError
+from pipeline.stages.pictures import Wanted
+from pipeline.stages.projected import read_projections, spread_by_depth
+
+RANKS = 3
+"""Winners that are shown of each feature map."""
+
+CRITERION = (
+    "Feature maps shown: those whose three winners stand farthest above the map's mean over all "
+    "images, in standard deviations, among the half of a layer with the largest activations; no "
+    "picture twice in a layer."
+)
+BY_HAND = "Feature maps chosen by hand."
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """A feature map on a poster.
+
+    Attributes:
+        layer: its layer.
+        feature_map: which channel.
+        note: the class that most of its winners are of, or its largest activation.
+        winners: the first of its rows in the run's projections.
+    """
+
+    layer: str
+    feature_map: int
+    note: str
+    winners: pd.DataFrame
+
+
+def shown_layers(spec: RunSpec, named: Sequence[str] | None = None) -> list[LayerSpec]:
+    """The layers of a poster: those that were named, else up to `MOST_LAYERS`, by depth.
+
+    Raises:
+        RequestError: the run has no such layer.
+    """
+    if not named:
+        return spread_by_depth(spec.layers, MOST_LAYERS)
+    wanted = {spec.layer(name).name for name in named}
+    return [layer for layer in spec.layers if layer.name in wanted]
+
+
+def shown_maps(
+    run: Store, layer: LayerSpec, count: int, by_hand: Sequence[int] | None = None
+) -> list[ShownMap]:
+    """The feature maps that a poster shows of a layer.
+
+    Args:
+        run: mined and projected.
+        layer: one of its layers.
+        count: how many maps there is room for.
+        by_hand: these maps, as many as there is room for.
+
+    Raises:
+        RequestError: a map is not there, is dead, or has no projections.
+    """
+    winners = _winners(run, layer.name)
+    projected = _projected(run, layer.name)
+    if by_hand is not None:
+        for feature_map in by_hand:
+            _require(run, layer, feature_map, winners, projected)
+        chosen = list(by_hand)[:count]
+    else:
+        if not projected:
+            raise RequestError(_not_projected(run, f"Layer {layer.name}"))
+        stats = run.read_table(schema.FEATURE_MAPS).to_pandas()
+        chosen = outstanding(stats[stats["layer"] == layer.name], winners, projected, count)
+    rows = read_projections(run, layer.name, chosen, RANKS)
+    by_map = {int(str(one)): some for one, some in rows.groupby("feature_map")}
+    return [
+        ShownMap(layer.name, one, _note(winners[winners["feature_map"] == one]), by_map[one])
+        for one in chosen
+    ]
+
+
+def outstanding(
+    stats: pd.DataFrame, winners: pd.DataFrame, projected: set[int], count: int
+) -> list[int]:
+    """The maps of a layer that `CRITERION` chooses, in their order.
+
+    Args:
+        stats: the layer's rows of the run's feature maps.
+        winners: the layer's winners.
+        projected: maps with projections.
+        count: how many at most; fewer where fewer fulfil it.
+    """
+    first = winners[winners["rank"] <= RANKS]
+    groups = first.groupby("feature_map")["activation"]
+    peak = pd.DataFrame({"strongest": groups.mean(), "winners": groups.count()})
+    table = stats.set_index("feature_map").join(peak, how="inner")
+    full = table["winners"] == table["winners"].max()
+    # a map that hardly ever fires stands out by far, and shows nothing but noise
+    strong = table["max"] >= table["max"].median()
+    table = table[full & strong & table.index.isin(list(projected))]
+    spread = table["std"].clip(lower=np.finfo(np.float32).tiny)
+    score = (table["strongest"] - table["mean"]) / spread
+    order = [int(one) for one in score.sort_values(ascending=False, kind="stable").index]
+    samples = {int(str(one)): set(some) for one, some in first.groupby("feature_map")["sample"]}
+    chosen: list[int] = []
+    seen: set[int] = set()
+    for one in order:
+        if not samples[one] & seen:
+            chosen.append(one)
+            seen |= samples[one]
+    # a small dataset may not have so many different pictures
+    chosen += [one for one in order if one not in chosen]
+    return chosen[:count]
+
+
+def example_pictures(run: Store, layer: LayerSpec, count: int) -> list[Wanted]:
+    """Pictures worth explaining: those that win the most feature maps of a layer.
+
+    Of different classes where classes are known.
+    """
+    winners = _winners(run, layer.name)
+    first = winners[winners["rank"] == 1]
+    order = first.groupby("sample").size().sort_values(ascending=False, kind="stable").index
+    rows = first.drop_duplicates("sample").set_index("sample")
+    wanted: list[Wanted] = []
+    for sample in order:
+        row = rows.loc[sample].astype(object).where(rows.loc[sample].notna(), None)
+        one = Wanted(
+            row["key"],
+            Located(row["shard"], row["key"], _whole(row["offset"]), _whole(row["length"])),
+            int(sample),
+            _whole(row["label"]),
+            row["class_name"],
+        )
+        if one.label is None or one.label not in {other.label for other in wanted}:
+            wanted.append(one)
+        if len(wanted) == count:
+            break
+    return wanted
+
+
+def check_by_hand(spec: RunSpec, by_hand: Mapping[str, Sequence[int]]) -> None:
+    """Refuse layers that the run does not have.
+
+    Raises:
+        RequestError: naming the first one.
+    """
+    for layer in by_hand:
+        spec.layer(layer)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _winners(run: Store, layer: str) -> pd.DataFrame:
+    try:
+        winners: pd.DataFrame = run.read_table(schema.winners_name(layer)).to_pandas()
+    except FileNotFoundError as error:
+        raise RequestError(
+            f"{run.url} is not mined to its end; give the same `deconv-atlas mine` command again."
+        ) from error
+    return winners
+
+
+def _projected(run: Store, layer: str) -> set[int]:
+    """The feature maps of a layer that have projections."""
+    found: set[int] = set()
+    for name in run.list(f"{schema.PROJECTIONS}/layer={layer}"):
+        found |= set(run.read_table(name, ["feature_map"])["feature_map"].to_pylist())
+    return found
+
+
+def _require(
+    run: Store, layer: LayerSpec, feature_map: int, winners: pd.DataFrame, projected: set[int]
+) -> None:
+    if not 0 <= feature_map < layer.maps:
+        raise RequestError(
+            f"Layer {layer.name} has feature maps 0 to {layer.maps - 1}, not {feature_map}."
+        )
+    if feature_map in projected:
+        return
+    what = f"Layer {layer.name}, feature map {feature_map}"
+    if not (winners["feature_map"] == feature_map).any():
+        raise RequestError(f"{what} is dead: no image of the run activates it; choose another.")
+    raise RequestError(_not_projected(run, what))
+
+
+def _not_projected(run: Store, what: str) -> str:
+    return f"{what} has no projections; run `deconv-atlas project --run {run.url}` first."
+
+
+def _note(winners: pd.DataFrame) -> str:
+    names = winners["class_name"].dropna()
+    if not len(names):
+        return f"max {winners['activation'].max():.3g}"
+    counts = names.value_counts()
+    return f"{counts.index[0].split(',')[0]} {counts.iloc[0]}/{len(winners)}"
