@@ -56,7 +56,10 @@ def make(name: str) -> CustomNet:
             "or give the net an attribute preprocessing"
         )
     if not isinstance(preprocessing, Preprocessing):
-        preprocessing = from_preset(preprocessing)
+        try:
+            preprocessing = from_preset(preprocessing)
+        except ValueError as error:
+            raise ValueError(f"{name} cannot be used: {error}") from error
     categories = getattr(module, "categories", None)
     return CustomNet(module, preprocessing, tuple(map(str, categories)) if categories else None)
 

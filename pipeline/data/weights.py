@@ -142,7 +142,7 @@ def _custom(name: str, weights: str) -> _Found:
     try:
         made = networks.make_custom(name, _seed(weights) if weights.startswith(_RANDOM) else 0)
     except ValueError as error:
-        raise RequestError(f"Net {name}: {error}.") from error
+        raise RequestError(f"Net {error}.") from error
     if weights != OWN and not weights.startswith(_RANDOM):
         _refuse_format(name, weights)
         try:
