@@ -1,0 +1,136 @@
+"""The figure of an occlusion: legible, complete, and true to the maps."""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.atlas.figure_style import RANK_COLOURS
+from pipeline.atlas.occlusion_figure import (
+    occlusion_page,
+)
+from pipeline.atlas.page import Page
+from pipeline.data import demo
+from pipeline.data.class_names import ClassNames
+from pipeline.data.weights import load_net
+from pipeline.stages.occlude import Occluded, OccludeSettings, occlude, prepare
+from pipeline.stages.pictures import read_picture
+
+SETTINGS = OccludeSettings(occluder=32, stride=16)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def occluded() -> Occluded:
+    net = load_net("demo").net
+    picture = read_picture(demo.draw(1, seed=7).image, net.preprocessing)
+    names = ClassNames.of(demo.CLASS_NAMES)
+    return occlude(net, prepare(net, SETTINGS), picture, SETTINGS, names)
+
+
+def texts(page: Page) -> list[str]:
+    return [text.get_text() for text in page.axes.texts]
+
+
+def test_every_format(occluded: Occluded) -> None:
+    page = occlusion_page([occluded, occluded], ["demo, bundled weights"])
+    with Image.open(io.BytesIO(page.save("png"))) as image:
+        assert image.width == pytest.approx(page.width * page.density, abs=2)
+        assert image.height == pytest.approx(page.height * page.density, abs=2)
+    assert page.save("pdf").startswith(b"%PDF")
+    assert b"<svg" in page.save("svg")
+    assert page.save("png") == page.save("png")
+
+
+def test_the_caption_says_everything(occluded: Occluded) -> None:
+    found = occluded.found
+    said = " ".join(texts(occlusion_page([occluded], ["weights bundled"])))
+    for words in (
+        "weights bundled", "demo, layer conv5", f"feature map {found.feature_map}",
+        "Occluder 32×32 pixels of the mean colour", "stride 16", "6×6 places", "picture",
+        "the net's own prediction", "probability, %", "sum of activations over the map",
+    ):  # fmt: skip
+        assert words in said, words
+    given = replace(occluded, class_from="label", settings=replace(SETTINGS, colour=(1, 2, 3)))
+    said = " ".join(texts(occlusion_page([given])))
+    assert "the sample's label" in said
+    assert "own prediction" not in said
+    assert "#010203" in said
+
+
+def test_nothing_is_cut_off(occluded: Occluded) -> None:
+    long = ClassNames.of([f"class with a very long name {n} that goes on" for n in range(16)])
+    page = occlusion_page([many_classes(replace(occluded, names=long))])
+    page.save("png")
+    for text in page.axes.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0, text.get_text()
+        assert box.y0 >= 0, text.get_text()
+        assert box.x1 <= page.width * page.density, text.get_text()
+    legend = [box for text in page.axes.texts if (box := text.get_window_extent()).x0 > 1900]
+    for one, other in pairwise(sorted(legend, key=lambda box: -box.y0)):
+        assert other.y1 <= one.y0 + 3 or other.x0 >= one.x1 or one.x0 >= other.x1
+
+
+def many_classes(occluded: Occluded) -> Occluded:
+    classes = np.arange(36).reshape(6, 6) % 9
+    return replace(occluded, found=replace(occluded.found, top_class=classes, label=8))
+
+
+def test_the_correct_class_keeps_its_colour_and_the_rare_ones_share_one(occluded: Occluded) -> None:
+    page = occlusion_page([many_classes(occluded)])
+    said = texts(page)
+    assert demo.CLASS_NAMES[8] in said
+    assert "4 other classes" in said
+    colours = [
+        "#" + bytes(round(255 * part) for part in patch.get_facecolor()[:3]).hex()
+        for patch in page.axes.patches
+        if patch.get_facecolor()[3] > 0
+    ]
+    assert colours[0] == RANK_COLOURS[1]
+    assert len(set(colours)) == len(colours) == 6
+
+
+def test_an_inactive_layer_says_so(occluded: Occluded) -> None:
+    dead = replace(occluded.found, activation=0.0, base_total=0.0, total=np.zeros((6, 6)))
+    nothing = np.zeros_like(occluded.projection)
+    page = occlusion_page([replace(occluded, found=dead, projection=nothing)])
+    assert any("inactive" in text for text in texts(page))
+    page.save("png")
+
+
+def test_rounding_is_no_picture(occluded: Occluded) -> None:
+    flat = np.full((6, 6), 0.99999, np.float32)
+    flat[2, 2] -= 1e-6
+    found = replace(occluded.found, probability=flat, base_probability=0.99999)
+    page = occlusion_page([replace(occluded, found=found)])
+    said = texts(page)
+    assert any(re.fullmatch(r"95(\.0)?", text) for text in said)
+
+
+def test_maps_lie_over_the_picture(occluded: Occluded) -> None:
+    """The pixel in the middle of each place of the occluder has that place's colour."""
+    found = occluded.found
+    total = np.arange(36, dtype=np.float32).reshape(6, 6)
+    page = occlusion_page([replace(occluded, found=replace(found, total=total, base_total=0.0))])
+    shown = np.asarray(page.axes.images[2].get_array())
+    scale = shown.shape[0] / 112
+    seen = {
+        tuple(shown[round((top + 16) * scale), round((left + 16) * scale), :3].tolist())
+        for top in found.tops
+        for left in found.lefts
+    }
+    assert len(seen) == 36
