@@ -96,8 +96,8 @@ def _depth_column(
     if item.found is None:
         _inactive(page, Area(cell.x, cell.y, cell.width, lower.bottom - cell.y), m)
         return
-    page.picture(cell, squared(explanation.patch(item.found)), item.colour, 0.5)
-    page.picture(lower, squared(item.found.contrast), item.colour, 0.5)
+    page.picture(cell, squared(explanation.patch(item.found)), item.colour, 0.18 * m.line)
+    page.picture(lower, squared(item.found.contrast), item.colour, 0.18 * m.line)
 
 
 def _inactive(page: Page, area: Area, m: Measure) -> None:
@@ -171,8 +171,8 @@ def draw_top(
         assert item.found is not None
         left = Area(x, area.y + m.header, half, half)
         right = Area(x + half + m.gap / 2, area.y + m.header, half, half)
-        page.picture(left, squared(explanation.patch(item.found)), item.colour, 0.5)
-        page.picture(right, squared(item.found.contrast), item.colour, 0.5)
+        page.picture(left, squared(explanation.patch(item.found)), item.colour, 0.18 * m.line)
+        page.picture(right, squared(item.found.contrast), item.colour, 0.18 * m.line)
         if winners is not None:
             rows = winners.get((item.found.layer, item.found.feature_map))
             _pairs_beside(page, column, others_at + m.line + m.gap / 2, rows, m)

@@ -49,11 +49,12 @@ def explain_page(
         depth_height(inner, len(layers), measure, bool(winners)),
         top_height(inner, len(layers), measure, bool(winners)),
     ]
-    title = (4.2 + len(caption)) * measure.line
+    caption = [*caption, READING, *_choice(explanation, layers)]
+    title = (3.2 + len(caption)) * measure.line
     height = 2 * _MARGIN + title + sum(heights) + 5.5 * measure.line
     page = Page(_WIDTH, height, density=8.0)
     y = page.text(_MARGIN, _MARGIN, _title(explanation), 14, bold=True, width=inner)
-    for line in (*caption, READING):
+    for line in caption:
         y = page.text(_MARGIN, y, line, measure.size, colour=QUIET, width=inner)
     y = _MARGIN + title
     y = _heading(page, y, "The strongest activation of each layer", inner, measure)
@@ -64,6 +65,16 @@ def explain_page(
     y = _heading(page, y, heading, inner, measure)
     draw_top(page, Area(_MARGIN, y, inner, heights[1]), explanation, len(layers), measure, winners)
     return page
+
+
+def _choice(explanation: Explanation, layers: Sequence[str]) -> list[str]:
+    """Which layers are shown, where not all are."""
+    if len(layers) == len(explanation.layers):
+        return []
+    return [
+        f"Shown are {len(layers)} of {len(explanation.layers)} layers, spread evenly over the size "
+        "of the receptive field."
+    ]
 
 
 def _title(explanation: Explanation) -> str:

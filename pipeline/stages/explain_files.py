@@ -29,8 +29,8 @@ class ExplainRequest:
     """What is made of each picture.
 
     Attributes:
-        layers: to look at, and all of them are shown; None looks at all and shows up to
-            `MOST_LAYERS` of them, spread evenly over the size of the receptive field.
+        layers: to look at, all by default. The table has all of them; the figure up to
+            `MOST_LAYERS`, spread evenly over the size of the receptive field.
         settings: how strong activations are found and projected.
         formats: of the figure; none makes tables only.
         caption: lines about the net and the run, below the figure's title.
@@ -85,7 +85,7 @@ def explain_unit(
 def _figures(run: Store, explanation: Explanation, request: ExplainRequest) -> list[str]:
     if not request.formats:
         return []
-    shown = figure_layers(explanation, request.layers)
+    shown = figure_layers(explanation)
     winners = found_winners(run, explanation, shown) if request.winners else None
     page = explain_page(explanation, shown, caption=request.caption, winners=winners)
     names = []
@@ -95,10 +95,8 @@ def _figures(run: Store, explanation: Explanation, request: ExplainRequest) -> l
     return names
 
 
-def figure_layers(explanation: Explanation, named: Sequence[str] | None = None) -> list[str]:
-    """The layers that a figure shows: those that were named, else a readable choice."""
-    if named:
-        return [layer.name for layer in explanation.layers]
+def figure_layers(explanation: Explanation) -> list[str]:
+    """The layers that a figure shows: all, or as many as are readable, spread by depth."""
     return [layer.name for layer in spread_by_depth(explanation.layers, MOST_LAYERS)]
 
 

@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline import schema
+from pipeline.core.preprocessing import Preprocessing
+from pipeline.data.shards import Dataset, open_dataset
+from pipeline.data.store import Store
+from pipeline.errors import RequestError
+from pipeline.stages.mine import SAMPLES_IN_PART
+from pipeline.stages.pictures import find_pictures, read_picture
+
+PREPROCESSING = Preprocessing(32, 32)
+COUNT = 100
+
+
+def colour(number: int) -> tuple[int, int, int]:
+    return number, 2 * number, 255 - number
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures in two classes, each in a colour of its own."""
+    folder = tmp_path_factory.mktemp("data")
+    for number in range(COUNT):
+        path = folder / ("crane" if number < 50 else "tench") / f"{number:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((40, 50, 3), colour(number), np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(data: Path) -> Dataset:
+    return open_dataset(str(data))
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A run in which only sample 7 has won anything."""
+    store = Store(tmp_path_factory.mktemp("run"))
+    for part in dataset.parts():
+        heap = schema.HEAP.with_metadata({SAMPLES_IN_PART: str(len(part.keys)).encode()})
+        store.write_table(schema.heap_name(part.name), heap.empty_table())
+    row = {
+        "sample": 7, "shard": dataset.url, "key": "crane/07.png", "label": 0,
+        "class_name": "named by the run",
+    }  # fmt: skip
+    winners = pa.Table.from_pylist([row], schema.WINNER)
+    store.write_table(schema.winners_name("conv1"), winners)
+    return store
+
+
+@pytest.mark.parametrize("word", ["7", "crane/07.png"])
+def test_a_winner_is_found_by_number_and_key(run: Store, dataset: Dataset, word: str) -> None:
+    (wanted,) = find_pictures([word], run, dataset)
+    assert (wanted.sample, wanted.label, wanted.class_name) == (7, 0, "named by the run")
+    picture = read_picture(wanted, PREPROCESSING, dataset)
+    assert tuple(picture.pixels[16, 16]) == colour(7)
+    assert picture.size == (40, 50)
+
+
+@pytest.mark.parametrize("word", ["95", "tench/95.png"])
+def test_so_is_a_sample_that_won_nothing(run: Store, dataset: Dataset, word: str) -> None:
+    assert len(dataset.parts()) > 1
+    (wanted,) = find_pictures([word], run, dataset)
+    assert (wanted.name, wanted.sample, wanted.class_name) == ("tench/95.png", 95, "tench")
+    picture = read_picture(wanted, PREPROCESSING, dataset)
+    assert tuple(picture.pixels[0, 0]) == colour(95)
+
+
+def test_a_file_of_ones_own(run: Store, dataset: Dataset, data: Path) -> None:
+    path = str(data / "crane" / "03.png")
+    (wanted,) = find_pictures([path], run, dataset)
+    assert wanted.sample is None
+    assert tuple(read_picture(wanted, PREPROCESSING).pixels[0, 0]) == colour(3)
+
+
+def test_a_url(data: Path) -> None:
+    memory = Store("memory://pictures")
+    memory.write("a.png", (data / "crane" / "05.png").read_bytes())
+    picture = read_picture("memory://pictures/a.png", PREPROCESSING)
+    assert tuple(picture.pixels[0, 0]) == colour(5)
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [("100", "no sample 100: the dataset has 100"), ("nowhere.jpg", "no picture nowhere.jpg")],
+)
+def test_what_is_nowhere(run: Store, dataset: Dataset, word: str, why: str) -> None:
+    with pytest.raises(RequestError, match=why):
+        find_pictures([word], run, dataset)
