@@ -12,8 +12,9 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from pipeline.config_file import read_config
+from pipeline import cli_pictures
 from pipeline.errors import AtlasError, RequestError
+from pipeline.options import Address, Config, Layers, Run, Workers, names, say
 from pipeline.terminal import Lines, console
 
 app = typer.Typer(
@@ -29,14 +30,6 @@ _STOPPED = 130  # what typer makes of Ctrl-C
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's; newer typers bring a click of their own
 
 
-def _say(what: "str | Table") -> None:
-    console().print(what)
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None
-
-
 def _three(text: str | None) -> tuple[float, ...] | None:
     try:
         numbers = None if text is None else tuple(map(float, text.split(",")))
@@ -45,29 +38,6 @@ def _three(text: str | None) -> tuple[float, ...] | None:
     if numbers is not None and (len(numbers) != 3 or not all(map(math.isfinite, numbers))):
         raise RequestError(f"--mean is three numbers with commas between, not {text!r}.")
     return numbers
-
-
-Run = Annotated[str, typer.Option("--run", help="Where the run is: a path or any fsspec URL.")]
-Config = Annotated[
-    str | None,
-    typer.Option(
-        "--config",
-        help="TOML file with any of these options.",
-        callback=read_config,
-        is_eager=True,
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="How many work at once; by default one per GPU, else one per CPU."),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Ray cluster; by default the one that this process belongs to, else a local Ray."
-    ),
-]
-Layers = Annotated[str | None, typer.Option(help="Layers, with commas between; by default all.")]
 
 
 @app.command(epilog="Example: deconv-atlas mine photos/ --run runs/alexnet --layers conv1,conv5")
@@ -107,7 +77,9 @@ def mine(
         ),
     ] = None,
     layers: Layers = None,
-    top_k: Annotated[int, typer.Option(min=1, help="Winners kept per feature map.")] = 9,
+    top_k: Annotated[
+        int, typer.Option(min=1, max=2**15 - 1, help="Winners kept per feature map.")
+    ] = 9,
     precision: Annotated[str, typer.Option(help="exact: float32 throughout.")] = "exact",
     format: Annotated[
         str | None, typer.Option(help="folder, webdataset or parquet; detected if not given.")
@@ -140,7 +112,7 @@ def mine(
                 "weights": weights,
                 "colour_order": colour_order,
                 "mean": _three(mean),
-                "layers": _names(layers),
+                "layers": names(layers),
                 "top_k": top_k,
                 "precision": precision,
                 "format": format,
@@ -154,13 +126,13 @@ def mine(
         name = "--" + str(wrong["loc"][0]).replace("_", "-")
         raise RequestError(f"{name} {wrong['input']}: {wrong['msg']}.") from error
     result = commands.mine(request)
-    _say(
+    say(
         f"{result.images} images mined: {result.winners} winners of {result.maps} feature maps"
         + (f", {result.dead} of them dead." if result.dead else ".")
     )
     if result.skipped:
-        _say(f"{result.skipped} samples could not be used; {run}/skipped says why.")
-    _say(f"Next: deconv-atlas project --run {run}")
+        say(f"{result.skipped} samples could not be used; {run}/skipped says why.")
+    say(f"Next: deconv-atlas project --run {run}")
 
 
 @app.command(epilog="Example: deconv-atlas project --run runs/alexnet --rank-limit 3")
@@ -194,14 +166,14 @@ def project(
         raise RequestError(f"--unpooling is sum or max, not {unpooling!r}.")
     count = commands.project(
         run,
-        layers=_names(layers),
+        layers=names(layers),
         rank_limit=rank_limit,
         settings=ProjectSettings("sum" if unpooling == "sum" else "max", arrays),
         workers=workers,
         address=address,
     )
-    _say(f"{count} winners projected." if count else "Nothing was missing.")
-    _say(f"Next: deconv-atlas publish --run {run}")
+    say(f"{count} winners projected." if count else "Nothing was missing.")
+    say(f"Next: deconv-atlas publish --run {run}")
 
 
 @app.command(epilog="Example: deconv-atlas publish --run runs/alexnet s3://atlases/alexnet")
@@ -218,12 +190,12 @@ def publish(
     from pipeline import commands
 
     published, where = commands.publish(run, dest, workers=workers, address=address)
-    _say(f"{published.maps} feature maps of {len(published.layers)} layers: {where}/index.html")
+    say(f"{published.maps} feature maps of {len(published.layers)} layers: {where}/index.html")
     if published.missing:
-        _say(f"{published.missing} of them have winners without projections.")
+        say(f"{published.missing} of them have winners without projections.")
     if published.unprojected:
-        _say(f"Not projected yet: {', '.join(published.unprojected)}.")
-    _say(f"Look at it: deconv-atlas serve {where}")
+        say(f"Not projected yet: {', '.join(published.unprojected)}.")
+    say(f"Look at it: deconv-atlas serve {where}")
 
 
 @app.command(epilog="Example: deconv-atlas serve runs/alexnet/atlas --port 8000")
@@ -239,7 +211,7 @@ def serve(
     from pipeline.data.store import Store
 
     with make_server(Store(atlas), port) as server, suppress(KeyboardInterrupt):
-        _say(f"http://127.0.0.1:{server.server_address[1]}/ - stop with Ctrl-C")
+        say(f"http://127.0.0.1:{server.server_address[1]}/ - stop with Ctrl-C")
         server.serve_forever()
 
 
@@ -255,8 +227,8 @@ def demo(
     from pipeline import commands
 
     atlas = commands.make_demo(out_dir, images, workers)
-    _say(f"The atlas: {atlas}/index.html - open it in a browser.")
-    _say(f"The run:   deconv-atlas show {out_dir}/run")
+    say(f"The atlas: {atlas}/index.html - open it in a browser.")
+    say(f"The run:   deconv-atlas show {out_dir}/run")
 
 
 @app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json bench.json")
@@ -275,10 +247,10 @@ def bench(
     from jobs.bench import bench as measure
 
     report = measure(data, net, weights, repeats)
-    _say(report.table())
+    say(report.table())
     if json_file is not None:
         json_file.write_text(report.json())
-        _say(f"Figures: {json_file}")
+        say(f"Figures: {json_file}")
 
 
 @app.command(epilog="Example: deconv-atlas nets alexnet vgg16")
@@ -301,8 +273,8 @@ def nets(
             resize = prepared.resize
             resized = str(resize) if isinstance(resize, int) else _by(resize)
             table.add_row(name, _by(prepared.input_size), resized, weights)
-        _say(table)
-        _say("Layers of one: deconv-atlas nets NET")
+        say(table)
+        say("Layers of one: deconv-atlas nets NET")
         return
     for name in names:
         _print_layers(load_net(name, "random:0").net)
@@ -324,9 +296,9 @@ def _print_layers(net: Any) -> None:
             _by(field.stride),
             ", ".join(map(str, field.start)),
         )
-    _say(table)
+    say(table)
     for name, what in net.graph.opaque.items():
-        _say(f"{name} cannot be projected: no way down through {what}.")
+        say(f"{name} cannot be projected: no way down through {what}.")
 
 
 def _by(pair: tuple[int, int]) -> str:
@@ -345,19 +317,27 @@ def show(
     from pipeline.show import layer_table, run_table, winners_table
 
     if layer is None:
-        _say(run_table(run))
+        say(run_table(run))
     elif feature_map is None:
-        _say(layer_table(run, layer))
+        say(layer_table(run, layer))
     else:
-        _say(winners_table(run, layer, feature_map))
+        say(winners_table(run, layer, feature_map))
+
+
+app.command(epilog="Example: deconv-atlas explain dog.jpg --run runs/alexnet")(cli_pictures.explain)
+app.command(epilog="Example: deconv-atlas occlude --run runs/alexnet --images dog.jpg,17")(
+    cli_pictures.occlude
+)
+app.command(epilog="Example: deconv-atlas poster --run runs/alexnet --out poster")(
+    cli_pictures.poster
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leaves with 0 (done), 1 (incomplete) or 2 (a wrong request)."""
     sys.path.append(str(Path.cwd()))  # a net of one's own may be in the current folder
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Lines()])
-    for noisy in ("httpx", "botocore", "aiobotocore", "s3fs", "fsspec"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[Lines()])
+    logging.getLogger("pipeline").setLevel(logging.INFO)
     sys.exit(run_app(arguments))
 
 

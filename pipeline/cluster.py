@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import ray
@@ -24,6 +24,7 @@ from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages.mine import PartDone, mine_part
+from pipeline.stages.pictures import Wanted
 from pipeline.stages.project import ProjectSettings, project_task
 from pipeline.stages.publish import Unit, publish_unit
 
@@ -157,6 +158,15 @@ def _device() -> str:
 _nets: dict[int, Net] = {}
 
 
+def _net(recipe: Recipe, token: int) -> Net:
+    """The net of a task; a worker's process serves many tasks of one net."""
+    if token not in _nets:
+        single_threaded()
+        _nets.clear()
+        _nets[token] = recipe.make(_device())
+    return _nets[token]
+
+
 def _project(
     recipe: Recipe,
     token: int,
@@ -165,11 +175,18 @@ def _project(
     winners: pa.Table,
     settings: ProjectSettings,
 ) -> int:
-    if token not in _nets:  # a worker's process serves many tasks
-        single_threaded()
-        _nets.clear()
-        _nets[token] = recipe.make(_device())
-    return project_task(_nets[token], dataset, run, winners, settings)
+    return project_task(_net(recipe, token), dataset, run, winners, settings)
+
+
+class PictureWork(Protocol):
+    """Makes something of some pictures, and returns the names of what it stored."""
+
+    def __call__(self, net: Net, /, *, wanted: Sequence[Wanted]) -> list[str]:
+        """Do it."""
+
+
+def _pictures(recipe: Recipe, token: int, work: PictureWork, wanted: Sequence[Wanted]) -> list[str]:
+    return work(_net(recipe, token), wanted=wanted)
 
 
 def _publish(run: Store, dest: Store, unit: Unit) -> int:
@@ -229,6 +246,33 @@ def project(
 
     _await_room(seat)
     yield from bounded(tables, Slots(seat.workers), start, _named_by_first)
+
+
+def pictures(
+    net: Net,
+    units: Sequence[Sequence[Wanted]],
+    work: PictureWork,
+    workers: int | None,
+) -> Iterator[list[str]]:
+    """Explain or occlude pictures as tasks; yields what each one stored.
+
+    Raises:
+        RequestError: the cluster can never seat that many workers, or a picture cannot be used.
+        IncompleteError: some pictures could not be done; the others are.
+    """
+    seat = seats(workers)
+    layers = [layer.name for layer in net.graph.layers]
+    recipe, shared = ray.put(Recipe.of(net, layers, whole=True)), ray.put(work)
+    token = hash(recipe.hex())
+    task = ray.remote(_pictures).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=0)
+
+    def start(_: Any, wanted: Sequence[Wanted]) -> Any:
+        return task.remote(recipe, token, shared, wanted)
+
+    _await_room(seat)
+    yield from bounded(
+        units, Slots(seat.workers), start, lambda wanted: f"picture {wanted[0].name}"
+    )
 
 
 def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None) -> Iterator[int]:

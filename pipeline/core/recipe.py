@@ -14,15 +14,16 @@ from pipeline.core.variant import Variant
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to build, and the tensors of its trunk: plain data, so that it can be sent.
+    """What to build, and the tensors of it: plain data, so that it can be sent.
 
     Attributes:
         name: of the net.
         classes: that its last layer tells apart.
         preprocessing: of its pictures.
         layers: the only ones that are kept.
-        state: of the trunk up to the last of them.
+        state: of the trunk up to the last of them, or of the whole net.
         variant: of the net.
+        whole: whether the classifier is needed too.
     """
 
     name: str
@@ -31,20 +32,28 @@ class Recipe:
     layers: tuple[str, ...]
     state: dict[str, Tensor]
     variant: Variant | None = None
+    whole: bool = False
 
     @classmethod
-    def of(cls, net: Net, layers: Sequence[str]) -> "Recipe":
-        """The recipe of a net, with these layers alone."""
-        state = net.graph.only(layers).trunk.state_dict()
+    def of(cls, net: Net, layers: Sequence[str], *, whole: bool = False) -> "Recipe":
+        """The recipe of a net with these layers alone, and with its classifier if `whole`."""
+        source = net.module if whole and net.module is not None else net.graph.only(layers).trunk
         return cls(
-            net.name, net.classes, net.preprocessing, tuple(layers), dict(state), net.variant
+            net.name,
+            net.classes,
+            net.preprocessing,
+            tuple(layers),
+            dict(source.state_dict()),
+            net.variant,
+            whole,
         )
 
     def make(self, device: str) -> Net:
         """The net on a device, in the memory layout that is fastest there."""
         module = networks.build(self.name, self.classes, variant=self.variant)
-        net = networks.assemble(self.name, module, self.preprocessing)
-        graph = net.graph.only(self.layers)
-        graph.trunk.load_state_dict(self.state)
-        graph.trunk.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return Net(net.name, graph, net.preprocessing, net.classes)
+        graph = networks.assemble(self.name, module, self.preprocessing).graph.only(self.layers)
+        needed = module if self.whole else graph.trunk
+        needed.load_state_dict(self.state)  # they share their parameters
+        needed.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        kept = module if self.whole else None
+        return Net(self.name, graph, self.preprocessing, self.classes, module=kept)
