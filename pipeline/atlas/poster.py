@@ -14,7 +14,7 @@ from pipeline.atlas.explain_bands import (
     top_height,
 )
 from pipeline.atlas.explain_items import Measure, depth_items, placed
-from pipeline.atlas.figure_style import HAIR, INK, POINT, QUIET
+from pipeline.atlas.figure_style import HAIR, INK, POINT, QUIET, place_name
 from pipeline.atlas.net_columns import columns
 from pipeline.atlas.net_diagram import diagram_height, draw_diagram
 from pipeline.atlas.page import Area, Page
@@ -264,8 +264,8 @@ def _footer(page: Page, content: PosterContent) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in spec.versions.items())
     facts = (
         f"{content.criterion} {projection_note()}",
-        f"Net {spec.net}, weights {spec.weights} ({spec.weights_digest[:8]}), input "
-        f"{width}×{height}. Data: {content.images:,} images of {spec.data}; the top "
+        f"Net {spec.net}, weights {place_name(spec.weights)} ({spec.weights_digest[:8]}), input "
+        f"{width}×{height}. Data: {content.images:,} images of {place_name(spec.data)}; the top "
         f"{spec.top_k} per feature map were kept. Made with {versions}.",
         "After Zeiler & Fergus, Visualizing and Understanding Convolutional Networks (2013).",
     )

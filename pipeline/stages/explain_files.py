@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.atlas.explain_bands import Winners
 from pipeline.atlas.explain_figure import MOST_LAYERS, explain_page
+from pipeline.atlas.figure_style import place_name
 from pipeline.atlas.page import FileFormat
 from pipeline.config import RunSpec
 from pipeline.core.networks import Net
@@ -120,9 +121,9 @@ def run_caption(spec: RunSpec, settings: ExplainSettings) -> tuple[str, ...]:
     """Net and run in a line each, as figures say it."""
     height, width = spec.preprocessing.input_size
     return (
-        f"{spec.net}, weights {spec.weights} ({spec.weights_digest[:8]}), input {width}×{height}, "
-        f"unpooling: {settings.unpooling}",
-        f"Winners: the run's top {spec.top_k} of {spec.data}",
+        f"{spec.net}, weights {place_name(spec.weights)} ({spec.weights_digest[:8]}), "
+        f"input {width}×{height}, unpooling: {settings.unpooling}",
+        f"Winners: the run's top {spec.top_k} of {place_name(spec.data)}",
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline import schema
+from pipeline.atlas.figure_style import place_name
 from pipeline.atlas.poster import HEIGHT, WIDTH, row_plan
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.networks import Net
@@ -51,7 +52,7 @@ def spec(net: Net) -> RunSpec:
     return RunSpec(
         net="demo", weights="random:3", weights_digest="0" * 64, classes=16,
         preprocessing=net.preprocessing, layers=layers, top_k=4, precision="exact",
-        data="somewhere", format="folder", fingerprint="f", versions={"torch": "2"},
+        data="/home/someone/somewhere", format="folder", fingerprint="f", versions={"torch": "2"},
     )  # fmt: skip
 
 
@@ -197,3 +198,9 @@ def test_examples_are_of_different_classes(run: Store, spec: RunSpec) -> None:
     assert wanted[0].class_name == "crane"
     assert wanted[0].located is not None
     assert wanted[0].located.key == "0-1.jpg"
+
+
+def test_local_paths_are_not_printed() -> None:
+    assert place_name("/home/someone/val/") == "val"
+    assert place_name("IMAGENET1K_V1") == "IMAGENET1K_V1"
+    assert place_name("s3://bucket/val") == "s3://bucket/val"
