@@ -224,11 +224,13 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """The whole pipeline on generated images and a bundled net: no network, no GPU."""
-    from pipeline import commands
+    from pipeline import commands, picture_commands
 
     atlas = commands.make_demo(out_dir, images, workers)
-    say(f"The atlas: {atlas}/index.html - open it in a browser.")
-    say(f"The run:   deconv-atlas show {out_dir}/run")
+    poster, _ = picture_commands.poster(f"{out_dir}/run", f"{out_dir}/poster")
+    say(f"The atlas:  {atlas}/index.html - open it in a browser.")
+    say(f"The poster: {poster}")
+    say(f"The run:    deconv-atlas show {out_dir}/run")
 
 
 @app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json bench.json")
@@ -239,17 +241,28 @@ def bench(
     net: Annotated[str, typer.Option(help="The net.")] = "alexnet",
     weights: Annotated[str, typer.Option(help="As for mine; the speed is the same.")] = "random:0",
     repeats: Annotated[int, typer.Option(min=1, help="How often all is measured.")] = 5,
+    occlusion: Annotated[
+        bool,
+        typer.Option("--occlusion", help="Measure occlusion, against full recomputation, instead."),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the figures there too.")
     ] = None,
 ) -> None:
     """How fast mining is here, as ratios to what bounds it, and to a loop written by hand."""
-    from jobs.bench import bench as measure
+    if occlusion:
+        from jobs.bench_occlusion import bench_occlusion, table, to_json
 
-    report = measure(data, net, weights, repeats)
-    say(report.table())
+        figures = bench_occlusion([net], repeats)
+        shown, text = table(figures), to_json(figures)
+    else:
+        from jobs.bench import bench as measure
+
+        report = measure(data, net, weights, repeats)
+        shown, text = report.table(), report.json()
+    say(shown)
     if json_file is not None:
-        json_file.write_text(report.json())
+        json_file.write_text(text)
         say(f"Figures: {json_file}")
 
 
