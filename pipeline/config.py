@@ -51,6 +51,8 @@ class RunSpec(_Frozen):
 
     net: str
     weights: str
+    colour_order: ColourOrder | None = None
+    mean: tuple[float, float, float] | None = None
     weights_digest: str
     classes: int
     preprocessing: Preprocessing
@@ -61,8 +63,6 @@ class RunSpec(_Frozen):
     format: DataFormat
     fingerprint: str
     class_names: str | None = None
-    colour_order: ColourOrder | None = None
-    mean: tuple[float, float, float] | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
     def require_same(self, other: "RunSpec", run: str) -> None:

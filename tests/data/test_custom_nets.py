@@ -169,8 +169,8 @@ def test_a_worker_builds_it_from_its_name() -> None:
     assert [layer.name for layer in there.graph.layers] == ["edges"]
 
 
-def test_mined_and_projected(tmp_path: Path) -> None:
-    run = end_to_end("mynets:pair", None, tmp_path, ["edges", "body.3"])
+def test_mined_and_projected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = end_to_end({"net": "mynets:pair"}, tmp_path, monkeypatch)
     assert run.spec.net == "mynets:pair"
     winners = run.winners()
     assert set(winners["layer"]) == {"edges", "body.3"}

@@ -14,6 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pipeline import commands
+from pipeline.config import MineRequest
 from pipeline.core import networks
 from pipeline.core.networks import Net
 from pipeline.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -215,11 +217,10 @@ def test_filters_come_out_in_red_green_blue(tmp_path: Path) -> None:
     assert usual.digest != turned.digest
 
 
-@pytest.mark.parametrize("name", [OLD, "squeezenet1_1"])
+@pytest.mark.parametrize("name", ["demo", "squeezenet1_1"])
 def test_the_colour_order_can_be_said(name: str) -> None:
-    first = {OLD: "conv1", "squeezenet1_1": "features.0"}[name]
     usual, turned = (
-        load_net(name, "random:1", order).net.graph.trunk.get_submodule(first).weight
+        load_net(name, "random:1", order).net.graph.trunk.get_submodule("features.0").weight
         for order in (None, "bgr")
     )
     assert torch.equal(usual.flip(1), turned)  # type: ignore[operator, arg-type]
@@ -234,14 +235,17 @@ def test_the_mean_can_be_said() -> None:
     torch.testing.assert_close(found, torch.tensor([90.0, 80.0, 70.0]))
 
 
-def test_a_map_that_sees_red_projects_to_red(tmp_path: Path) -> None:
+def test_a_map_that_sees_red_projects_to_red(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From a file in B, G, R, through the run of all stages."""
     arrays = weights(BVLC_ALEXNET)
     arrays["conv1_w_0"][0] = 0
     arrays["conv1_w_0"][0, 2] = 0.1  # the last channel is red
     arrays["conv1_b_0"][0] = 0
     file = put(onnx_model(BVLC_ALEXNET, arrays).SerializeToString(), tmp_path, "bvlc.onnx")
-    run = end_to_end(OLD, file, tmp_path, ["conv1", "conv5"])
+    request = {"net": OLD, "weights": file, "layers": ("conv1", "conv5")}
+    run = end_to_end(request, tmp_path, monkeypatch)
     winners = run.winners("conv1", 0)
     assert len(winners) == 2
     for text in run.projections("conv1", 0)["projection_array"]:
@@ -250,6 +254,22 @@ def test_a_map_that_sees_red_projects_to_red(tmp_path: Path) -> None:
         assert not projection[1:].any()
     assert len(run.projections("conv5", int(run.winners("conv5")["feature_map"].iloc[0])))
     assert run.net.variant == load_net(OLD, file).net.variant  # opened again, the same net
+
+
+def test_a_run_keeps_the_colours_that_were_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = zoo_file(CAFFENET, tmp_path)
+    request: dict[str, object] = {"net": OLD, "weights": file, "layers": ("conv1",)}
+    said: dict[str, object] = {"colour_order": "rgb", "mean": (10, 20, 30)}
+    run = end_to_end(request | said, tmp_path, monkeypatch)
+    expected = load_net(OLD, file, "rgb", (10, 20, 30)).net
+    assert run.net.preprocessing == run.spec.preprocessing == expected.preprocessing
+    stored = torch.from_numpy(weights(CAFFENET)["conv1_w_0"])
+    assert torch.equal(run.net.graph.trunk.get_submodule("conv1").weight, stored)  # type: ignore[arg-type]
+    again = {"data": run.spec.data, "run": str(tmp_path / "run"), "top_k": 2}
+    with pytest.raises(RequestError, match="configuration: its colour order is rgb, not None"):
+        commands.mine(MineRequest.model_validate(again | request))
 
 
 # --- what does not fit ------------------------------------------------------------------------
@@ -362,8 +382,12 @@ def test_a_state_dict_of_another_net(tmp_path: Path) -> None:
     assert "3, 5, 7, 9, 11 feature maps cannot be in two groups" in text
     other = pth(networks.build("squeezenet1_1").state_dict())
     assert "fc6.weight is missing" in refusal(OLD, put(other, tmp_path, "w.pth"))
-    later = pth(networks.build("alexnet").state_dict())
-    text = refusal(OLD, put(later, tmp_path, "w.pth"))
+    with torch.device("meta"):
+        shapes = {key: one.shape for key, one in networks.build("alexnet").state_dict().items()}
+    # its fully connected layers as narrow as may be, so that no time is lost on them
+    narrow = {"classifier.1.weight": (9, 9216), "classifier.4.weight": (9, 9)}
+    zeros = {key: torch.zeros(narrow.get(key, shape)) for key, shape in shapes.items()}
+    text = refusal(OLD, put(pth(zeros), tmp_path, "w.pth"))
     assert "conv2.weight is 192×64×5×5, the net's own is 192×32×5×5" in text
 
 

@@ -1,46 +1,58 @@
-"""A run of any net in this process: what the cluster's workers do, one after the other."""
+"""A run of any net in this process: `mine` with a cluster of one that is no Ray, then `project`."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from pipeline import schema
+import pytest
+
+from pipeline import cluster, commands
+from pipeline.config import MineRequest
+from pipeline.core.networks import Net
 from pipeline.core.recipe import Recipe
 from pipeline.data import demo
-from pipeline.data.shards import open_dataset
+from pipeline.data.samples import Part
+from pipeline.data.shards import Dataset, open_dataset
 from pipeline.data.store import Store
-from pipeline.data.weights import Weighted, load_net
 from pipeline.run import Run, open_run
-from pipeline.stages.merge import merge
-from pipeline.stages.mine import mine_part
+from pipeline.stages.mine import PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
-from tests.stages.tiny import spec_of
 
 
-def pictures(folder: Path, count: int = 6) -> Path:
-    """Generated pictures in a folder."""
+def _mine(
+    net: Net,
+    layers: Sequence[str],
+    dataset: Dataset,
+    parts: Sequence[Part],
+    run: Store,
+    top_k: int,
+    workers: int | None,
+) -> Iterator[PartDone]:
+    there = Recipe.of(net, layers).make("cpu")  # as on its way to a worker
+    for part in parts:
+        yield mine_part(there, dataset, part, run, top_k)
+
+
+def end_to_end(
+    request: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int = 6
+) -> Run:
+    """A run over generated pictures, opened again after it was mined and projected.
+
+    `request`: options of `mine`.
+    """
+    monkeypatch.setattr(cluster, "connected", lambda _: nullcontext())
+    monkeypatch.setattr(cluster, "seats", lambda _: None)
+    monkeypatch.setattr(cluster, "mine", _mine)
+    folder, place = tmp_path / "pictures", str(tmp_path / "run")
     folder.mkdir()
     for index in range(count):
         demo.draw(index).image.save(folder / f"{index}.png")
-    return folder
+    usual = {"data": str(folder), "run": place, "top_k": 2}
+    commands.mine(MineRequest.model_validate(usual | request))
 
-
-def run_of(weighted: Weighted, folder: Path, place: Path, layers: list[str], top_k: int = 2) -> Run:
-    """Mine and project; the net is sent on its way as to a worker of the cluster."""
-    dataset, run = open_dataset(str(folder)), Store(str(place))
-    net = Recipe.of(weighted.net, layers).make("cpu")
-    spec = spec_of(net, dataset, top_k).model_copy(
-        update={"weights": weighted.weights, "weights_digest": weighted.digest}
-    )
-    run.write(schema.RUN, spec.model_dump_json().encode())
-    parts = dataset.parts()
-    for part in parts:
-        mine_part(net, dataset, part, run, top_k)
-    merge(run, spec, [part.name for part in parts])
-    for table in tasks(run, layers):
-        project_task(net, dataset, run, table, ProjectSettings(arrays=True))
-    return open_run(str(place))
-
-
-def end_to_end(name: str, weights: str | None, tmp_path: Path, layers: list[str]) -> Run:
-    """A run of a net over generated pictures."""
-    weighted = load_net(name, weights)
-    return run_of(weighted, pictures(tmp_path / "pictures"), tmp_path / "run", layers)
+    run = open_run(place)
+    there = Recipe.of(run.net, run.layers).make("cpu")
+    for table in tasks(run.store, run.layers):
+        settings = ProjectSettings(arrays=True)
+        project_task(there, open_dataset(str(folder)), run.store, table, settings)
+    return open_run(place)
