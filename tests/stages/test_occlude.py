@@ -206,7 +206,7 @@ def pointings(net: Net) -> pd.DataFrame:
     settings = OccludeSettings(occluder=27, stride=12)
     plan = prepare(net, settings)
     rows = []
-    for index in range(3000, 3024):
+    for index in range(3000, 3048):
         picture, mask = generated(net, index)
         found = occlude(net, plan, picture, settings, NAMES)
         rows.append(asdict(pointing(found.found, 27, found.projection, mask)))
