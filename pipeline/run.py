@@ -24,6 +24,7 @@ from pipeline.data.decoding import decode
 from pipeline.data.store import Store
 from pipeline.data.weights import load_net
 from pipeline.errors import RequestError
+from pipeline.stages.projected import read_projections
 
 
 class Run:
@@ -82,19 +83,12 @@ class Run:
             RequestError: no such layer or map, a dead map, or nothing is projected yet.
         """
         self._require_map(layer, feature_map)
-        found = [
-            table.filter(pc.equal(table["feature_map"], feature_map))
-            for name in self.store.list(f"{schema.PROJECTIONS}/layer={layer}")
-            if feature_map
-            in self.store.read_table(name, ["feature_map"])["feature_map"].to_pylist()
-            and (table := self.store.read_table(name)) is not None
-        ]
-        rows = pa.concat_tables(found).sort_by("rank") if found else None
-        if rows is None or not len(rows):
-            dead = not len(self.winners(layer, feature_map))
+        rows = read_projections(self.store, layer, [feature_map])
+        if rows.empty:
+            dead = self.winners(layer, feature_map).empty
             why = "no image activates it" if dead else f"run {_project_command(self)} first"
             raise RequestError(f"Layer {layer}, feature map {feature_map}: {why}.")
-        return _frame(rows)
+        return rows
 
     def sheet(self, layer: str, feature_map: int) -> Image.Image:
         """The sheet of a feature map: its projections beside their patches."""

@@ -20,7 +20,8 @@ FLOORS = [
     ("pipeline.run", "pipeline.progress"),
     ("pipeline.crew", "pipeline.cluster"),
     ("pipeline.commands", "pipeline.show", "pipeline.config_file", "pipeline.terminal"),
-    ("pipeline.cli", "jobs"),
+    ("pipeline.picture_commands", "pipeline.options"),
+    ("pipeline.cli", "pipeline.cli_pictures", "jobs"),
 ]
 
 

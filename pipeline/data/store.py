@@ -21,7 +21,9 @@ _TYPES = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "json": "application/json",
+    "pdf": "application/pdf",
     "png": "image/png",
+    "svg": "image/svg+xml",
     "webp": "image/webp",
 }
 

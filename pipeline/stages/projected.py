@@ -48,8 +48,9 @@ def read_projections(
         if ranks is not None:
             here = pc.and_(here, pc.less_equal(keys["rank"], ranks))
         if pc.any(here).as_py():
-            tables.append(run.read_table(name, schema.PROJECTION.names).filter(here))
-    rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+            tables.append(run.read_table(name).filter(here))
+    # files made with --arrays have a column more
+    rows: pd.DataFrame = pa.concat_tables(tables, promote_options="default").to_pandas()
     return rows.sort_values(["feature_map", "rank"], ignore_index=True)
 
 
