@@ -50,7 +50,9 @@ class Incremental:
         rows: for every step, the rows that each row of occluders changes.
         columns: likewise.
         tap: the step whose maps are wanted beside the net's output.
-        most_groups: along each axis.
+        most_groups: along each axis. Five compute 4 % (AlexNet) to 6 % (VGG16, ResNet-50) more
+            than windows of the very size; with one per size, batches get so small and shapes so
+            many that AlexNet takes a fifth longer.
     """
 
     def __init__(
