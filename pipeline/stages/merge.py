@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.data.store import Store
-from pipeline.errors import RequestError
+from pipeline.errors import IncompleteError, RequestError
 from pipeline.stages.mine import SAMPLES_IN_PART
 
 _READ_AHEAD = 8
@@ -30,6 +30,7 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str]) -> None:
 
     Raises:
         RequestError: no image of the dataset could be used.
+        IncompleteError: a heap file cannot be read.
         WriteError: a result could not be stored.
     """
     entries: list[pa.Table] = []
@@ -56,8 +57,15 @@ def _heaps(run: Store, parts: Sequence[str]) -> Iterator[pa.Table]:
     """The heap tables in the order of the parts, a few read ahead."""
 
     def read(part: str) -> pa.Table:
-        with run.open(schema.heap_name(part)) as stream:
-            return pq.ParquetFile(stream).read()
+        name = schema.heap_name(part)
+        try:
+            with run.open(name) as stream:
+                return pq.ParquetFile(stream).read()
+        except (pa.ArrowInvalid, FileNotFoundError) as error:
+            raise IncompleteError(
+                f"{run.url}/{name} is damaged or gone ({error}); remove what is left of it and "
+                "give the same command again."
+            ) from error
 
     with ThreadPoolExecutor(_READ_AHEAD) as pool:
         for first in range(0, len(parts), _READ_AHEAD):

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -39,6 +40,7 @@ or another device change its last bits, and nothing else should."""
 _ROUNDING = 1e-5
 """The same, relative to the layer's largest activation: rounding hits the small ones harder."""
 
+_ORDER = ["sample", "layer", "feature_map", "rank"]
 _WHERE = ["shard", "key", "offset", "length"]
 
 
@@ -75,8 +77,8 @@ def tasks(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> l
             f"{run.url} has no winners yet; run `deconv-atlas mine DATA --run {run.url}` "
             "to its end first."
         )
-    missing = [_missing(run, layer, rank_limit) for layer in layers]
-    winners = pa.concat_tables(missing).combine_chunks().sort_by("sample")
+    winners = pa.concat_tables([_wanted(run, layer, rank_limit) for layer in layers])
+    winners = winners.combine_chunks().sort_by([(name, "ascending") for name in _ORDER])
     if not len(winners):
         return []
     samples = winners["sample"].to_numpy()
@@ -89,23 +91,30 @@ def tasks(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> l
             images = 0
         images += 1
     bounds = zip(cuts, [*cuts[1:], len(samples)], strict=True)
-    return [winners.slice(start, end - start) for start, end in bounds]
+    # cut first, whatever is done already: of two drivers at once both name their files alike
+    units = [winners.slice(start, end - start) for start, end in bounds]
+    left = [unit.filter(unit["missing"]).drop_columns("missing") for unit in units]
+    return [unit for unit in left if len(unit)]
 
 
-def _missing(run: Store, layer: str, rank_limit: int | None) -> pa.Table:
-    """The winners of a layer that have no projection."""
+def _wanted(run: Store, layer: str, rank_limit: int | None) -> pa.Table:
+    """The winners of a layer, and whether the projection of each is `missing`."""
     winners = run.read_table(schema.winners_name(layer))
     if rank_limit is not None:
         winners = winners.filter(pc.less_equal(winners["rank"], rank_limit))
     done = [
-        run.read_table(name, ["feature_map", "rank"])
+        _map_and_rank(run.read_table(name, ["feature_map", "rank"]))
         for name in run.list(f"{schema.PROJECTIONS}/layer={layer}")
     ]
-    if done:
-        winners = winners.join(
-            pa.concat_tables(done), ["feature_map", "rank"], join_type="left anti"
-        )
-    return winners.append_column("layer", pa.array([layer] * len(winners), pa.string()))
+    missing = ~np.isin(_map_and_rank(winners), np.concatenate([np.empty(0, np.int64), *done]))
+    return winners.append_column(
+        "layer", pa.array([layer] * len(winners), pa.string())
+    ).append_column("missing", pa.array(missing))
+
+
+def _map_and_rank(rows: pa.Table) -> NDArray[np.int64]:
+    """Both in one number."""
+    return rows["feature_map"].to_numpy().astype(np.int64) << 16 | rows["rank"].to_numpy()
 
 
 def project_task(
