@@ -27,6 +27,7 @@ from pipeline.stages.publish import Published, publish_pages, units
 
 DEMO_IMAGES = 2048
 _DEMO_SHARD = 128
+_NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 _SETTINGS = TypeAdapter(ProjectSettings)
 
 
@@ -105,7 +106,7 @@ def _begin(run: Store, spec: RunSpec) -> None:
     try:
         run.write(schema.RUN, spec.model_dump_json(indent=2).encode())
     except WriteError as error:
-        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError | PermissionError):
+        if isinstance(error.__cause__, _NO_PLACE):
             raise RequestError(
                 f"Nothing can be written at {run.url} ({error.__cause__}); name another --run."
             ) from error

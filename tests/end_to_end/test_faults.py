@@ -1,0 +1,240 @@
+"""Processes, nodes and disks that fail in the middle; the result is that of an undisturbed run."""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from pipeline import schema
+from pipeline.config import RunSpec
+from pipeline.core.recipe import Recipe
+from pipeline.data.class_names import ClassNames
+from pipeline.data.shards import open_dataset
+from pipeline.data.store import Store
+from pipeline.data.weights import load_net
+from pipeline.stages.mine import mine_part
+from pipeline.stages.project import ProjectSettings, project_task, tasks
+from tests.end_to_end.runs import (
+    LAYERS,
+    TOP_K,
+    Run,
+    assert_same,
+    assert_same_mined,
+    command,
+    descendants,
+    program,
+    title,
+    until,
+)
+
+
+def kill(name: str) -> int:
+    """SIGKILL our cluster's processes of that name; how many there were."""
+    found = [pid for pid in descendants(os.getpid()) if title(pid).startswith(name)]
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    return len(found)
+
+
+@contextmanager
+def meanwhile(strike: Callable[[], object], run: Run, prefix: str) -> Iterator[None]:
+    """As soon as something lies below `prefix`, while the block is running, do something."""
+    struck: list[object] = []
+
+    def wait() -> None:
+        until(lambda: run.objects(prefix), f"something in {prefix}")
+        struck.append(strike())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    yield
+    thread.join()
+    assert struck
+    assert struck[0] != 0, "there was nothing to strike"
+
+
+def test_workers_killed_while_mining(
+    undisturbed: Run, tars: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with meanwhile(lambda: kill("ray::_Worker"), run, "heaps"):
+        command(*run.mining(tars, "--workers", 2))
+    assert "failed (try 1 of 3)" in caplog.text
+    with meanwhile(lambda: kill("ray::_project"), run, "projections"):
+        command(*run.projecting())
+    assert_same(run, undisturbed)
+
+
+def test_a_node_lost_while_mining(
+    cluster: Cluster, undisturbed: Run, tars: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    (node,) = (node for node in cluster.list_all_nodes() if node is not cluster.head_node)
+    try:
+        with meanwhile(lambda: cluster.remove_node(node, allow_graceful=False), run, "heaps"):
+            command(*run.mining(tars, "--workers", 2))
+    finally:
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+    assert_same_mined(run, undisturbed)
+
+
+def test_the_driver_killed_while_mining_and_projecting(
+    cluster: Cluster, undisturbed: Run, tars: Path, run: Run
+) -> None:
+    mining = [*run.mining(tars), "--workers", 2, "--address", cluster.address]
+    killed_after(run, "heaps", mining)
+    assert not run.objects("winners")
+    before = run.identities("heaps")
+    assert 0 < len(before) < 5
+    command(*run.mining(tars))
+    after = run.identities("heaps")
+    assert len(after) == 5
+    assert before.items() <= after.items(), "what was done was done again"
+
+    projecting = run.projecting("--address", cluster.address)
+    killed_after(run, "projections", projecting)
+    before = run.identities("projections")
+    command(*run.projecting())
+    assert before.items() <= run.identities("projections").items()
+    assert_same(run, undisturbed)
+
+
+def killed_after(run: Run, prefix: str, arguments: list[object]) -> None:
+    """The program, killed when it has stored its first result, and all that it had started."""
+    with subprocess.Popen(
+        program(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as driver:
+        until(lambda: run.objects(prefix), f"something in {prefix}")
+        driver.kill()
+    until(
+        lambda: (
+            not any(
+                title(pid).startswith(("ray::_Worker", "ray::_project"))
+                for pid in descendants(os.getpid())
+            )
+        ),
+        "the orphans' end",
+    )
+
+
+def test_two_drivers_at_once_project_every_winner_once(
+    undisturbed: Run, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stages.project._IMAGES_IN_TASK", 8)
+    shutil.copytree(undisturbed.url, run.url)
+    shutil.rmtree(f"{run.url}/projections")
+    store = Store(run.url)
+    spec = RunSpec.model_validate_json(store.read(schema.RUN))
+    dataset = open_dataset(spec.data)
+    net = load_net("demo").net
+    layers = ["conv1", "conv5"]
+    first = tasks(store, layers)
+    assert len(first) > 3
+    project_task(net, dataset, store, first[1], ProjectSettings())
+    second = tasks(store, layers)  # another driver comes while the first one is at work
+    for table in (first[2], second[0], first[0], *second[1:], *first[3:]):
+        project_task(net, dataset, store, table, ProjectSettings())
+    projected = run.projections()
+    assert not projected.duplicated(["layer", "feature_map", "rank"]).any()
+    assert len(projected) == undisturbed.winners()["layer"].isin(layers).sum()
+
+
+def test_two_writers_of_one_part_and_leftovers_are_harmless(
+    one_thread: None, undisturbed: Run, tars: Path, run: Run
+) -> None:
+    shutil.copytree(f"{undisturbed.url}/heaps", f"{run.url}/heaps")
+    shutil.copy(f"{undisturbed.url}/run.json", run.url)
+    heap = Path(run.url) / "heaps" / "part-00002.parquet"
+    heap.rename(heap.with_name(f".{heap.name}.0123"))  # as a killed writer leaves it
+    whole = load_net("demo").net
+    dataset = open_dataset(str(tars), class_names=ClassNames.of(whole.categories or ()))
+    part = dataset.parts()[1]
+    before = (Path(run.url) / schema.heap_name(part.name)).read_bytes()
+    net = Recipe.of(whole, LAYERS.split(",")).make("cpu")
+    mine_part(net, dataset, part, Store(run.url), TOP_K)
+    assert (Path(run.url) / schema.heap_name(part.name)).read_bytes() == before
+    command(*run.mining(tars))
+    assert_same_mined(run, undisturbed)
+
+
+@pytest.fixture
+def small_disk(undisturbed: Run, tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for about half of the heaps."""
+    place = tmp_path / "small"
+    place.mkdir()
+    size = sum(undisturbed.objects("heaps").values()) * 6 // 10
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mounting, capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk(
+    undisturbed: Run, tars: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(str(small_disk / "run"))
+    command(*run.mining(tars, "--workers", 2), code=1)
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "No space left on device" in sentence
+    assert "the same command again" in sentence
+    assert not run.objects("winners")
+    kept = run.identities("heaps")
+    assert 0 < len(kept) < 5
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    command(*run.mining(tars))
+    assert kept.items() <= run.identities("heaps").items()
+    assert_same_mined(run, undisturbed)
+
+
+def test_a_place_that_cannot_be_written(
+    cluster: Cluster, tars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    command(*Run(str(tmp_path / "file")).mining(tars), code=2)
+    assert "name another --run" in capsys.readouterr().err
+    command(*Run("s3://there-is-no-such-bucket/run").mining(tars), code=2)
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "there-is-no-such-bucket" in sentence
+
+
+def test_a_damaged_heap_is_named(
+    undisturbed: Run, tars: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(f"{undisturbed.url}/heaps", f"{run.url}/heaps")
+    shutil.copy(f"{undisturbed.url}/run.json", run.url)
+    heap = Path(run.url) / "heaps" / "part-00001.parquet"
+    heap.write_bytes(heap.read_bytes()[:1000])
+    command(*run.mining(tars), code=1)
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "part-00001.parquet" in sentence
+
+
+def test_someone_elses_work_is_waited_for_but_not_silently(
+    cluster: Cluster,
+    tars: Path,
+    run: Run,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @ray.remote(num_cpus=1)
+    class Other:
+        def ready(self) -> None: ...
+
+    monkeypatch.setattr("pipeline.cluster._PATIENCE", 1.0)
+    others = [Other.remote() for _ in range(2)]
+    ray.get([one.ready.remote() for one in others])
+    timer = threading.Timer(4, lambda: ray.kill(others[0]))
+    timer.start()
+    # one of the two places stays taken: the worker that has found its place does everything
+    command(*run.mining(tars, "--workers", 2, "--layers", "conv1"))
+    timer.join()
+    ray.kill(others[1])
+    assert "in use by others" in caplog.text

@@ -1,0 +1,87 @@
+"""The program as people start it: the demo, a terminal, Ctrl-C, a server of an atlas."""
+
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ray.cluster_utils import Cluster
+
+from tests.end_to_end.runs import Run, command, finished, program, until
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    done = finished("demo", "--images", 96, "--out", "here", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "here/run/atlas/index.html" in done.stdout
+    assert (tmp_path / "here" / "run" / "atlas" / "index.html").is_file()
+    winners = pd.read_parquet(tmp_path / "here" / "run" / "winners")
+    assert winners["layer"].nunique() == 5
+    assert winners["class_name"].notna().all()
+    assert re.search(r"^mining, parts: 1 of 1 in \d+ s$", done.stderr, re.MULTILINE)
+    assert {path.name for path in tmp_path.iterdir()} == {"here"}
+    other = finished("demo", "--images", 50, "--out", "here", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "name another --out" in other.stderr
+
+
+def test_ctrl_c_on_a_terminal(cluster: Cluster, tars: Path, run: Run) -> None:
+    ours, theirs = pty.openpty()
+    arguments = program(*run.mining(tars, "--workers", 1, "--address", cluster.address))
+    with subprocess.Popen(arguments, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        until(lambda: run.objects("heaps"), "a heap")
+        process.send_signal(signal.SIGINT)
+        seen = b""
+        while True:
+            try:
+                seen += os.read(ours, 4096)
+            except OSError:  # the other end is closed
+                break
+    os.close(ours)
+    assert process.returncode == 1
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert re.search(r"mining, parts .* [0-4]/5", text)
+    assert text.splitlines()[-1] == "Stopped; the same command goes on from here."
+    assert "Traceback" not in text
+
+
+def test_serve(undisturbed: Run) -> None:
+    atlas = f"{undisturbed.url}/atlas"
+    with subprocess.Popen(
+        program("serve", atlas, "--port", 0),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as server:
+        assert server.stdout is not None
+        (url,) = re.findall(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())
+        with urllib.request.urlopen(url) as answer:
+            assert answer.headers["Content-Type"].startswith("text/html")
+            assert answer.read() == (Path(atlas) / "index.html").read_bytes()
+        for wrong in ("nothing.html", "../run.json", "%2e%2e/run.json", "%00", "layers"):
+            with pytest.raises(urllib.error.HTTPError) as missing:
+                urllib.request.urlopen(url + wrong)
+            assert missing.value.code == 404
+            missing.value.close()
+        server.send_signal(signal.SIGINT)
+        _, err = server.communicate(timeout=30)
+    assert server.returncode == 0
+    assert not err
+
+
+def test_serve_where_the_port_is_taken(
+    undisturbed: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command("serve", f"{undisturbed.url}/atlas", "--port", port, code=2)
+    assert f"Port {port} cannot be used" in capsys.readouterr().err
