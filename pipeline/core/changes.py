@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from pipeline.core.graph import steps_of, symbolic
 from pipeline.core.steps import (
     Add,
     Affine,
@@ -36,7 +37,6 @@ from pipeline.core.steps import (
     Shapes,
     Step,
     adds,
-    classify,
     is_conv,
     is_relu,
     normalises,
@@ -72,27 +72,13 @@ def trace_whole(net: nn.Module, input_size: Pair) -> WholeNet:
     Raises:
         ValueError: the net cannot be traced.
     """
-    net.eval()
-    try:
-        traced = fx.GraphModule(net, fx.Tracer().trace(net))
-    except Exception as error:  # a tracer runs the net's own code, which may raise anything
-        raise ValueError(f"the net cannot be traced: {error}") from error
+    traced = symbolic(net)
     modules = dict(net.named_modules())
     for node in traced.graph.nodes:
         _without_overwriting(node, modules)
     traced.recompile()
     shapes, linear = _measure(traced, modules, input_size)
-    steps = {
-        node.name: Step(
-            node.name,
-            classify(node, modules, shapes),
-            tuple(source.name for source in node.all_input_nodes),
-            shapes[node.name],
-        )
-        for node in traced.graph.nodes
-        if node.name in shapes
-    }
-    return WholeNet(traced, steps, linear)
+    return WholeNet(traced, steps_of(traced, modules, shapes), linear)
 
 
 def _without_overwriting(node: fx.Node, modules: dict[str, nn.Module]) -> None:

@@ -94,25 +94,12 @@ def trace(
     Raises:
         ValueError: the net cannot be traced.
     """
-    net.eval()
-    try:
-        traced = fx.GraphModule(net, fx.Tracer().trace(net))
-    except Exception as error:  # a tracer runs the net's own code, which may raise anything
-        raise ValueError(f"the net cannot be traced: {error}") from error
+    traced = symbolic(net)
     modules = dict(net.named_modules())
     taps = {_short(name, short_names): node for name, node in _taps(traced, modules).items()}
     trunk = _cut(traced, [node.name for node in taps.values()])
     shapes = _shapes(trunk, input_size)
-    steps = {
-        node.name: Step(
-            node.name,
-            classify(node, modules, shapes),
-            tuple(source.name for source in node.all_input_nodes),
-            shapes[node.name],
-        )
-        for node in trunk.graph.nodes
-        if node.op != "output" and node.name in shapes
-    }
+    steps = steps_of(trunk, modules, shapes)
     obstacles = _obstacles(steps)
     layers = tuple(
         Layer(name, node.name, shapes[node.name][0], shapes[node.name][1:])
@@ -122,6 +109,35 @@ def trace(
     opaque = {name: what for name, node in taps.items() if (what := obstacles.get(node.name))}
     graph = Graph(trunk, steps, layers, opaque)
     return graph.only(layer.name for layer in layers)
+
+
+def symbolic(net: nn.Module) -> fx.GraphModule:
+    """A net as torch.fx sees it, put into inference mode; it shares its parameters.
+
+    Raises:
+        ValueError: the net cannot be traced.
+    """
+    net.eval()
+    try:
+        return fx.GraphModule(net, fx.Tracer().trace(net))
+    except Exception as error:  # a tracer runs the net's own code, which may raise anything
+        raise ValueError(f"the net cannot be traced: {error}") from error
+
+
+def steps_of(
+    traced: fx.GraphModule, modules: dict[str, nn.Module], shapes: Shapes
+) -> dict[str, Step]:
+    """The steps of a traced net that return maps, by name, in the order of the forward pass."""
+    return {
+        node.name: Step(
+            node.name,
+            classify(node, modules, shapes),
+            tuple(source.name for source in node.all_input_nodes),
+            shapes[node.name],
+        )
+        for node in traced.graph.nodes
+        if node.op != "output" and node.name in shapes
+    }
 
 
 def _short(path: str, short_names: Callable[[str], str]) -> str:
