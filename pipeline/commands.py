@@ -196,7 +196,7 @@ def project(
     _require_same_settings(run.store, settings)
     if not waiting:
         return 0
-    dataset = _dataset(run)
+    dataset = dataset_of(run)
     total = sum(map(len, waiting))
     with cluster.connected(address):
         cluster.seats(workers)
@@ -222,7 +222,12 @@ def _require_same_settings(run: Store, settings: ProjectSettings) -> None:
             )
 
 
-def _dataset(run: Run) -> Dataset:
+def dataset_of(run: Run) -> Dataset:
+    """The dataset that a run was mined from.
+
+    Raises:
+        RequestError: it is gone, or not what it was.
+    """
     spec = run.spec
     dataset = open_dataset(spec.data, format=spec.format)
     if dataset.fingerprint != spec.fingerprint:

@@ -114,7 +114,10 @@ def _wanted(run: Store, layer: str, rank_limit: int | None) -> pa.Table:
 
 def _map_and_rank(rows: pa.Table) -> NDArray[np.int64]:
     """Both in one number."""
-    return rows["feature_map"].to_numpy().astype(np.int64) << 16 | rows["rank"].to_numpy()
+    both: NDArray[np.int64] = (
+        rows["feature_map"].to_numpy().astype(np.int64) << 16 | rows["rank"].to_numpy()
+    )
+    return both
 
 
 def project_task(
