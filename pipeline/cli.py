@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from rich.table import Table
 
 from pipeline import cli_pictures
 from pipeline.errors import AtlasError, RequestError
@@ -273,49 +272,16 @@ def nets(
     ] = None,
 ) -> None:
     """The nets it knows: preprocessing, weights; and of those named, every layer."""
-    from pipeline.core import networks
-    from pipeline.data.weights import load_net
+    from pipeline.show import layers_table, nets_table
 
     if not names:
-        table = Table("net", "input", "resize", "weights", box=None, pad_edge=False)
-        for name in networks.known():
-            prepared = networks.preprocessing(name)
-            weights = ", ".join(networks.torchvision_weights(name)) or "bundled"
-            if name in networks.VARIANTS:
-                weights = "--weights FILE"
-            resize = prepared.resize
-            resized = str(resize) if isinstance(resize, int) else _by(resize)
-            table.add_row(name, _by(prepared.input_size), resized, weights)
-        say(table)
+        say(nets_table())
         say("Layers of one: deconv-atlas nets NET")
-        return
-    for name in names:
-        _print_layers(load_net(name, "random:0").net)
-
-
-def _print_layers(net: Any) -> None:
-    from pipeline.core.receptive_field import receptive_field
-
-    crop = net.preprocessing.crop
-    columns = ("layer", "maps", "size", "receptive field", "stride", "starts at")
-    table = Table(*columns, title=f"{net.name}, input {crop}×{crop}", box=None, pad_edge=False)
-    for layer in net.graph.layers:
-        field = receptive_field(net.graph, layer)
-        table.add_row(
-            layer.name,
-            str(layer.maps),
-            _by(layer.size),
-            _by(field.size),
-            _by(field.stride),
-            ", ".join(map(str, field.start)),
-        )
-    say(table)
-    for name, what in net.graph.opaque.items():
-        say(f"{name} cannot be projected: no way down through {what}.")
-
-
-def _by(pair: tuple[int, int]) -> str:
-    return f"{pair[0]}×{pair[1]}"
+    for name in names or ():
+        table, opaque = layers_table(name)
+        say(table)
+        for line in opaque:
+            say(line)
 
 
 @app.command(epilog="Example: deconv-atlas show runs/alexnet conv5 12")

@@ -1,8 +1,11 @@
-"""A run as tables for the terminal."""
+"""Runs and nets as tables for the terminal."""
 
 from rich.table import Table
 
 from pipeline import schema
+from pipeline.core import networks
+from pipeline.core.receptive_field import receptive_field
+from pipeline.data.weights import load_net
 from pipeline.run import Run
 
 
@@ -79,3 +82,48 @@ def winners_table(url: str, layer: str, feature_map: int) -> Table:
             f"{left}, {top} - {right}, {bottom}",
         )
     return table
+
+
+def nets_table() -> Table:
+    """Every net that is known by name: its input and its weights."""
+    table = Table("net", "input", "resize", "weights", box=None, pad_edge=False)
+    for name in networks.known():
+        prepared = networks.preprocessing(name)
+        weights = ", ".join(networks.torchvision_weights(name)) or "bundled"
+        if name in networks.VARIANTS:
+            weights = "--weights FILE"
+        resize = prepared.resize
+        resized = str(resize) if isinstance(resize, int) else _by(resize)
+        table.add_row(name, _by(prepared.input_size), resized, weights)
+    return table
+
+
+def layers_table(name: str) -> tuple[Table, list[str]]:
+    """The layers of a net, and a line for each that cannot be projected.
+
+    Raises:
+        RequestError: there is no such net.
+    """
+    net = load_net(name, "random:0").net
+    columns = ("layer", "maps", "size", "receptive field", "stride", "starts at")
+    title = f"{name}, input {_by(net.preprocessing.input_size)}"
+    table = Table(*columns, title=title, box=None, pad_edge=False)
+    for layer in net.graph.layers:
+        field = receptive_field(net.graph, layer)
+        table.add_row(
+            layer.name,
+            str(layer.maps),
+            _by(layer.size),
+            _by(field.size),
+            _by(field.stride),
+            ", ".join(map(str, field.start)),
+        )
+    opaque = [
+        f"{layer} cannot be projected: no way down through {what}."
+        for layer, what in net.graph.opaque.items()
+    ]
+    return table, opaque
+
+
+def _by(pair: tuple[int, int]) -> str:
+    return f"{pair[0]}×{pair[1]}"
