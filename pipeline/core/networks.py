@@ -84,7 +84,8 @@ def torchvision_weights(name: str) -> dict[str, Any]:
     """The weights that torchvision has for a net, by name, the first one being the default."""
     if name == DEMO or name in VARIANTS or custom_net.is_custom(name):
         return {}
-    return dict(torchvision.models.get_model_weights(name).__members__)
+    # what DEFAULT stands for changes with torchvision's version, so it is left out
+    return {weights.name: weights for weights in torchvision.models.get_model_weights(name)}
 
 
 def preprocessing(name: str, weights: str | None = None) -> Preprocessing:
