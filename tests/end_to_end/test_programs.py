@@ -32,10 +32,17 @@ def test_the_demo(tmp_path: Path) -> None:
     assert "name another --out" in other.stderr
 
 
+def heed_ctrl_c() -> None:
+    """In a new process: heed Ctrl-C, even if these tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_ctrl_c_on_a_terminal(cluster: Cluster, tars: Path, run: Run) -> None:
     ours, theirs = pty.openpty()
     arguments = program(*run.mining(tars, "--workers", 1, "--address", cluster.address))
-    with subprocess.Popen(arguments, stdout=theirs, stderr=theirs) as process:
+    with subprocess.Popen(
+        arguments, stdout=theirs, stderr=theirs, preexec_fn=heed_ctrl_c
+    ) as process:
         os.close(theirs)
         until(lambda: run.objects("heaps"), "a heap")
         process.send_signal(signal.SIGINT)
@@ -61,6 +68,7 @@ def test_serve(undisturbed: Run) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=heed_ctrl_c,
     ) as server:
         assert server.stdout is not None
         (url,) = re.findall(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())
@@ -73,7 +81,10 @@ def test_serve(undisturbed: Run) -> None:
             assert missing.value.code == 404
             missing.value.close()
         server.send_signal(signal.SIGINT)
-        _, err = server.communicate(timeout=30)
+        try:
+            _, err = server.communicate(timeout=30)
+        finally:
+            server.kill()  # else the test waits for it as long as it lives
     assert server.returncode == 0
     assert not err
 
