@@ -35,6 +35,7 @@ from torchvision.transforms import v2
 
 from pipeline.core.networks import Net
 from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.process import settle
 from pipeline.data import demo
 from pipeline.data.batches import batches
 from pipeline.data.samples import Sample
@@ -148,7 +149,7 @@ def bench(
 def _one_core() -> Iterator[None]:
     """Keep this process, its threads and its children on one processor core."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    settle()  # for all rivals alike
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     if cores:
         os.sched_setaffinity(0, {max(cores)})
@@ -265,7 +266,7 @@ def _peak(data: str, net: str, weights: str, images: int) -> float:
 
 def _mine_and_tell_peak(data: str, name: str, weights: str, images: int) -> None:
     """Mine the first `images` of the dataset, as often over as it takes, and print the peak."""
-    torch.set_num_threads(1)
+    settle()
     net, dataset = load_net(name, weights).net, open_dataset(data)
     parts, mined = cycle(dataset.parts()), 0
     with TemporaryDirectory() as folder:

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 import ray
-import torch
 from ray.exceptions import RayError
 
 from pipeline.core.networks import Net
+from pipeline.core.process import settle
 from pipeline.core.recipe import Recipe
 from pipeline.crew import Crew, Slots, bounded, first_line
 from pipeline.data.samples import Part
@@ -129,16 +129,11 @@ def seats(workers: int | None = None, *, accelerated: bool = True) -> Seats:
     return Seats(wanted, cpus, 1 if with_gpu else 0)
 
 
-def single_threaded() -> None:
-    """One thread for the net: sums come out the same, however many workers share a machine."""
-    torch.set_num_threads(1)
-
-
 class _Worker:
     """Keeps the net on its device; everything else comes with the call."""
 
     def __init__(self) -> None:
-        single_threaded()
+        settle()
         self.net: Net | None = None
 
     def ready(self) -> None:
@@ -161,7 +156,7 @@ _nets: dict[int, Net] = {}
 def _net(recipe: Recipe, token: int) -> Net:
     """The net of a task; a worker's process serves many tasks of one net."""
     if token not in _nets:
-        single_threaded()
+        settle()
         _nets.clear()
         _nets[token] = recipe.make(_device())
     return _nets[token]
