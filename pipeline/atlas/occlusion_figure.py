@@ -92,7 +92,7 @@ def draw_occlusion(page: Page, area: Area, row: Occluded) -> None:
         "Occluded example",
         f"Projection, map {found.feature_map}",
         f"Total activation, map {found.feature_map}",
-        "Probability of the correct class",
+        "Probability of the class",
         "Most probable class",
     )
     for panel, title in zip(columns, titles, strict=True):
