@@ -42,6 +42,8 @@ def squeezenet() -> Path:
 def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where torchvision keeps what it has fetched: nothing yet, and it cannot fetch."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    # urllib keeps the first opener it makes, with the proxies of that moment, for all that follow
+    monkeypatch.setattr("urllib.request._opener", None)
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("NO_PROXY", "")
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY"):

@@ -70,23 +70,27 @@ def test_serve(undisturbed: Run) -> None:
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         preexec_fn=heed_ctrl_c,
     ) as server:
-        assert server.stdout is not None
-        (url,) = re.findall(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())
-        with urllib.request.urlopen(url) as answer:
-            assert answer.headers["Content-Type"].startswith("text/html")
-            assert answer.read() == (Path(atlas) / "index.html").read_bytes()
-        for wrong in ("nothing.html", "../run.json", "%2e%2e/run.json", "%00", "layers"):
-            with pytest.raises(urllib.error.HTTPError) as missing:
-                urllib.request.urlopen(url + wrong)
-            assert missing.value.code == 404
-            missing.value.close()
-        server.send_signal(signal.SIGINT)
         try:
+            _look_around(server, Path(atlas))
+            server.send_signal(signal.SIGINT)
             _, err = server.communicate(timeout=30)
         finally:
             server.kill()  # else the test waits for it as long as it lives
     assert server.returncode == 0
     assert not err
+
+
+def _look_around(server: "subprocess.Popen[str]", atlas: Path) -> None:
+    assert server.stdout is not None
+    (url,) = re.findall(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert answer.headers["Content-Type"].startswith("text/html")
+        assert answer.read() == (atlas / "index.html").read_bytes()
+    for wrong in ("nothing.html", "../run.json", "%2e%2e/run.json", "%00", "layers"):
+        with pytest.raises(urllib.error.HTTPError) as missing:
+            urllib.request.urlopen(url + wrong, timeout=30)
+        assert missing.value.code == 404
+        missing.value.close()
 
 
 def test_serve_where_the_port_is_taken(
