@@ -7,27 +7,31 @@ transposed filters, without biases. The last filtering, to pixels, is not rectif
 
 A projection is zero outside the receptive field of its position, so on every level only the
 window that can be reached is computed: a signal is a batch of windows of equal size, each at a
-place of its own. Windows reach over the border of a map where the net pads; what would lie
-outside is zero.
+place of its own. Where windows reach over the border of a map, what would lie outside is zero.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx
+from torch import Tensor
 
-from pipeline.core.graph import Graph, Layer
-from pipeline.core.receptive_field import (
-    ReceptiveField,
-    Window,
-    Windows,
-    below,
-    receptive_field,
-    sources,
-    windows,
+from pipeline.core.ascent import (
+    Ascent,
+    Seeds,
+    WindowAscent,
+    WindowBatch,
+    ascend,
+    ascend_windows,
+    shares,
 )
+from pipeline.core.clipping import Clipping
+from pipeline.core.filtering import filter_down
+from pipeline.core.graph import Graph, Layer
+from pipeline.core.receptive_field import receptive_field, sources
 from pipeline.core.steps import (
     Affine,
     AvgPool,
@@ -36,87 +40,17 @@ from pipeline.core.steps import (
     Gate,
     GlobalPool,
     MaxPool,
+    Pass,
     Rectify,
     Step,
 )
 
+__all__ = ["Ascent", "Seeds", "Unpooling", "ascend", "project", "project_on_windows"]
+
 Unpooling = Literal["sum", "max"]
 
 _LARGEST_SIGNAL = 2**25
-"""Elements of the largest signal that goes down at once: 128 MiB in float32."""
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """Positions of one layer to project, n of them; int64 tensors of shape (n,).
-
-    Attributes:
-        image: which image of the ascent.
-        feature_map: which channel.
-        y: row in the feature map.
-        x: column in the feature map.
-    """
-
-    image: Tensor
-    feature_map: Tensor
-    y: Tensor
-    x: Tensor
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def __getitem__(self, part: slice) -> "Seeds":
-        return Seeds(self.image[part], self.feature_map[part], self.y[part], self.x[part])
-
-
-@dataclass(frozen=True)
-class Ascent:
-    """What one forward pass leaves behind for the way down.
-
-    Attributes:
-        activations: layer → its feature maps, (N, C, H, W).
-        switches: max pool → index of each maximum in the flattened map below, (N, C, H, W).
-        gates: gate → the scale of each map, (N, C, 1, 1).
-    """
-
-    activations: dict[str, Tensor]
-    switches: dict[str, Tensor]
-    gates: dict[str, Tensor]
-
-    def at(self, layer: str, seeds: Seeds) -> Tensor:
-        """The activations at these positions, (n,)."""
-        return self.activations[layer][seeds.image, seeds.feature_map, seeds.y, seeds.x]
-
-
-def ascend(graph: Graph, images: Tensor) -> Ascent:
-    """Run the net on normalised images (N, 3, H, W), recording switches and gates."""
-    recorder = _Recorder(graph)
-    with torch.inference_mode():
-        outputs = recorder.run(images)
-    names = (layer.name for layer in graph.layers)
-    return Ascent(dict(zip(names, outputs, strict=True)), recorder.switches, recorder.gates)
-
-
-class _Recorder(fx.Interpreter):
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(graph.trunk)
-        self.steps = graph.steps
-        self.switches: dict[str, Tensor] = {}
-        self.gates: dict[str, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        step = self.steps.get(n.name)
-        if step is not None and isinstance(step.op, MaxPool):
-            k = step.op.kernel
-            below = self.env[n.all_input_nodes[0]]
-            values, self.switches[n.name] = F.max_pool2d(
-                below, k.size, k.stride, k.padding, k.dilation, step.op.ceil_mode,
-                return_indices=True,
-            )  # fmt: skip
-            return values
-        if step is not None and isinstance(step.op, Gate):
-            self.gates[n.name] = self.env[n.all_input_nodes[1 - step.op.scaled]]
-        return super().run_node(n)
+"""Elements of the largest signal that goes up or down at once: 128 MiB in float32."""
 
 
 def project(
@@ -125,7 +59,7 @@ def project(
     """Project positions of one layer back to the input, each seeded with its own activation.
 
     Args:
-        graph: the net that `ascent` went up.
+        graph: the net that `ascend` went up.
         layer: the layer of the positions.
         ascent: the forward pass of the images.
         seeds: n positions.
@@ -136,38 +70,123 @@ def project(
         For each seed the projection of its receptive field clipped to the input (its
         `ReceptiveField.boxes`), (3, bottom - top, right - left); elsewhere it is zero.
     """
-    levels = windows(graph, layer, within_maps=True)
-    largest = max(
-        graph.steps[name].shape[0] * rows.size * columns.size
-        for name, (rows, columns) in levels.items()
-    )
-    at_once = max(1, _LARGEST_SIGNAL // largest)
-    projections: list[Tensor] = []
+    projections: dict[int, Tensor] = {}
     with torch.inference_mode():
-        for first in range(0, len(seeds), at_once):
-            descent = _Descent(graph, levels, ascent, seeds[first : first + at_once], unpooling)
-            projections += descent.run(layer)
-    return projections
+        for which, batch in _batches(graph, Clipping(graph, layer), seeds):
+            activations = ascent.at(layer.name, batch.seeds)
+            descent = _Descent(batch, _OfWholeMaps(batch, ascent), unpooling)
+            projections.update(zip(which, descent.run(layer, activations), strict=True))
+    return [projections[number] for number in range(len(seeds))]
+
+
+def project_on_windows(
+    graph: Graph, layer: Layer, images: Tensor, seeds: Seeds, unpooling: Unpooling = "sum"
+) -> tuple[Tensor, list[Tensor]]:
+    """The same without a pass over the whole images: only what the positions read is computed.
+
+    Args:
+        graph: the net.
+        layer: the layer of the positions; nothing below it looks at whole maps
+            (`Clipping.is_local`).
+        images: normalised, (N, 3, H, W).
+        seeds: n positions.
+        unpooling: as in `project`.
+
+    Returns:
+        The activations (n,), and the projections as `project` returns them.
+    """
+    projections: dict[int, Tensor] = {}
+    activations = images.new_zeros(len(seeds))
+    with torch.inference_mode():
+        for which, batch in _batches(graph, Clipping(graph, layer), seeds):
+            ascent = ascend_windows(batch, layer, images)
+            activations[which] = ascent.activations
+            descent = _Descent(batch, _OfWindows(ascent), unpooling)
+            projections.update(zip(which, descent.run(layer, ascent.activations), strict=True))
+    return activations, [projections[number] for number in range(len(seeds))]
+
+
+def _batches(
+    graph: Graph, clipping: Clipping, seeds: Seeds
+) -> Iterator[tuple[list[int], WindowBatch]]:
+    """Seeds that go together, and their numbers."""
+    y, x = seeds.y.cpu().numpy(), seeds.x.cpu().numpy()
+    for members in clipping.batches(y, x):
+        rows, columns = y[members], x[members]
+        levels = clipping.windows(
+            (int(rows.min()), int(columns.min())), (int(rows.max()), int(columns.max()))
+        )
+        largest = max(
+            graph.steps[name].shape[0] * rows.size * columns.size
+            for name, (rows, columns) in levels.items()
+        )
+        at_once = max(1, _LARGEST_SIGNAL // largest)
+        for first in range(0, len(members), at_once):
+            which = members[first : first + at_once].tolist()
+            part = seeds[torch.tensor(which, device=seeds.y.device)]
+            yield which, WindowBatch(graph, levels, part)
+
+
+# --- what was recorded on the way up ----------------------------------------------------------
+
+
+class _Recorded(Protocol):
+    def switches(self, step: Step) -> Tensor:
+        """Index of each maximum in the flattened window that a pool reads, (n, C, h, w)."""
+
+    def gate(self, step: Step) -> Tensor:
+        """The scale of each map, (n, C, 1, 1)."""
+
+
+@dataclass(frozen=True)
+class _OfWindows:
+    ascent: WindowAscent
+
+    def switches(self, step: Step) -> Tensor:
+        return self.ascent.switches[step.name]
+
+    def gate(self, step: Step) -> Tensor:
+        raise AssertionError(f"{step.name} looks at whole maps")
+
+
+@dataclass(frozen=True)
+class _OfWholeMaps:
+    batch: WindowBatch
+    ascent: Ascent
+
+    def switches(self, step: Step) -> Tensor:
+        batch, (branch,) = self.batch, step.inputs
+        _, height, width = step.shape
+        y, x = batch.places(batch.levels[step.name])
+        # outside the map the signal is zero, and any switch will do
+        y, x = y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None]
+        maps = self.ascent.switches[step.name].permute(0, 2, 3, 1)
+        switch = maps[batch.seeds.image[:, None, None], y, x].permute(0, 3, 1, 2)
+        rows, columns = windows = batch.read(step, branch)
+        first_y, first_x = (at[:, :1, None, None] for at in batch.places(windows))
+        whole_width = batch.graph.steps[branch].shape[2]
+        at_y = switch // whole_width
+        place = (at_y - first_y) * columns.size + (switch - at_y * whole_width - first_x)
+        return place.clamp_(0, rows.size * columns.size - 1)
+
+    def gate(self, step: Step) -> Tensor:
+        return self.ascent.gates[step.name][self.batch.seeds.image]
+
+
+# --- the way down -----------------------------------------------------------------------------
 
 
 class _Descent:
     """The way down of one batch of seeds, all of one layer."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        levels: dict[str, Windows],
-        ascent: Ascent,
-        seeds: Seeds,
-        unpooling: Unpooling,
-    ) -> None:
-        self.graph, self.levels, self.ascent = graph, levels, ascent
-        self.seeds, self.unpooling = seeds, unpooling
+    def __init__(self, batch: WindowBatch, recorded: _Recorded, unpooling: Unpooling) -> None:
+        self.batch, self.graph, self.seeds = batch, batch.graph, batch.seeds
+        self.recorded, self.unpooling = recorded, unpooling
 
-    def run(self, layer: Layer) -> list[Tensor]:
-        activation = self.ascent.at(layer.name, self.seeds)
-        seed = activation.new_zeros(len(self.seeds), layer.maps, 1, 1)
-        seed[torch.arange(len(self.seeds)), self.seeds.feature_map, 0, 0] = activation
+    def run(self, layer: Layer, activations: Tensor) -> list[Tensor]:
+        """The projections of the seeds, each seeded with its activation."""
+        seed = activations.new_zeros(len(self.seeds), layer.maps, 1, 1)
+        seed[torch.arange(len(self.seeds)), self.seeds.feature_map, 0, 0] = activations
         signals = {layer.step: seed}
         entrance = next(iter(self.graph.steps))
         for step in reversed(self.graph.steps.values()):
@@ -175,38 +194,44 @@ class _Descent:
                 continue
             signal = signals.pop(step.name)
             branches = sources(step.op, step.inputs)
-            for source, part in zip(branches, self._below(step, signal, branches), strict=True):
+            single = step.name == _first_filtering(self.graph, layer)
+            parts = [self._filter(signal, step)] if single else self._below(step, signal, branches)
+            for source, part in zip(branches, parts, strict=True):
                 self._arrive(signals, source, part, step)
-        return self._clip(signals[entrance], receptive_field(self.graph, layer), entrance)
+        return self._clip(signals[entrance], layer, entrance)
 
-    def _clip(self, signal: Tensor, field: ReceptiveField, entrance: str) -> list[Tensor]:
+    def _clip(self, signal: Tensor, layer: Layer, entrance: str) -> list[Tensor]:
         """Cut each seed's box out of its window of the input."""
         _, height, width = self.graph.steps[entrance].shape
         y, x = self.seeds.y.cpu().numpy(), self.seeds.x.cpu().numpy()
-        rows, columns = self.levels[entrance]
+        rows, columns = self.batch.levels[entrance]
+        boxes = receptive_field(self.graph, layer).boxes(y, x, (height, width)).astype(np.int64)
+        boxes[:, ::2] -= (y * rows.stride + rows.start)[:, None]
+        boxes[:, 1::2] -= (x * columns.stride + columns.start)[:, None]
+        if (boxes == boxes[0]).all():
+            top, left, bottom, right = boxes[0].tolist()
+            return list(signal[:, :, top:bottom, left:right].unbind())
         return [
-            one[:, top - first_y : bottom - first_y, left - first_x : right - first_x]
-            for one, (top, left, bottom, right), first_y, first_x in zip(
-                signal,
-                field.boxes(y, x, (height, width)).tolist(),
-                (y * rows.stride + rows.start).tolist(),
-                (x * columns.stride + columns.start).tolist(),
-                strict=True,
-            )
+            one[:, top:bottom, left:right]
+            for one, (top, left, bottom, right) in zip(signal, boxes.tolist(), strict=True)
         ]
+
+    def _filter(self, signal: Tensor, step: Step) -> Tensor:
+        """The filter of each seed's map, scaled: all that one value sends down."""
+        assert isinstance(step.op, Conv)
+        maps = self.seeds.feature_map
+        values = signal[torch.arange(len(signal), device=signal.device), maps]
+        return step.op.module.weight[maps] * values[:, None]
 
     def _below(self, step: Step, signal: Tensor, branches: tuple[str, ...]) -> list[Tensor]:
         """What a step sends down to each of its branches."""
         match step.op:
-            case Conv(module=conv, kernel=k):
-                down = F.conv_transpose2d(
-                    signal, conv.weight, None, k.stride, 0, 0, conv.groups, k.dilation
-                )
-                return [self._inside(down, step, branches[0])]
+            case Conv():
+                return [filter_down(signal, step.op)]
             case MaxPool():
                 return [self._unpool(signal, step, branches[0])]
             case AvgPool():
-                return [self._inside(self._spread(signal, step, branches[0]), step, branches[0])]
+                return [self._spread(signal, step)]
             case GlobalPool():
                 _, height, width = self.graph.steps[branches[0]].shape
                 return [signal.expand(-1, -1, height, width) / (height * width)]
@@ -219,102 +244,54 @@ class _Descent:
                     torch.split(signal, [self.graph.steps[b].shape[0] for b in branches], 1)
                 )
             case Gate():
-                return [signal * self.ascent.gates[step.name][self.seeds.image]]
+                return [signal * self.recorded.gate(step)]
             case _:  # Add and Pass
                 return [signal] * len(branches)
 
     def _arrive(self, signals: dict[str, Tensor], branch: str, part: Tensor, step: Step) -> None:
         """Add what came down to what other users of the branch sent, each at its place."""
-        for axis in (0, 1):
-            part = self._place(
-                part, axis, self._sent(step, branch)[axis], self.levels[branch][axis]
-            )
+        window = self.batch.levels[branch]
+        part = self.batch.fit(part, self.batch.read(step, branch), window)
+        if isinstance(step.op, Conv | AvgPool):  # what reached into the map's padding is dropped
+            inside = self.batch.inside(window, self.graph.steps[branch].shape[1:])
+            part = part if inside is None else part * inside
         signals[branch] = signals[branch] + part if branch in signals else part
-
-    def _place(self, part: Tensor, axis: int, sent: Window, window: Window) -> Tensor:
-        """Widen (or crop) rows or columns from the window that was sent to another one."""
-        if sent == window:
-            return part
-        if sent.stride == window.stride:  # the same for every seed
-            before = sent.start - window.start
-            margins = (before, window.size - sent.size - before)
-            return F.pad(part, (0, 0, *margins) if axis == 0 else margins)
-        # from a window that moves to the whole map: each seed's part has a place of its own
-        position = (self.seeds.y, self.seeds.x)[axis]
-        first = (position * sent.stride + sent.start)[:, None]
-        taken = torch.arange(window.size, device=part.device) - first
-        shape = (len(part), 1, -1, 1) if axis == 0 else (len(part), 1, 1, -1)
-        index = taken.clamp(0, sent.size - 1).view(shape)
-        known = ((taken >= 0) & (taken < sent.size)).view(shape)
-        sizes = list(part.shape)
-        sizes[axis + 2] = window.size
-        return part.gather(axis + 2, index.expand(sizes)) * known
-
-    def _sent(self, step: Step, branch: str) -> Windows:
-        return below(step.op, self.levels[step.name], self.graph.steps[branch].shape[1:])
-
-    def _places(self, windows: Windows) -> tuple[Tensor, Tensor]:
-        """Rows (n, h, 1) and columns (n, 1, w) of the map that the windows lie on."""
-        rows, columns = windows
-        reach = torch.arange(max(rows.size, columns.size), device=self.seeds.y.device)
-        y = (self.seeds.y * rows.stride + rows.start)[:, None] + reach[: rows.size]
-        x = (self.seeds.x * columns.stride + columns.start)[:, None] + reach[: columns.size]
-        return y[:, :, None], x[:, None, :]
-
-    def _inside(self, signal: Tensor, step: Step, branch: str) -> Tensor:
-        """Nothing lies outside the map: what reached into its padding is dropped."""
-        y, x = self._places(self._sent(step, branch))
-        _, height, width = self.graph.steps[branch].shape
-        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        return signal if bool(inside.all()) else signal * inside[:, None]
 
     def _unpool(self, signal: Tensor, step: Step, branch: str) -> Tensor:
         """Send each value to the place that its maximum came from."""
-        n, maps = signal.shape[:2]
-        _, height, width = step.shape
-        y, x = self._places(self.levels[step.name])
-        # outside the map the signal is zero, and any switch will do
-        image, channel = self.seeds.image[:, None, None, None], torch.arange(maps)[:, None, None]
-        switch = self.ascent.switches[step.name][
-            image,
-            channel.to(image.device),
-            y.clamp(0, height - 1)[:, None],
-            x.clamp(0, width - 1)[:, None],
-        ]
-        rows, columns = self._sent(step, branch)
-        first_y, first_x = (place.flatten(1)[:, :1] for place in self._places((rows, columns)))
-        below_width = self.graph.steps[branch].shape[2]
-        at_y = switch.flatten(1) // below_width - first_y
-        at_x = switch.flatten(1) % below_width - first_x
-        place = (at_y * columns.size + at_x).clamp(0, rows.size * columns.size - 1)
-        place = place.view(n, maps, -1)
-        down = signal.new_zeros(n, maps, rows.size * columns.size)
+        assert isinstance(step.op, MaxPool)
+        k, (n, maps) = step.op.kernel, signal.shape[:2]
+        rows, columns = self.batch.read(step, branch)
+        place = self.recorded.switches(step)
         if self.unpooling == "sum":
-            down.scatter_add_(2, place, signal.flatten(2))
-        else:
-            # a zero of another window is not larger than a signal that is only negative
-            down.scatter_reduce_(2, place, signal.flatten(2), "amax", include_self=False)
+            like = signal.new_empty(n, rows.size, columns.size, maps).permute(0, 3, 1, 2)
+            summed: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+                signal, like, k.size, k.stride, (0, 0), k.dilation, False, place
+            )
+            return summed
+        down = signal.new_zeros(n, maps, rows.size * columns.size)
+        # a zero of another window is not larger than a signal that is only negative
+        down.scatter_reduce_(2, place.flatten(2), signal.flatten(2), "amax", include_self=False)
         return down.view(n, maps, rows.size, columns.size)
 
-    def _spread(self, signal: Tensor, step: Step, branch: str) -> Tensor:
+    def _spread(self, signal: Tensor, step: Step) -> Tensor:
         """The adjoint of a mean: each value goes in equal shares to all that it averaged."""
-        pool = step.op
-        assert isinstance(pool, AvgPool)
-        k, maps = pool.kernel, signal.shape[1]
-        _, height, width = step.shape
-        y, x = (
-            place.clamp(0, size - 1)
-            for place, size in zip(
-                self._places(self.levels[step.name]), (height, width), strict=True
-            )
-        )
-        ones = signal.new_ones(1, 1, *self.graph.steps[branch].shape[1:])
-        options = (k.size, k.stride, k.padding, pool.ceil_mode)
-        averaged = F.avg_pool2d(ones, *options, divisor_override=1)
-        mean = F.avg_pool2d(ones, *options, pool.count_include_pad, pool.divisor)
-        share = (mean / averaged)[0, 0][y, x]
+        assert isinstance(step.op, AvgPool)
+        k, maps = step.op.kernel, signal.shape[1]
         kernel = signal.new_ones(maps, 1, *k.size)
-        return F.conv_transpose2d(signal * share[:, None], kernel, None, k.stride, groups=maps)
+        signal = signal * shares(self.batch, step, signal)
+        return F.conv_transpose2d(signal, kernel, None, k.stride, groups=maps)
+
+
+def _first_filtering(graph: Graph, layer: Layer) -> str | None:
+    """The convolution that a seed's one value still reaches alone, if nothing else comes first."""
+    step = graph.steps[layer.step]
+    while isinstance(step.op, Rectify | Affine | Pass):
+        step = graph.steps[step.inputs[0]]
+    match step.op:
+        case Conv(module=conv, kernel=k) if conv.groups == 1 and k.dilation == (1, 1):
+            return step.name
+    return None
 
 
 def _scale(norm: torch.nn.BatchNorm2d) -> Tensor:

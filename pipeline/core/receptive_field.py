@@ -85,14 +85,8 @@ class ReceptiveField:
         return np.stack([top, left, bottom, right], axis=1).astype(np.int16)
 
 
-def windows(graph: Graph, layer: Layer, *, within_maps: bool = False) -> dict[str, Windows]:
-    """For every step that one position of the layer reads: its window there.
-
-    Args:
-        graph: the net.
-        layer: a layer of it.
-        within_maps: where a window grows as large as the map it lies on, take the map instead.
-    """
+def windows(graph: Graph, layer: Layer) -> dict[str, Windows]:
+    """For every step that one position of the layer reads: its window there, the layer's first."""
     seen: dict[str, Windows] = {layer.step: (Window(1, 1, 0), Window(1, 1, 0))}
     for step in reversed(graph.steps.values()):
         if step.name not in seen:
@@ -101,11 +95,7 @@ def windows(graph: Graph, layer: Layer, *, within_maps: bool = False) -> dict[st
             size = graph.steps[source].shape[1:]
             lower = below(step.op, seen[step.name], size)
             known = seen.get(source, lower)
-            rows, columns = (
-                _within_map(new.union(old), places) if within_maps else new.union(old)
-                for new, old, places in zip(lower, known, size, strict=True)
-            )
-            seen[source] = rows, columns
+            seen[source] = lower[0].union(known[0]), lower[1].union(known[1])
     return seen
 
 
@@ -121,11 +111,6 @@ def receptive_field(graph: Graph, layer: Layer) -> ReceptiveField:
 def sources(op: Op, inputs: tuple[str, ...]) -> tuple[str, ...]:
     """The inputs that the signal goes down to: all, but for the scale of a gate."""
     return (inputs[op.scaled],) if isinstance(op, Gate) else inputs
-
-
-def _within_map(window: Window, places: int) -> Window:
-    # below a whole map, a remainder of the stride may leave the last places unread
-    return Window(places, 0, 0) if window.stride == 0 or window.size >= places else window
 
 
 def below(op: Op, upper: Windows, size: Pair) -> Windows:
