@@ -1,149 +1,63 @@
-"""Ray, and nothing but Ray: what the cluster has, its actors and its tasks.
+"""The stages on Ray: what travels to the workers, and what they do with it.
 
-With `crew`, the only importer of ray. All that runs out there is a plain function of `stages`.
+With `connection` and `crew`, the only importer of ray. All that runs out there is a plain function
+of `stages`.
 """
 
-import logging
-import os
-import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 import ray
-from ray.exceptions import RayError
 
+from pipeline.config import Precision
+from pipeline.connection import await_room, seats
 from pipeline.core.networks import Net
 from pipeline.core.process import settle
 from pipeline.core.recipe import Recipe
-from pipeline.crew import Crew, Slots, bounded, first_line
+from pipeline.crew import Crew, Slots, bounded
 from pipeline.data.samples import Part
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
-from pipeline.errors import RequestError
-from pipeline.stages.mine import PartDone, mine_part
+from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.pictures import Wanted
 from pipeline.stages.project import ProjectSettings, project_task
 from pipeline.stages.publish import Unit, publish_unit
-
-_PATIENCE = 30.0
-"""Seconds without room on the cluster until a line says so."""
-
-_KNOCK = 5.0
-"""Seconds that a cluster's address may take to accept a connection; Ray itself tries for 90."""
-
-log = logging.getLogger(__name__)
-
-
-@contextmanager
-def connected(address: str | None = None) -> Iterator[None]:
-    """A connection to a cluster for as long as the block lasts.
-
-    Args:
-        address: of a cluster; None means the one that this process belongs to, else a local Ray.
-
-    Raises:
-        RequestError: no cluster answers at the address.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        _knock(address)
-        ray.init(
-            address=address,
-            include_dashboard=False if address == "local" else None,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
-    except Exception as error:  # Ray has no common one for this
-        raise RequestError(
-            f"No Ray cluster answers at {address} ({first_line(error)}); "
-            "check --address and RAY_ADDRESS, or leave them out for a local Ray."
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Fail at once where nobody listens.
-
-    Raises:
-        OSError: no connection.
-    """
-    host, _, port = address.rpartition(":")
-    if "://" not in address and host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _KNOCK).close()
+from pipeline.stages.rescore import SecondLook
+from pipeline.stages.rescore import rescore as rescore_part
+from pipeline.stages.screen import screen_part
 
 
 @dataclass(frozen=True)
-class Seats:
-    """Where workers can sit.
+class _Mining:
+    """What a worker needs to know once: the nets, and where each one's results go."""
 
-    Attributes:
-        workers: how many there will be.
-        cpus: processors that each one holds.
-        gpus: accelerators that each one holds.
-    """
-
-    workers: int
-    cpus: int
-    gpus: int
-
-
-def seats(workers: int | None = None, *, accelerated: bool = True) -> Seats:
-    """Seats for the workers asked for, or for as many as the cluster holds.
-
-    A worker takes one GPU where there are GPUs, with its share of the node's processors, else
-    one processor; the latter always where it is not `accelerated`.
-
-    Raises:
-        RequestError: the cluster can never seat that many.
-    """
-    nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
-    with_gpu = [node for node in nodes if accelerated and node.get("GPU", 0) >= 1]
-    if with_gpu:
-        cpus = max(1, min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpu))
-        room = sum(int(min(node["GPU"], node.get("CPU", 0) // cpus)) for node in with_gpu)
-        kind = f"GPU with {cpus} CPU"
-    else:
-        cpus, room = 1, sum(int(node.get("CPU", 0)) for node in nodes)
-        kind = "CPU"
-    wanted = workers or room
-    if not room:
-        raise RequestError(
-            f"The cluster ({len(nodes)} node{'s'[: len(nodes) != 1]}) has no {kind} for a worker; "
-            "add a node, or name another --address."
-        )
-    if wanted > room:
-        raise RequestError(
-            f"{wanted} workers need a {kind} each, but the cluster has {room}; "
-            f"ask for --workers {room} or fewer."
-        )
-    return Seats(wanted, cpus, 1 if with_gpu else 0)
+    recipes: tuple[Recipe, ...]
+    runs: tuple[Store, ...]
+    dataset: Dataset
+    top_k: int
+    precision: Precision
+    decoders: int
 
 
 class _Worker:
-    """Keeps the net on its device; everything else comes with the call."""
+    """Keeps the nets on its device; everything else comes with the call."""
 
     def __init__(self) -> None:
         settle()
-        self.net: Net | None = None
+        self.miners: list[Miner] = []
 
     def ready(self) -> None:
         """Returns when the worker has found its place."""
 
-    def mine(
-        self, recipe: Recipe, dataset: Dataset, part: Part, run: Store, top_k: int, decoders: int
-    ) -> PartDone:
-        self.net = self.net or recipe.make(_device())
-        return mine_part(self.net, dataset, part, run, top_k, decoders)
+    def mine(self, job: _Mining, part: Part, which: Sequence[int]) -> PartDone:
+        if not self.miners:
+            prepare = Miner.exact if job.precision == "exact" else Miner.screening
+            self.miners = [prepare(recipe.make(_device())) for recipe in job.recipes]
+        work = mine_part if job.precision == "exact" else screen_part
+        miners, runs = [self.miners[one] for one in which], [job.runs[one] for one in which]
+        return work(miners, job.dataset, part, runs, job.top_k, job.decoders)
 
 
 def _device() -> str:
@@ -160,6 +74,19 @@ def _net(recipe: Recipe, token: int) -> Net:
         _nets.clear()
         _nets[token] = recipe.make(_device())
     return _nets[token]
+
+
+def _rescore(
+    recipe: Recipe,
+    token: int,
+    dataset: Dataset,
+    run: Store,
+    unit: SecondLook,
+    top_k: int,
+    decoders: int,
+) -> int:
+    miner = Miner.exact(_net(recipe, token))
+    return rescore_part(miner, dataset, run, unit, top_k, decoders)
 
 
 def _project(
@@ -189,13 +116,25 @@ def _publish(run: Store, dest: Store, unit: Unit) -> int:
     return unit.last - unit.first
 
 
+@dataclass(frozen=True)
+class Target:
+    """A net to mine, its layers, and where its results go."""
+
+    net: Net
+    layers: Sequence[str]
+    run: Store
+
+
+Work = tuple[Part, Sequence[int]]
+"""A part, and the targets that it is to be mined for, by number."""
+
+
 def mine(
-    net: Net,
-    layers: Sequence[str],
+    targets: Sequence[Target],
     dataset: Dataset,
-    parts: Sequence[Part],
-    run: Store,
+    work: Sequence[Work],
     top_k: int,
+    precision: Precision,
     workers: int | None,
 ) -> Iterator[PartDone]:
     """Mine parts on actors, in any order; yields each part when it is stored.
@@ -205,15 +144,38 @@ def mine(
         IncompleteError: some parts could not be done; the others are.
     """
     seat = seats(workers)
-    recipe, shared, place = ray.put(Recipe.of(net, layers)), ray.put(dataset), _anywhere(run)
+    recipes = tuple(Recipe.of(target.net, target.layers) for target in targets)
+    runs = tuple(_anywhere(target.run) for target in targets)
+    job = ray.put(_Mining(recipes, runs, dataset, top_k, precision, seat.cpus))
     actor = ray.remote(_Worker).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_restarts=0)
 
-    def start(one: Any, part: Part) -> Any:
-        return one.mine.remote(recipe, shared, part, place, top_k, seat.cpus)
+    def start(one: Any, some: Work) -> Any:
+        return one.mine.remote(job, *some)
 
-    _await_room(seat)
-    crew = Crew(actor.remote, min(seat.workers, len(parts)))
-    yield from bounded(parts, crew, start, lambda part: part.name)
+    await_room(seat)
+    crew = Crew(actor.remote, min(seat.workers, len(work)))
+    yield from bounded(work, crew, start, lambda some: some[0].name)
+
+
+def rescore(
+    target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workers: int | None
+) -> Iterator[int]:
+    """Look at images again exactly, as tasks; yields how many each unit had.
+
+    Raises:
+        RequestError: the cluster can never seat that many workers.
+        IncompleteError: some units could not be done; the others are.
+    """
+    seat = seats(workers)
+    recipe, shared = ray.put(Recipe.of(target.net, target.layers)), ray.put(dataset)
+    place, token = _anywhere(target.run), hash(recipe.hex())
+    task = ray.remote(_rescore).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=0)
+
+    def start(_: Any, unit: SecondLook) -> Any:
+        return task.remote(recipe, token, shared, place, unit, top_k, seat.cpus)
+
+    await_room(seat)
+    yield from bounded(units, Slots(seat.workers), start, lambda unit: unit.part.name)
 
 
 def project(
@@ -239,7 +201,7 @@ def project(
     def start(_: Any, table: pa.Table) -> Any:
         return task.remote(recipe, token, shared, place, table, settings)
 
-    _await_room(seat)
+    await_room(seat)
     yield from bounded(tables, Slots(seat.workers), start, _named_by_first)
 
 
@@ -264,7 +226,7 @@ def pictures(
     def start(_: Any, wanted: Sequence[Wanted]) -> Any:
         return task.remote(recipe, token, shared, wanted)
 
-    _await_room(seat)
+    await_room(seat)
     yield from bounded(
         units, Slots(seat.workers), start, lambda wanted: f"picture {wanted[0].name}"
     )
@@ -284,7 +246,7 @@ def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None)
     def start(_: Any, unit: Unit) -> Any:
         return task.remote(place, target, unit)
 
-    _await_room(seat)
+    await_room(seat)
     yield from bounded(
         units, Slots(seat.workers), start, lambda unit: f"{unit.layer} from map {unit.first}"
     )
@@ -295,32 +257,5 @@ def _anywhere(store: Store) -> Store:
     return Store(store.path()) if store.is_local else store
 
 
-def _nodes() -> list[dict[str, Any]]:
-    return list(ray.nodes())  # type: ignore[no-untyped-call]
-
-
 def _named_by_first(table: pa.Table) -> str:
     return f"the winners from sample {table['sample'][0].as_py()} on"
-
-
-def _nothing() -> None:
-    """The smallest piece of work."""
-
-
-def _await_room(seat: Seats) -> None:
-    """Wait until the cluster has room for a worker; after a while, say that this is so.
-
-    Raises:
-        RequestError: the cluster's processes cannot run this project.
-    """
-    task = ray.remote(_nothing).options(num_cpus=seat.cpus, num_gpus=seat.gpus)
-    first = task.remote()
-    while not ray.wait([first], timeout=_PATIENCE)[0]:
-        log.warning("Waiting for room: all that the cluster has is in use by others.")
-    try:
-        ray.get(first)
-    except RayError as error:
-        raise RequestError(
-            f"The cluster's workers cannot run deconv-atlas ({first_line(error)}); "
-            "install the same version there."
-        ) from error

@@ -11,7 +11,7 @@ from pipeline.core.preprocessing import Preprocessing
 from pipeline.core.receptive_field import ReceptiveField
 from pipeline.errors import RequestError
 
-Precision = Literal["exact"]
+Precision = Literal["exact", "fast"]
 DataFormat = Literal["folder", "webdataset", "parquet"]
 
 

@@ -27,7 +27,11 @@ def read_config(context: typer.Context, url: str | None) -> str | None:
     own = {key.replace("-", "_"): value for key, value in own.items()}
     _require_known(f"{url}, [{command}]", own, known[command])
     shared = {key: value for key, value in content.items() if key in known[command]}
-    context.default_map = {key: _as_text(value) for key, value in (shared | own).items()}
+    many = {param.name for param in context.command.params if getattr(param, "multiple", False)}
+    context.default_map = {
+        key: _as_list(value) if key in many else _as_text(value)
+        for key, value in (shared | own).items()
+    }
     return url
 
 
@@ -51,6 +55,10 @@ def _require_known(where: str, content: Mapping[str, object], known: Iterable[st
             close = difflib.get_close_matches(key, names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}."
             raise RequestError(f"{where}: there is no option {key!r}; {hint}")
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list) else [value]
 
 
 def _as_text(value: object) -> object:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from pipeline import cluster
+from pipeline import cluster, connection
 from pipeline.commands import dataset_of
 from pipeline.core.networks import Net
 from pipeline.data.class_names import ClassNames, load_class_names
@@ -191,7 +191,7 @@ def _do(
             stored += work(net, wanted=units[0])
             advance(len(units[0]))
         elif units:
-            with cluster.connected(address):
+            with connection.connected(address):
                 for names in cluster.pictures(net, units, work, workers):
                     stored += names
                     advance(sum(name.endswith(".parquet") for name in names))

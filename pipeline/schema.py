@@ -11,6 +11,7 @@ FEATURE_MAPS = "feature_maps.parquet"
 """Written last by the merge: its presence says that the winners are complete."""
 
 HEAPS, SKIPPED, WINNERS, PROJECTIONS, ATLAS = "heaps", "skipped", "winners", "projections", "atlas"
+SCREEN = "screen"
 
 PROJECTION_SETTINGS = "projections.json"
 """How the projections of this run are made; one run has one way."""
@@ -19,6 +20,16 @@ PROJECTION_SETTINGS = "projections.json"
 def heap_name(part: str) -> str:
     """The heap file of a part; its presence is the record that the part is done."""
     return f"{HEAPS}/{part}.parquet"
+
+
+def screen_name(part: str) -> str:
+    """Of a run in reduced precision, what the screening of a part found."""
+    return f"{SCREEN}/{part}.parquet"
+
+
+def rescored_name(part: str, look: int) -> str:
+    """The exact heap of those images of a part that were looked at again, in this look."""
+    return f"{HEAPS}/{part}-{look}.parquet"
 
 
 def skipped_name(part: str) -> str:
@@ -70,19 +81,26 @@ HEAP_ENTRY = pa.struct(
     ]
 )
 
-HEAP = pa.schema(
-    [
-        pa.field("layer", pa.string()),
-        pa.field("feature_map", pa.int32()),
-        pa.field("images", pa.int64()),
-        pa.field("active", pa.int64()),
-        pa.field("max", pa.float32()),
-        pa.field("total", pa.float64()),  # of the per-image maxima
-        pa.field("total_squares", pa.float64()),
-        pa.field("winners", pa.list_(HEAP_ENTRY)),  # in the order of rank
-    ]
-)
+_OF_MAP = [
+    pa.field("layer", pa.string()),
+    pa.field("feature_map", pa.int32()),
+    pa.field("images", pa.int64()),
+    pa.field("active", pa.int64()),
+    pa.field("max", pa.float32()),
+    pa.field("total", pa.float64()),  # of the per-image maxima
+    pa.field("total_squares", pa.float64()),
+]
+
+HEAP = pa.schema([*_OF_MAP, pa.field("winners", pa.list_(HEAP_ENTRY))])  # in the order of rank
 """A part's heaps, one row per feature map; the file's metadata counts its `samples`."""
+
+SCREENED = pa.struct([pa.field("value", pa.float32()), pa.field("sample", pa.int64())])
+SCREEN_HEAP = pa.schema([*_OF_MAP, pa.field("kept", pa.list_(SCREENED))])
+"""What screening keeps of a part: the largest values before rectification, in falling order."""
+
+CHECKED = pa.struct([pa.field("slot", pa.int32()), pa.field("value", pa.float32())])
+RESCORED_HEAP = pa.schema([*HEAP, pa.field("checked", pa.list_(CHECKED))])
+"""A heap of the images looked at again, and the exact values of some of the candidates."""
 
 SKIPPED_SAMPLE = pa.schema(
     [pa.field("shard", pa.string()), pa.field("key", pa.string()), pa.field("reason", pa.string())]
@@ -113,6 +131,7 @@ FEATURE_MAP = pa.schema(
         pa.field("max", pa.float32()),
         pa.field("mean", pa.float64()),
         pa.field("std", pa.float64()),
+        pa.field("certified", pa.bool_()),  # whether no winner can be missing
     ]
 )
 

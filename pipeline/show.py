@@ -35,7 +35,8 @@ def run_table(url: str) -> Table:
 
 
 def _unfinished(run: Run) -> str:
-    return f"not mined to its end, {len(run.store.list(schema.HEAPS))} parts done"
+    folder = schema.HEAPS if run.spec.precision == "exact" else schema.SCREEN
+    return f"not mined to its end, {len(run.store.list(folder))} parts done"
 
 
 def layer_table(url: str, layer: str) -> Table:

@@ -17,7 +17,8 @@ from pipeline.errors import SampleError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_MOST_PIXELS = 2**26
+_MOST_LONG = 1000
+"""How many times its shorter side a picture may be long; the same for all nets."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ class Preprocessing:
         """Resize and crop: uint8 (3, H, W) to uint8 (3, crop, crop); what is missing is black.
 
         Raises:
-            SampleError: the picture is so long and thin that its resized form is enormous.
+            SampleError: the picture is so long and thin that its resized form would be enormous.
         """
         size = self.resized(*picture.shape[1:])
-        if size[0] * size[1] > _MOST_PIXELS:
+        if max(picture.shape[1:]) > _MOST_LONG * min(picture.shape[1:]):
             raise SampleError(
                 f"{picture.shape[2]}×{picture.shape[1]} pixels are too long and thin: "
                 f"resized they would be {size[1]}×{size[0]}"

@@ -3,6 +3,9 @@
 An image counts once per map, by its strongest position. The order is total, activation
 descending and then sample ascending, so merging is associative and commutative: whatever the
 order of arrival, the heaps are the same. An activation of zero is no winner; a dead map has none.
+
+Values come as they are before the layer's own rectification: above zero that is the activation
+itself, and below it, it tells how far a map is from firing.
 """
 
 from dataclasses import dataclass
@@ -10,8 +13,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from pipeline.errors import NumericsError
 
 NOBODY = torch.iinfo(torch.int64).max
 """The sample of an empty place: behind every real one."""
@@ -36,9 +37,11 @@ class Heaps:
     """The heaps and statistics of M feature maps, K ranks each, on the device of the net.
 
     Attributes:
-        activations: (M, K) float32, descending; 0 where a place is empty.
+        activations: (M, K) float32, descending; the bar where a place is empty.
         samples: (M, K) int64; `NOBODY` where a place is empty.
         places: (M, K) int64, flattened positions in the map.
+        bar: a value that is not above it is no winner: 0, or -inf to rank all images.
+        rectified: (M,) bool, whether a map's layer is rectified: its statistics then are.
         images: how many images were seen.
         active: (M,) int64, images on which the map's maximum is above zero.
         total: (M,) float64, sum of the per-image maxima.
@@ -49,6 +52,8 @@ class Heaps:
     activations: Tensor
     samples: Tensor
     places: Tensor
+    bar: float
+    rectified: Tensor
     images: int
     active: Tensor
     total: Tensor
@@ -56,12 +61,15 @@ class Heaps:
     peak: Tensor
 
     @classmethod
-    def empty(cls, maps: int, k: int, device: torch.device | str = "cpu") -> "Heaps":
-        """Heaps of `maps` feature maps with nothing in them."""
+    def empty(cls, rectified: Tensor, k: int, bar: float = 0.0) -> "Heaps":
+        """Heaps with nothing in them, on the device of `rectified`."""
+        maps, device = len(rectified), rectified.device
         return cls(
-            activations=torch.zeros(maps, k, device=device),
+            activations=torch.full((maps, k), bar, device=device),
             samples=torch.full((maps, k), NOBODY, device=device),
             places=torch.zeros(maps, k, dtype=torch.int64, device=device),
+            bar=bar,
+            rectified=rectified,
             images=0,
             active=torch.zeros(maps, dtype=torch.int64, device=device),
             total=torch.zeros(maps, dtype=torch.float64, device=device),
@@ -70,28 +78,26 @@ class Heaps:
         )
 
     def add(self, values: Tensor, places: Tensor, samples: Tensor) -> None:
-        """Count a batch of images, in any order.
+        """Count a batch of images, in any order; nothing here waits for a GPU.
 
         Args:
-            values: (N, M) per-image maxima, all finite.
+            values: (N, M) per-image maxima. One that is not finite leaves a `total` that is not.
             places: (N, M) their flattened positions.
             samples: (N,) int64, different for every image ever added.
-
-        Raises:
-            NumericsError: a value is NaN or infinite; the heaps are left as they were.
         """
-        check_finite(values)
         self._count(values)
-        # most images of a large set beat nobody: look closely only at the maps where one does
-        last = self.activations[:, -1]
-        beats = (values > last) | ((values == last) & (samples[:, None] < self.samples[:, -1]))
-        maps = (beats & (values > 0)).any(0).nonzero()[:, 0]
+        maps = self._beaten(values, samples)
         if len(maps):
             new = values[:, maps].T
-            n = len(samples)
-            self._merge(maps, new, samples.expand(len(maps), n), places[:, maps].T)
+            self._merge(maps, new, samples.expand(new.shape), places[:, maps].T)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no value was NaN or infinite."""
+        return bool(self.total.isfinite().all())
 
     def _count(self, values: Tensor) -> None:
+        values = torch.where(self.rectified & (values < 0), 0.0, values)
         self.images += len(values)
         self.active += (values > 0).sum(0)
         exact = values.double()
@@ -99,10 +105,19 @@ class Heaps:
         self.total_squares += exact.square().sum(0)
         self.peak = torch.maximum(self.peak, values.amax(0))
 
+    def _beaten(self, values: Tensor, samples: Tensor) -> Tensor:
+        """The maps in whose heaps something changes."""
+        if values.is_cuda:  # which ones is not known without waiting, and sorting all costs little
+            return torch.arange(values.shape[1], device=values.device)
+        # most images of a large set beat nobody
+        last = self.activations[:, -1]
+        beats = (values > last) | ((values == last) & (samples[:, None] < self.samples[:, -1]))
+        return (beats & (values > self.bar)).any(0).nonzero()[:, 0]
+
     def _merge(self, maps: Tensor, values: Tensor, samples: Tensor, places: Tensor) -> None:
         """Merge candidates (m, n) into the heaps of these m maps."""
-        samples = samples.masked_fill(values <= 0, NOBODY)
-        values = values.clamp_min(0)
+        samples = samples.masked_fill(values <= self.bar, NOBODY)
+        values = values.clamp_min(self.bar)
         k = self.activations.shape[1]
         values = torch.cat([self.activations[maps], values], 1)
         samples = torch.cat([self.samples[maps], samples], 1)
@@ -118,15 +133,3 @@ def ranked(activations: Tensor, samples: Tensor) -> Tensor:
     by_sample = samples.argsort(dim=1, stable=True)
     by_activation = activations.gather(1, by_sample).argsort(dim=1, descending=True, stable=True)
     return by_sample.gather(1, by_activation)
-
-
-def check_finite(values: Tensor) -> None:
-    """Refuse a batch (N, M) that holds a NaN or an infinity.
-
-    Raises:
-        NumericsError: with `args` (image, map) of the first one, as indices of `values`.
-    """
-    finite = values.isfinite()
-    if not bool(finite.all()):
-        image, feature_map = (~finite).nonzero()[0].tolist()
-        raise NumericsError(image, feature_map)

@@ -2,10 +2,10 @@
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
@@ -26,36 +26,74 @@ class Picture:
 
     Attributes:
         sample: what was read, its bytes dropped.
-        position: of the sample among those read, unusable ones counted too.
-        image: uint8 (3, crop, crop), or None.
+        position: of the sample in its part, unusable ones counted too.
+        images: uint8 (3, crop, crop), one per preprocessing; empty where there is a problem.
         size: (height, width) of the original picture.
         problem: why there is no image.
     """
 
     sample: Sample
     position: int
-    image: Tensor | None = None
+    images: tuple[Tensor, ...] = ()
     size: tuple[int, int] = (0, 0)
     problem: str | None = None
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Some pictures, in the order of the dataset.
+class Stream:
+    """What one net wants: pictures prepared its way, so many at a time.
 
     Attributes:
-        images: uint8 (batch, 3, crop, crop); the tail of the last one is black.
-        pictures: those that could be decoded: one per image, the tail apart.
-        skipped: those met on the way that could not.
+        preprocessing: of the net.
+        size: images in a batch. A convolution's last bits may change with it: it never varies.
     """
 
+    preprocessing: Preprocessing
+    size: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some pictures for one of the nets, in the order of the dataset.
+
+    Attributes:
+        stream: which one it is for.
+        images: uint8 (size, 3, crop, crop); the tail of the last one is black.
+        pictures: those that could be decoded: one per image, the tail apart.
+        skipped: those met on the way that could not; in the batches of the first stream alone.
+    """
+
+    stream: int
     images: Tensor
     pictures: list[Picture] = field(default_factory=list)
     skipped: list[Picture] = field(default_factory=list)
 
+    @property
+    def full(self) -> bool:
+        """Whether it is ready for the net."""
+        return len(self.pictures) == len(self.images)
 
-def decode_sample(sample: Sample, position: int, preprocessing: Preprocessing) -> Picture:
-    """Decode, resize and crop one sample."""
+
+@dataclass(frozen=True)
+class Seen:
+    """The samples of a part that were met.
+
+    Attributes:
+        pictures: those that were used, in the order of the part.
+        skipped: those that could not be.
+    """
+
+    pictures: list[Picture] = field(default_factory=list)
+    skipped: list[Picture] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.pictures) + len(self.skipped)
+
+
+def decode_sample(
+    sample: Sample, position: int, preprocessings: Sequence[Preprocessing]
+) -> Picture:
+    """Decode one sample, resize and crop it in each of these ways."""
     known = Sample(
         sample.shard, sample.key, b"", sample.label, sample.class_name, sample.offset, sample.length
     )
@@ -63,54 +101,62 @@ def decode_sample(sample: Sample, position: int, preprocessing: Preprocessing) -
         return Picture(known, position, problem=sample.problem)
     try:
         picture = decode(sample.data)
-        image = preprocessing.prepare(picture)
+        images = tuple(one.prepare(picture) for one in preprocessings)
     except SampleError as error:
         return Picture(known, position, problem=str(error))
-    return Picture(known, position, image, (picture.shape[1], picture.shape[2]))
+    return Picture(known, position, images, (picture.shape[1], picture.shape[2]))
 
 
 def batches(
-    samples: Iterator[Sample], preprocessing: Preprocessing, size: int, decoders: int = 1
+    samples: Iterator[tuple[int, Sample]], streams: Sequence[Stream], decoders: int = 1
 ) -> Iterator[Batch]:
-    """Batches of one fixed size, read and decoded ahead by threads.
+    """Batches for several nets out of one pass, read and decoded ahead by threads.
 
     Args:
-        samples: what to read; iterated in a thread of its own.
-        preprocessing: of the net.
-        size: images in a batch. A convolution's last bits may change with it: it never varies.
+        samples: what to read, and each one's position; iterated in a thread of its own.
+        streams: one per net; what two want alike is prepared once.
         decoders: threads that decode.
 
     Yields:
-        Full batches, the last one padded; memory is bounded by two batches of pictures.
+        Full batches of each stream, the last ones padded; memory is bounded by two of each.
     """
-    crop = preprocessing.crop
+    ways = list(dict.fromkeys(stream.preprocessing for stream in streams))
 
-    def empty() -> Batch:
-        return Batch(torch.zeros(size, 3, crop, crop, dtype=torch.uint8))
+    def empty(number: int) -> Batch:
+        size, crop = streams[number].size, streams[number].preprocessing.crop
+        return Batch(number, torch.zeros(size, 3, crop, crop, dtype=torch.uint8))
 
-    batch = empty()
-    for picture in _decoded(samples, preprocessing, decoders, ahead=size):
-        if picture.image is None:
-            batch.skipped.append(picture)
+    filling = [empty(number) for number in range(len(streams))]
+    ahead = max(stream.size for stream in streams)
+    for picture in _decoded(samples, ways, decoders, ahead):
+        if picture.problem is not None:
+            filling[0].skipped.append(picture)
             continue
-        batch.images[len(batch.pictures)] = picture.image
-        batch.pictures.append(Picture(picture.sample, picture.position, None, picture.size))
-        if len(batch.pictures) == size:
+        for number, stream in enumerate(streams):
+            batch = filling[number]
+            image = picture.images[ways.index(stream.preprocessing)]
+            batch.images[len(batch.pictures)] = image
+            batch.pictures.append(replace(picture, images=()))
+            if batch.full:
+                yield batch
+                filling[number] = empty(number)
+    for batch in filling:
+        if batch.pictures or batch.skipped:
             yield batch
-            batch = empty()
-    if batch.pictures or batch.skipped:
-        yield batch
 
 
 def _decoded(
-    samples: Iterator[Sample], preprocessing: Preprocessing, decoders: int, ahead: int
+    samples: Iterator[tuple[int, Sample]],
+    preprocessings: Sequence[Preprocessing],
+    decoders: int,
+    ahead: int,
 ) -> Iterator[Picture]:
     """Pictures in the order of the samples, about `ahead` of them waiting."""
     waiting: queue.Queue[Future[list[Picture]] | None] = queue.Queue(-(-ahead // _AT_ONCE))
     stop = threading.Event()
 
     def decode_some(some: list[tuple[int, Sample]]) -> list[Picture]:
-        return [decode_sample(sample, position, preprocessing) for position, sample in some]
+        return [decode_sample(sample, position, preprocessings) for position, sample in some]
 
     def offer(item: Future[list[Picture]] | None) -> None:
         while not stop.is_set():
@@ -121,9 +167,8 @@ def _decoded(
     with ThreadPoolExecutor(decoders, "decode") as pool, ThreadPoolExecutor(1, "read") as reader:
 
         def read() -> None:
-            numbered = enumerate(samples)
             try:
-                while not stop.is_set() and (some := list(islice(numbered, _AT_ONCE))):
+                while not stop.is_set() and (some := list(islice(samples, _AT_ONCE))):
                     offer(pool.submit(decode_some, some))
             finally:
                 offer(None)

@@ -87,6 +87,17 @@ class Dataset:
         """
         return self.reader.read(part)
 
+    def pick(self, part: Part, positions: Sequence[int]) -> Iterator[tuple[int, Sample]]:
+        """Some samples of a part, by their positions in it, which are in rising order."""
+        if part.keys:  # files of a folder: the others need not be opened
+            some = replace(part, keys=tuple(part.keys[position] for position in positions))
+            yield from zip(positions, self.read(some), strict=True)
+            return
+        wanted = set(positions)
+        for position, sample in enumerate(self.read(part)):
+            if position in wanted:
+                yield position, sample
+
     def fetch(self, wanted: Iterable[Located]) -> Iterator[tuple[Located, bytes]]:
         """The encoded pictures of some samples, each once, shard by shard.
 

@@ -1,32 +1,39 @@
 """Between the stages: the heaps of all parts become the winners and the feature maps' table."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
+from pipeline.core.certificate import Flags
 from pipeline.data.store import Store
-from pipeline.errors import IncompleteError, RequestError
-from pipeline.stages.mine import SAMPLES_IN_PART
+from pipeline.errors import RequestError
+from pipeline.stages.heap_files import SAMPLES_IN_PART, read_tables
+from pipeline.stages.rescore import Looks
 
-_READ_AHEAD = 8
 _MOST_WAITING = 2**20
 """Rows that are collected before they are sorted into the winners so far."""
 
 _STATISTICS = ("images", "active", "max", "total", "total_squares")
 
 
-def merge(run: Store, spec: RunSpec, parts: Sequence[str]) -> None:
+def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None = None) -> None:
     """Merge the heaps of these parts, given in the order of the dataset.
 
     A sample's position in the dataset is its position in its part plus the samples of all parts
     before; ranks follow from it and the activation alone, so they do not depend on how the
     dataset was cut up, nor on who mined what.
+
+    Args:
+        run: whose parts are all mined.
+        spec: what the run is.
+        parts: their names.
+        looks: of a run in reduced precision, at its images exactly: the winners come from there,
+            the statistics over all images from the screening.
 
     Raises:
         RequestError: no image of the dataset could be used.
@@ -36,40 +43,54 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str]) -> None:
     entries: list[pa.Table] = []
     statistics: list[pa.Table] = []
     before = 0
-    for heap in _heaps(run, parts):
-        samples = int(heap.schema.metadata[SAMPLES_IN_PART])
-        entries.append(_explode(heap, before))
+    for about, heaps in _mined(run, parts, looks):
+        entries.extend(_explode(heap, before) for heap in heaps)
         if sum(map(len, entries[1:])) > max(_MOST_WAITING, len(entries[0])):
             entries = [_best(entries, spec.top_k)]
-        statistics.append(heap.select(["layer", "feature_map", *_STATISTICS]))
-        before += samples
+        statistics.append(about.select(["layer", "feature_map", *_STATISTICS]))
+        before += int(about.schema.metadata[SAMPLES_IN_PART])
     feature_maps = _summed(statistics)
     if pc.max(feature_maps["images"]).as_py() == 0:
         raise RequestError(_nothing_usable(run, spec, parts))
     winners = _best(entries, spec.top_k)
+    if looks is not None:
+        feature_maps = _certified(feature_maps, winners, looks.certified)
     for layer in spec.layers:
         rows = winners.filter(pc.equal(winners["layer"], layer.name))
         run.write_table(schema.winners_name(layer.name), _with_boxes(rows, layer, spec))
     run.write_table(schema.FEATURE_MAPS, feature_maps)
 
 
-def _heaps(run: Store, parts: Sequence[str]) -> Iterator[pa.Table]:
-    """The heap tables in the order of the parts, a few read ahead."""
+def _mined(
+    run: Store, parts: Sequence[str], looks: Looks | None
+) -> Iterator[tuple[pa.Table, list[pa.Table]]]:
+    """Of each part a table with its statistics, and its heaps."""
+    if looks is None:
+        for heap in read_tables(run, [schema.heap_name(part) for part in parts]):
+            yield heap, [heap]
+        return
+    screened = read_tables(
+        run, [schema.screen_name(part) for part in parts], schema.SCREEN_HEAP.names[:-1]
+    )
+    for part, about in zip(parts, screened, strict=True):
+        names = [unit.file for unit in looks.units if unit.part.name == part]
+        yield about, list(read_tables(run, names, schema.HEAP.names))
 
-    def read(part: str) -> pa.Table:
-        name = schema.heap_name(part)
-        try:
-            with run.open(name) as stream:
-                return pq.ParquetFile(stream).read()
-        except (pa.ArrowInvalid, FileNotFoundError) as error:
-            raise IncompleteError(
-                f"{run.url}/{name} is damaged or gone ({error}); remove what is left of it and "
-                "give the same command again."
-            ) from error
 
-    with ThreadPoolExecutor(_READ_AHEAD) as pool:
-        for first in range(0, len(parts), _READ_AHEAD):
-            yield from pool.map(read, parts[first : first + _READ_AHEAD])
+def _certified(feature_maps: pa.Table, winners: pa.Table, certified: Flags) -> pa.Table:
+    """The statistics of a screening, put right where the winners tell what is exact."""
+    largest = feature_maps["max"].to_numpy().clip(max=0)  # of maps without a winner
+    best = winners.filter(pa.array(_ranks(winners) == 1))
+    keys = ["layer", "feature_map"]
+    places = pd.MultiIndex.from_frame(feature_maps.select(keys).to_pandas())
+    largest[places.get_indexer(pd.MultiIndex.from_frame(best.select(keys).to_pandas()))] = best[
+        "activation"
+    ].to_numpy()
+    columns = {name: feature_maps[name] for name in feature_maps.column_names}
+    active = np.where(largest > 0, feature_maps["active"].to_numpy().clip(min=1), 0)
+    columns |= {"max": pa.array(largest), "active": pa.array(active)}
+    columns |= {"certified": pa.array(certified)}
+    return pa.table(columns, schema=feature_maps.schema)
 
 
 def _explode(heap: pa.Table, before: int) -> pa.Table:
@@ -144,6 +165,7 @@ def _summed(statistics: Sequence[pa.Table]) -> pa.Table:
         "max": pa.array(arrays["max"].max(0)),
         "mean": pa.array(mean),
         "std": pa.array(np.sqrt(np.maximum(variance, 0))),
+        "certified": pa.array(np.ones(len(images), bool)),
     }
     return pa.Table.from_arrays(
         [columns[field.name].cast(field.type) for field in schema.FEATURE_MAP],

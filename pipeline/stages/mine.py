@@ -1,27 +1,30 @@
-"""Stage 1: stream a part of the dataset through the net and keep its heaps."""
+"""Stage 1: stream a part of the dataset through the nets and keep their heaps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import schema
 from pipeline.core.networks import Net
-from pipeline.core.topk import NOBODY, Heaps, strongest
-from pipeline.data.batches import Batch, Picture, batches
-from pipeline.data.samples import Part
+from pipeline.core.peaks import Peaks
+from pipeline.core.screening import screened
+from pipeline.core.topk import Heaps
+from pipeline.data.batches import Batch, Seen, Stream, batches
+from pipeline.data.samples import Part, Sample
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
-
-SAMPLES_IN_PART = b"samples"
-"""Key of a heap file's metadata: how many samples its part has, unusable ones included."""
+from pipeline.stages.heap_files import heap_table, write_skipped
 
 _BATCH = {"cpu": 32, "cuda": 256}
+_LARGEST_MAPS = 2**24
+"""Elements of a batch of a layer's maps on a CPU, 64 MiB: more fall out of its cache."""
+
+Numbered = Iterator[tuple[int, Sample]]
+"""Samples, each with its position in the part."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,71 @@ class PartDone:
     skipped: int
 
 
+@dataclass(frozen=True)
+class Miner:
+    """A net on its device, ready to mine.
+
+    Attributes:
+        net: with the layers to mine alone.
+        peaks: its forward pass, exact or in reduced precision.
+    """
+
+    net: Net
+    peaks: Peaks
+
+    @classmethod
+    def exact(cls, net: Net) -> "Miner":
+        """In float32."""
+        return cls(net, Peaks.of(net.graph))
+
+    @classmethod
+    def screening(cls, net: Net) -> "Miner":
+        """In reduced precision."""
+        return cls(net, screened(net.graph))
+
+    @property
+    def device(self) -> torch.device:
+        """What it runs on."""
+        return next(self.net.graph.trunk.parameters()).device
+
+    @property
+    def stream(self) -> Stream:
+        """The batches that it takes."""
+        size = _BATCH[self.device.type]
+        if self.device.type == "cpu":
+            largest = max(int(np.prod(step.shape)) for step in self.net.graph.steps.values())
+            while size > 1 and size * largest > _LARGEST_MAPS:
+                size //= 2
+        return Stream(self.net.preprocessing, size)
+
+    def maxima(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The strongest place of every feature map of every layer, side by side.
+
+        Args:
+            images: uint8 (N, 3, crop, crop), on its device.
+
+        Returns:
+            values (N, M), before rectification, and flattened positions (N, M).
+        """
+        with torch.inference_mode():
+            return self.peaks(self.net.preprocessing.normalise(images))
+
+
 def mine_part(
-    net: Net, dataset: Dataset, part: Part, run: Store, top_k: int, decoders: int = 1
+    miners: Sequence[Miner],
+    dataset: Dataset,
+    part: Part,
+    runs: Sequence[Store],
+    top_k: int,
+    decoders: int = 1,
 ) -> PartDone:
-    """Mine one part and store its heap file, the record that the part is done.
+    """Mine one part for some nets and store a heap file for each, the record that it is done.
 
     Args:
-        net: with the layers to mine alone, on the device to use.
+        miners: the nets; the pictures are read and decoded once for all of them.
         dataset: what the part belongs to.
         part: which samples.
-        run: where the results go; the same part again stores the same content.
+        runs: where the results of each net go; the same part again stores the same content.
         top_k: ranks kept per feature map.
         decoders: threads that decode.
 
@@ -50,161 +108,72 @@ def mine_part(
         NumericsError: an activation is NaN or infinite; the text names layer and image.
         WriteError: the result could not be stored.
     """
-    mined = mine(net, dataset, part, top_k, decoders)
-    if mined.skipped:
-        run.write_table(schema.skipped_name(part.name), _skipped_table(mined.skipped))
-    run.write_table(schema.heap_name(part.name), _heap_table(net, mined))
-    return PartDone(part.name, mined.heaps.images, len(mined.skipped))
+    heaps = [Heaps.empty(miner.peaks.rectified.to(miner.device), top_k) for miner in miners]
+    seen = mine(miners, heaps, lambda: enumerate(dataset.read(part)), decoders)
+    for miner, run, one in zip(miners, runs, heaps, strict=True):
+        write_skipped(run, part.name, seen)
+        run.write_table(schema.heap_name(part.name), heap_table(miner.net, one, seen))
+    return PartDone(part.name, len(seen.pictures), len(seen.skipped))
 
 
-@dataclass(frozen=True)
-class Mined:
-    """The heaps of a part, over the feature maps of all layers in their order.
-
-    Attributes:
-        heaps: samples in it are positions in `pictures`' numbering.
-        pictures: those that were used, in the order of the part.
-        skipped: those that could not be.
-    """
-
-    heaps: Heaps
-    pictures: list[Picture]
-    skipped: list[Picture]
-
-
-def mine(net: Net, dataset: Dataset, part: Part, top_k: int, decoders: int = 1) -> Mined:
-    """Stream a part through the net."""
-    weight = next(net.graph.trunk.parameters())
-    heaps = Heaps.empty(sum(layer.maps for layer in net.graph.layers), top_k, weight.device)
-    mined = Mined(heaps, [], [])
-    size = _BATCH[weight.device.type]
-    for batch in batches(dataset.read(part), net.preprocessing, size, decoders):
-        mined.pictures.extend(batch.pictures)
-        mined.skipped.extend(batch.skipped)
-        if batch.pictures:
-            _add(net, heaps, batch, weight.device)
-    return mined
-
-
-def _add(net: Net, heaps: Heaps, batch: Batch, device: torch.device) -> None:
-    images = batch.images.to(device, non_blocking=True)
-    values, places = maxima(net, images)
-    used = len(batch.pictures)
-    samples = torch.tensor([picture.position for picture in batch.pictures], device=device)
-    try:
-        heaps.add(values[:used], places[:used], samples)
-    except NumericsError as error:
-        raise NumericsError(_not_finite(net, batch.pictures, values, *error.args)) from None
-
-
-def maxima(net: Net, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The strongest activation of every feature map of every layer, side by side.
+def mine(
+    miners: Sequence[Miner],
+    heaps: Sequence[Heaps],
+    read: Callable[[], Numbered],
+    decoders: int = 1,
+    kept: Callable[[Batch, Tensor], None] | None = None,
+) -> Seen:
+    """Stream samples through the nets, into their heaps.
 
     Args:
-        net: M feature maps in all.
-        images: uint8 (N, 3, crop, crop), on the net's device.
+        miners: the nets.
+        heaps: of each net; samples in them are positions in the part.
+        read: starts reading the samples; called again only to find what is not finite.
+        decoders: threads that decode.
+        kept: told of every batch and its values (N, M), the black tail apart.
 
-    Returns:
-        values (N, M) and flattened positions (N, M).
+    Raises:
+        NumericsError: an activation is NaN or infinite; the text names layer and image.
     """
-    with torch.inference_mode():
-        outputs = net.graph.trunk(net.preprocessing.normalise(images))
-        peaks = [strongest(maps) for maps in outputs]
-        values, places = zip(*peaks, strict=True)
-        return torch.cat(values, 1), torch.cat(places, 1)
+    seen = Seen()
+    streams = [miner.stream for miner in miners]
+    for batch in batches(read(), streams, decoders):
+        if batch.stream == 0:
+            seen.pictures.extend(batch.pictures)
+            seen.skipped.extend(batch.skipped)
+        if batch.pictures:
+            values = _add(miners[batch.stream], heaps[batch.stream], batch)
+            if kept is not None:
+                kept(batch, values)
+    # looked at once: on a GPU every look waits for what is under way
+    for miner, one in zip(miners, heaps, strict=True):
+        if not one.finite:
+            raise NumericsError(_not_finite(miner, read()))
+    return seen
 
 
-def _not_finite(
-    net: Net, pictures: Sequence[Picture], values: Tensor, image: int, feature_map: int
-) -> str:
-    value = float(values[image, feature_map])
-    sample = pictures[image].sample
-    for layer in net.graph.layers:
-        if feature_map < layer.maps:
-            break
-        feature_map -= layer.maps
-    return (
-        f"Layer {layer.name}, feature map {feature_map} is {value} on {sample.key} of "
-        f"{sample.shard}; check the weights, or take the image out of the dataset."
-    )
+def _add(miner: Miner, heaps: Heaps, batch: Batch) -> Tensor:
+    values, places = miner.maxima(batch.images.to(miner.device, non_blocking=True))
+    used = len(batch.pictures)
+    samples = torch.tensor([picture.position for picture in batch.pictures], device=miner.device)
+    heaps.add(values[:used], places[:used], samples)
+    return values[:used]
 
 
-# --- tables -----------------------------------------------------------------------------------
-
-
-def _skipped_table(skipped: Sequence[Picture]) -> pa.Table:
-    rows = [
-        {"shard": picture.sample.shard, "key": picture.sample.key, "reason": picture.problem}
-        for picture in skipped
-    ]
-    return pa.Table.from_pylist(rows, schema=schema.SKIPPED_SAMPLE)
-
-
-def _samples_table(pictures: Sequence[Picture]) -> pa.Table:
-    rows = [
-        {
-            "shard": picture.sample.shard,
-            "key": picture.sample.key,
-            "offset": picture.sample.offset,
-            "length": picture.sample.length,
-            "label": picture.sample.label,
-            "class_name": picture.sample.class_name,
-            "height": picture.size[0],
-            "width": picture.size[1],
-        }
-        for picture in pictures
-    ]
-    return pa.Table.from_pylist(rows, schema=schema.SAMPLES)
-
-
-def _heap_table(net: Net, mined: Mined) -> pa.Table:
-    """One row per feature map, its winners as a list in the order of rank."""
-    layers, heaps = net.graph.layers, mined.heaps
-    taken = (heaps.samples != NOBODY).cpu().numpy()
-    positions = heaps.samples.cpu().numpy()[taken]
-    places = heaps.places.cpu().numpy()[taken]
-    maps = np.array([layer.maps for layer in layers])
-    widths = np.repeat([layer.size[1] for layer in layers], maps)[taken.nonzero()[0]]
-    winners = _entries(
-        mined.pictures,
-        positions,
-        heaps.activations.cpu().numpy()[taken],
-        places // widths,
-        places % widths,
-    )
-    ends = np.concatenate([[0], taken.sum(1).cumsum()])
-    columns = {
-        "layer": np.repeat([layer.name for layer in layers], maps),
-        "feature_map": np.concatenate([np.arange(count) for count in maps]),
-        "images": np.full(len(taken), heaps.images),
-        "active": heaps.active.cpu().numpy(),
-        "max": heaps.peak.cpu().numpy(),
-        "total": heaps.total.cpu().numpy(),
-        "total_squares": heaps.total_squares.cpu().numpy(),
-        "winners": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), winners),
-    }
-    total = str(len(mined.pictures) + len(mined.skipped))
-    arrays = [pa.array(columns[field.name]).cast(field.type) for field in schema.HEAP]
-    table = pa.Table.from_arrays(arrays, schema=schema.HEAP)
-    return table.replace_schema_metadata({SAMPLES_IN_PART: total})
-
-
-def _entries(
-    pictures: Sequence[Picture],
-    positions: NDArray[np.int64],
-    activations: NDArray[np.float32],
-    y: NDArray[np.int64],
-    x: NDArray[np.int64],
-) -> pa.StructArray:
-    used = np.array([picture.position for picture in pictures], np.int64)
-    sources = _samples_table(pictures).take(np.searchsorted(used, positions))
-    columns = {
-        "activation": pa.array(activations),
-        "y": pa.array(y),
-        "x": pa.array(x),
-        "sample": pa.array(positions),
-        **{name: sources[name].combine_chunks() for name in sources.column_names},
-    }
-    fields = list(schema.HEAP_ENTRY)
-    arrays = [columns[field.name].cast(field.type) for field in fields]
-    return pa.StructArray.from_arrays(arrays, fields=fields)
+def _not_finite(miner: Miner, samples: Numbered) -> str:
+    """Where the first value is that is not finite."""
+    for batch in batches(samples, [miner.stream]):
+        values, _ = miner.maxima(batch.images.to(miner.device))
+        wrong = (~values[: len(batch.pictures)].isfinite()).nonzero()
+        if len(wrong):
+            image, feature_map = wrong[0].tolist()
+            sample, value = batch.pictures[image].sample, float(values[image, feature_map])
+            for layer in miner.net.graph.layers:
+                if feature_map < layer.maps:
+                    break
+                feature_map -= layer.maps
+            return (
+                f"Layer {layer.name}, feature map {feature_map} is {value} on {sample.key} of "
+                f"{sample.shard}; check the weights, or take the image out of the dataset."
+            )
+    return "An activation was not finite, but is when computed again; check the machine."

@@ -19,7 +19,7 @@ from pipeline.data.samples import Located, Part, Sample
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import RequestError, SampleError
-from pipeline.stages.mine import SAMPLES_IN_PART
+from pipeline.stages.heap_files import SAMPLES_IN_PART
 
 _COLUMNS = ["sample", "shard", "key", "offset", "length", "label", "class_name"]
 
@@ -194,8 +194,10 @@ def _of_folder(key: str, run: Store, dataset: Dataset) -> Iterator[tuple[int, Sa
 
 
 def _sizes(run: Store, dataset: Dataset) -> Iterator[tuple[Part, int]]:
-    """Every part of the dataset with the number of its samples, as its heap file counts them."""
+    """Every part of the dataset with the number of its samples, as its first file counts them."""
+    screened = bool(run.list(schema.SCREEN))
     for part in dataset.parts():
-        with run.open(schema.heap_name(part.name)) as stream:
+        name = schema.screen_name(part.name) if screened else schema.heap_name(part.name)
+        with run.open(name) as stream:
             metadata = pq.read_schema(stream).metadata
         yield part, int(metadata[SAMPLES_IN_PART])

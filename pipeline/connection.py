@@ -1,0 +1,142 @@
+"""A connection to a Ray cluster, and what the cluster has room for."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from pipeline.crew import first_line
+from pipeline.errors import RequestError
+
+_PATIENCE = 30.0
+"""Seconds without room on the cluster until a line says so."""
+
+_KNOCK = 5.0
+"""Seconds that a cluster's address may take to accept a connection; Ray itself tries for 90."""
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def connected(address: str | None = None) -> Iterator[None]:
+    """A connection to a cluster for as long as the block lasts.
+
+    Args:
+        address: of a cluster; None means the one that this process belongs to, else a local Ray.
+
+    Raises:
+        RequestError: no cluster answers at the address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        _knock(address)
+        ray.init(
+            address=address,
+            include_dashboard=False if address == "local" else None,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except Exception as error:  # Ray has no common one for this
+        raise RequestError(
+            f"No Ray cluster answers at {address} ({first_line(error)}); "
+            "check --address and RAY_ADDRESS, or leave them out for a local Ray."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens.
+
+    Raises:
+        OSError: no connection.
+    """
+    host, _, port = address.rpartition(":")
+    if "://" not in address and host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK).close()
+
+
+@dataclass(frozen=True)
+class Seats:
+    """Where workers can sit.
+
+    Attributes:
+        workers: how many there will be.
+        cpus: processors that each one holds.
+        gpus: accelerators that each one holds.
+    """
+
+    workers: int
+    cpus: int
+    gpus: int
+
+
+def seats(workers: int | None = None, *, accelerated: bool = True) -> Seats:
+    """Seats for the workers asked for, or for as many as the cluster holds.
+
+    A worker takes one GPU where there are GPUs, with its share of the node's processors, else
+    one processor; the latter always where it is not `accelerated`.
+
+    Raises:
+        RequestError: the cluster can never seat that many.
+    """
+    nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
+    with_gpu = [node for node in nodes if accelerated and node.get("GPU", 0) >= 1]
+    if with_gpu:
+        cpus = max(1, min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpu))
+        room = sum(int(min(node["GPU"], node.get("CPU", 0) // cpus)) for node in with_gpu)
+        kind = f"GPU with {cpus} CPU"
+    else:
+        cpus, room = 1, sum(int(node.get("CPU", 0)) for node in nodes)
+        kind = "CPU"
+    wanted = workers or room
+    if not room:
+        raise RequestError(
+            f"The cluster ({len(nodes)} node{'s'[: len(nodes) != 1]}) has no {kind} for a worker; "
+            "add a node, or name another --address."
+        )
+    if wanted > room:
+        raise RequestError(
+            f"{wanted} workers need a {kind} each, but the cluster has {room}; "
+            f"ask for --workers {room} or fewer."
+        )
+    return Seats(wanted, cpus, 1 if with_gpu else 0)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return list(ray.nodes())  # type: ignore[no-untyped-call]
+
+
+def _nothing() -> None:
+    """The smallest piece of work."""
+
+
+def await_room(seat: Seats) -> None:
+    """Wait until the cluster has room for a worker; after a while, say that this is so.
+
+    Raises:
+        RequestError: the cluster's processes cannot run this project.
+    """
+    task = ray.remote(_nothing).options(num_cpus=seat.cpus, num_gpus=seat.gpus)
+    first = task.remote()
+    while not ray.wait([first], timeout=_PATIENCE)[0]:
+        log.warning("Waiting for room: all that the cluster has is in use by others.")
+    try:
+        ray.get(first)
+    except RayError as error:
+        raise RequestError(
+            f"The cluster's workers cannot run deconv-atlas ({first_line(error)}); "
+            "install the same version there."
+        ) from error

@@ -1,0 +1,240 @@
+"""Stage 1, from a request to a finished run: checked first, then mined, then merged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline import cluster, connection, schema
+from pipeline.cluster import Target
+from pipeline.config import LayerSpec, MineRequest, RunSpec, versions
+from pipeline.core.networks import Net
+from pipeline.core.receptive_field import receptive_field
+from pipeline.data.class_names import ClassNames, load_class_names
+from pipeline.data.shards import Dataset, open_dataset
+from pipeline.data.store import Store
+from pipeline.data.weights import Weighted, load_net
+from pipeline.errors import RequestError, WriteError
+from pipeline.progress import progress
+from pipeline.run import Run, read_spec, resolve_layers
+from pipeline.stages.merge import merge
+from pipeline.stages.rescore import Looks
+
+_NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+
+
+@dataclass(frozen=True)
+class MineResult:
+    """What a mined run holds.
+
+    Attributes:
+        net: which net it is of.
+        run: where it is.
+        images: how many were used.
+        skipped: how many samples could not be, listed in the run's ``skipped/``.
+        winners: rows in all.
+        dead: feature maps that no image activates.
+        maps: feature maps in all.
+        uncertified: maps of which, in reduced precision, a winner may be missing.
+    """
+
+    net: str
+    run: str
+    images: int
+    skipped: int
+    winners: int
+    dead: int
+    maps: int
+    uncertified: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A request that was checked."""
+
+    request: MineRequest
+    net: Net
+    spec: RunSpec
+    dataset: Dataset
+    run: Store
+
+    @property
+    def target(self) -> Target:
+        return Target(self.net, [layer.name for layer in self.spec.layers], self.run)
+
+    @property
+    def is_merged(self) -> bool:
+        return self.run.exists(schema.FEATURE_MAPS)
+
+
+def mine(request: MineRequest) -> MineResult:
+    """Stage 1 and the merge; goes on where an interrupted run stopped.
+
+    Raises:
+        RequestError: the request is wrong, or disagrees with the run.
+        IncompleteError: parts are missing; the same request again does only those.
+        NumericsError: an activation is not finite.
+    """
+    (result,) = mine_together([request])
+    return result
+
+
+def mine_together(requests: Sequence[MineRequest]) -> list[MineResult]:
+    """Several nets in one pass over the data: each picture is read and decoded once.
+
+    Args:
+        requests: which differ in net, weights, layers and run alone.
+
+    Raises:
+        RequestError: one of them is wrong, or disagrees with its run.
+        IncompleteError: parts are missing; the same requests again do only those.
+        NumericsError: an activation is not finite.
+    """
+    jobs = [_checked(request) for request in requests]
+    waiting = [job for job in jobs if not job.is_merged]
+    if waiting:
+        asked = requests[0]
+        with connection.connected(asked.address):
+            connection.seats(asked.workers)  # a request that is refused leaves nothing behind
+            for job in waiting:
+                _begin(job.run, job.spec)
+            while waiting:
+                # nets whose classes have other names read the same pictures as other samples
+                first = waiting[0].dataset
+                _mine_parts([job for job in waiting if job.dataset == first])
+                waiting = [job for job in waiting if job.dataset != first]
+    return [_mined(Run(job.run.url), job.net.name) for job in jobs]
+
+
+def _checked(request: MineRequest) -> _Job:
+    run = Store(request.run)
+    weighted = load_net(request.net, request.weights, request.colour_order, request.mean)
+    names = [layer.name for layer in weighted.net.graph.layers]
+    _refuse_opaque(weighted.net, request.layers or ())
+    layers = resolve_layers(names, request.layers, f"Net {request.net}")
+    dataset = open_dataset(
+        request.data, format=request.format, class_names=_class_names(request, weighted.net)
+    )
+    spec = _spec(request, weighted, dataset, layers)
+    if run.exists(schema.RUN):
+        spec.require_same(read_spec(run), run.url)
+    return _Job(request, weighted.net, spec, dataset, run)
+
+
+def _mine_parts(jobs: Sequence[_Job]) -> None:
+    """Mine what is missing of jobs on one dataset, and merge each of them."""
+    dataset, asked = jobs[0].dataset, jobs[0].request
+    parts = dataset.parts()
+    folder = schema.HEAPS if asked.precision == "exact" else schema.SCREEN
+    done = [set(job.run.list(folder)) for job in jobs]
+    names = [f"{folder}/{part.name}.parquet" for part in parts]
+    missing = [
+        (part, [number for number, there in enumerate(done) if name not in there])
+        for part, name in zip(parts, names, strict=True)
+    ]
+    work = [(part, which) for part, which in missing if which]
+    targets = [job.target for job in jobs]
+    what = "mining" if asked.precision == "exact" else "screening"
+    if work:
+        with progress(f"{what}, parts", len(parts), len(parts) - len(work)) as advance:
+            for _ in cluster.mine(
+                targets, dataset, work, asked.top_k, asked.precision, asked.workers
+            ):
+                advance(1)
+    for job in jobs:
+        looks = None if asked.precision == "exact" else _look_again(job)
+        merge(job.run, job.spec, [part.name for part in parts], looks)
+
+
+def _look_again(job: _Job) -> Looks:
+    """After screening: look exactly at whatever may be a winner, until nothing is left."""
+    looks = Looks(job.run, job.dataset.parts(), job.request.top_k)
+    while units := looks.next():
+        done = set(job.run.list(schema.HEAPS))
+        missing = [unit for unit in units if unit.file not in done]
+        if missing:
+            total = sum(len(unit.positions) for unit in missing)
+            with progress("looking again, images", total) as advance:
+                for count in cluster.rescore(
+                    job.target, job.dataset, missing, job.request.top_k, job.request.workers
+                ):
+                    advance(count)
+        looks.learn(units)
+    return looks
+
+
+def _begin(run: Store, spec: RunSpec) -> None:
+    """Write what the run is, where nothing is yet.
+
+    Raises:
+        RequestError: there is no such place, or writing is not allowed there.
+        WriteError: no room.
+    """
+    if run.exists(schema.RUN):
+        return
+    try:
+        run.write(schema.RUN, spec.model_dump_json(indent=2).encode())
+    except WriteError as error:
+        if isinstance(error.__cause__, _NO_PLACE):
+            raise RequestError(
+                f"Nothing can be written at {run.url} ({error.__cause__}); name another --run."
+            ) from error
+        raise
+
+
+def _refuse_opaque(net: Net, wanted: Sequence[str]) -> None:
+    for name in wanted:
+        if name in net.graph.opaque:
+            raise RequestError(
+                f"Layer {name} of {net.name} cannot be projected: the deconvnet has no way down "
+                f"through {net.graph.opaque[name]}; choose layers below it."
+            )
+
+
+def _class_names(request: MineRequest, net: Net) -> ClassNames | None:
+    if request.class_names is not None:
+        return load_class_names(request.class_names)
+    return ClassNames.of(net.categories) if net.categories else None
+
+
+def _spec(
+    request: MineRequest, weighted: Weighted, dataset: Dataset, layers: Sequence[str]
+) -> RunSpec:
+    net = weighted.net
+    return RunSpec(
+        net=net.name,
+        weights=weighted.weights,
+        weights_digest=weighted.digest,
+        classes=net.classes,
+        preprocessing=net.preprocessing,
+        layers=tuple(
+            LayerSpec(
+                name=layer.name,
+                maps=layer.maps,
+                size=layer.size,
+                receptive_field=receptive_field(net.graph, layer),
+            )
+            for layer in map(net.graph.layer, layers)
+        ),
+        top_k=request.top_k,
+        precision=request.precision,
+        data=dataset.url,
+        format=dataset.format,
+        fingerprint=dataset.fingerprint,
+        class_names=request.class_names,
+        colour_order=request.colour_order,
+        mean=request.mean,
+        versions=versions(),
+    )
+
+
+def _mined(run: Run, net: str) -> MineResult:
+    maps = run.feature_maps()
+    return MineResult(
+        net=net,
+        run=run.store.url,
+        images=int(maps["images"].max()),
+        skipped=len(run.skipped()),
+        winners=len(run.winners()),
+        dead=int((maps["max"] <= 0).sum()),
+        maps=len(maps),
+        uncertified=int((~maps["certified"]).sum()),
+    )

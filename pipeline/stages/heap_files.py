@@ -1,0 +1,142 @@
+"""What stage 1 stores of a part, as tables."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline import schema
+from pipeline.core.networks import Net
+from pipeline.core.topk import NOBODY, Heaps
+from pipeline.data.batches import Picture, Seen
+from pipeline.data.store import Store
+from pipeline.errors import IncompleteError
+
+SAMPLES_IN_PART = b"samples"
+"""Key of the files' metadata: how many samples the part has, unusable ones included."""
+
+_READ_AHEAD = 8
+
+
+def write_skipped(run: Store, part: str, seen: Seen) -> None:
+    """Store the samples of a part that could not be used; nothing where all could."""
+    rows = [
+        {"shard": picture.sample.shard, "key": picture.sample.key, "reason": picture.problem}
+        for picture in seen.skipped
+    ]
+    if rows:
+        table = pa.Table.from_pylist(rows, schema=schema.SKIPPED_SAMPLE)
+        run.write_table(schema.skipped_name(part), table)
+
+
+def _samples_table(pictures: Sequence[Picture]) -> pa.Table:
+    rows = [
+        {
+            "shard": picture.sample.shard,
+            "key": picture.sample.key,
+            "offset": picture.sample.offset,
+            "length": picture.sample.length,
+            "label": picture.sample.label,
+            "class_name": picture.sample.class_name,
+            "height": picture.size[0],
+            "width": picture.size[1],
+        }
+        for picture in pictures
+    ]
+    return pa.Table.from_pylist(rows, schema=schema.SAMPLES)
+
+
+def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
+    """One row per feature map of all layers, its winners as a list in the order of rank."""
+    layers = net.graph.layers
+    taken = (heaps.samples != NOBODY).cpu().numpy()
+    places = heaps.places.cpu().numpy()[taken]
+    maps = np.array([layer.maps for layer in layers])
+    widths = np.repeat([layer.size[1] for layer in layers], maps)[taken.nonzero()[0]]
+    winners = _entries(
+        seen.pictures,
+        heaps.samples.cpu().numpy()[taken],
+        heaps.activations.cpu().numpy()[taken],
+        places // widths,
+        places % widths,
+    )
+    columns = {
+        **map_columns(net, heaps),
+        "winners": pa.ListArray.from_arrays(pa.array(ends(taken), pa.int32()), winners),
+    }
+    return table_of(columns, schema.HEAP, len(seen))
+
+
+def map_columns(net: Net, heaps: Heaps) -> dict[str, Any]:
+    """Layer, number and statistics of every feature map."""
+    maps = [layer.maps for layer in net.graph.layers]
+    return {
+        "layer": np.repeat([layer.name for layer in net.graph.layers], maps),
+        "feature_map": np.concatenate([np.arange(count) for count in maps]),
+        "images": np.full(sum(maps), heaps.images),
+        "active": heaps.active.cpu().numpy(),
+        "max": heaps.peak.cpu().numpy(),
+        "total": heaps.total.cpu().numpy(),
+        "total_squares": heaps.total_squares.cpu().numpy(),
+    }
+
+
+def ends(taken: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(M + 1,) where the list of each map begins and ends, from the places taken (M, K)."""
+    return np.concatenate([[0], taken.sum(1).cumsum()])
+
+
+def table_of(columns: Mapping[str, Any], fields: pa.Schema, samples: int) -> pa.Table:
+    """A table of a part that has so many samples."""
+    arrays = [pa.array(columns[field.name]).cast(field.type) for field in fields]
+    table = pa.Table.from_arrays(arrays, schema=fields)
+    return table.replace_schema_metadata({SAMPLES_IN_PART: str(samples)})
+
+
+def _entries(
+    pictures: Sequence[Picture],
+    positions: NDArray[np.int64],
+    activations: NDArray[np.float32],
+    y: NDArray[np.int64],
+    x: NDArray[np.int64],
+) -> pa.StructArray:
+    used = np.array([picture.position for picture in pictures], np.int64)
+    sources = _samples_table(pictures).take(np.searchsorted(used, positions))
+    columns = {
+        "activation": pa.array(activations),
+        "y": pa.array(y),
+        "x": pa.array(x),
+        "sample": pa.array(positions),
+        **{name: sources[name].combine_chunks() for name in sources.column_names},
+    }
+    fields = list(schema.HEAP_ENTRY)
+    arrays = [columns[field.name].cast(field.type) for field in fields]
+    return pa.StructArray.from_arrays(arrays, fields=fields)
+
+
+def read_tables(
+    run: Store, names: Sequence[str], columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Tables in the order of their names, a few read ahead.
+
+    Raises:
+        IncompleteError: one of them cannot be read.
+    """
+
+    def read(name: str) -> pa.Table:
+        try:
+            with run.open(name) as stream:
+                return pq.ParquetFile(stream).read(columns)
+        except (pa.ArrowInvalid, FileNotFoundError) as error:
+            raise IncompleteError(
+                f"{run.url}/{name} is damaged or gone ({error}); remove what is left of it and "
+                "give the same command again."
+            ) from error
+
+    with ThreadPoolExecutor(_READ_AHEAD) as pool:
+        for first in range(0, len(names), _READ_AHEAD):
+            yield from pool.map(read, names[first : first + _READ_AHEAD])

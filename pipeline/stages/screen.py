@@ -1,0 +1,138 @@
+"""Stage 1 in reduced precision: screen a part, and gather what all parts found."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from pipeline import schema
+from pipeline.core.certificate import kept
+from pipeline.core.topk import NOBODY, Heaps
+from pipeline.data.samples import Part
+from pipeline.data.shards import Dataset
+from pipeline.data.store import Store
+from pipeline.stages.heap_files import ends, map_columns, read_tables, table_of, write_skipped
+from pipeline.stages.mine import Miner, PartDone, mine
+
+_HELD = 4
+"""How many times what a part keeps is held of all parts together."""
+
+_PARTS_AT_ONCE = 8
+
+
+def screen_part(
+    miners: Sequence[Miner],
+    dataset: Dataset,
+    part: Part,
+    runs: Sequence[Store],
+    top_k: int,
+    decoders: int = 1,
+) -> PartDone:
+    """Screen one part for some nets: what `mine_part` does, but near values, and more of them.
+
+    Raises:
+        NumericsError: a value is NaN or infinite; the text names layer and image.
+        WriteError: the result could not be stored.
+    """
+    heaps = [
+        Heaps.empty(miner.peaks.rectified.to(miner.device), kept(top_k), -torch.inf)
+        for miner in miners
+    ]
+    seen = mine(miners, heaps, lambda: enumerate(dataset.read(part)), decoders)
+    for miner, run, one in zip(miners, runs, heaps, strict=True):
+        taken = (one.samples != NOBODY).cpu().numpy()
+        arrays = [one.activations.cpu().numpy()[taken], one.samples.cpu().numpy()[taken]]
+        entries = pa.StructArray.from_arrays(
+            [pa.array(array) for array in arrays], fields=list(schema.SCREENED)
+        )
+        columns = {
+            **map_columns(miner.net, one),
+            "kept": pa.ListArray.from_arrays(pa.array(ends(taken), pa.int32()), entries),
+        }
+        write_skipped(run, part.name, seen)
+        table = table_of(columns, schema.SCREEN_HEAP, len(seen))
+        run.write_table(schema.screen_name(part.name), table)
+    return PartDone(part.name, len(seen.pictures), len(seen.skipped))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The largest screened values of M feature maps over all parts, D of each.
+
+    Attributes:
+        values: (M, D) in descending order, -inf where there are fewer images.
+        part: (M, D) number of the part that the image is in.
+        position: (M, D) of its sample in the part.
+        outside: (M,) images that are not held.
+        below: (M,) what none of theirs exceeds.
+    """
+
+    values: NDArray[np.float32]
+    part: NDArray[np.int32]
+    position: NDArray[np.int64]
+    outside: NDArray[np.int64]
+    below: NDArray[np.float32]
+
+
+def gather(run: Store, parts: Sequence[str], top_k: int) -> Candidates:
+    """The candidates of a run whose parts are all screened.
+
+    Raises:
+        IncompleteError: a file cannot be read.
+    """
+    held, images = None, 0
+    files = read_tables(run, [schema.screen_name(part) for part in parts], ["images", "kept"])
+    numbered = enumerate(files)
+    while some := [one for _, one in zip(range(_PARTS_AT_ONCE), numbered, strict=False)]:
+        images += sum(table["images"][0].as_py() for _, table in some)
+        new = [_candidates(number, table, kept(top_k)) for number, table in some]
+        held = _largest([*([held] if held else []), *new], _HELD * kept(top_k))
+    assert held is not None
+    return Candidates(
+        held.values,
+        held.part,
+        held.position,
+        images - (held.values > -np.inf).sum(1),
+        held.below,
+    )
+
+
+def _candidates(number: int, table: pa.Table, most: int) -> Candidates:
+    """What one part keeps, as rectangles."""
+    lists = table["kept"].combine_chunks()
+    bounds = lists.offsets.to_numpy()
+    lengths = np.diff(bounds)
+    taken = np.arange(most) < lengths[:, None]
+    shape = taken.shape
+    values, position = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int64)
+    entries = lists.flatten()
+    values[taken] = entries.field("value").to_numpy()
+    position[taken] = entries.field("sample").to_numpy()
+    outside = table["images"].to_numpy() - lengths
+    below = np.where(outside > 0, values[:, -1], -np.inf).astype(np.float32)
+    return Candidates(values, np.full(shape, number, np.int32), position, outside, below)
+
+
+def _largest(some: Sequence[Candidates], most: int) -> Candidates:
+    """The largest of several parts together, equal values in the order of the dataset."""
+    values = np.concatenate([one.values for one in some], 1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    first, rest = order[:, :most], order[:, most:]
+    dropped = np.take_along_axis(values, rest[:, :1], 1).max(1, initial=-np.inf)
+    return Candidates(
+        np.take_along_axis(values, first, 1),
+        np.take_along_axis(np.concatenate([one.part for one in some], 1), first, 1),
+        np.take_along_axis(np.concatenate([one.position for one in some], 1), first, 1),
+        np.sum([one.outside for one in some], axis=0),
+        np.max([dropped, *(one.below for one in some)], axis=0),
+    )
+
+
+def by_part(numbers: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each number that occurs, in rising order, and where."""
+    order = np.argsort(numbers, kind="stable")
+    distinct, starts = np.unique(numbers[order], return_index=True)
+    yield from zip(distinct.tolist(), np.split(order, starts[1:]), strict=True)
