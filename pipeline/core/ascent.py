@@ -19,6 +19,9 @@ from pipeline.core.graph import Graph, Layer
 from pipeline.core.receptive_field import Window, Windows, below
 from pipeline.core.steps import AvgPool, Conv, Gate, MaxPool, Pair, Step
 
+_LARGE = 2000
+"""Pixels: windows above this are copied one by one, smaller ones picked pixel by pixel."""
+
 
 @dataclass(frozen=True)
 class Seeds:
@@ -123,17 +126,19 @@ class WindowBatch:
         )
         return y, x
 
-    def inside(self, windows: Windows, size: Pair) -> Tensor | None:
-        """Which places lie on a map of a size, (n, 1, h, w); None where all of them do."""
-        if all(
-            first * window.stride + window.start >= 0
-            and last * window.stride + window.start + window.size <= places
-            for (first, last), window, places in zip(self._ends, windows, size, strict=True)
-        ):
-            return None
-        y, x = self.places(windows)
-        inside_y, inside_x = (y >= 0) & (y < size[0]), (x >= 0) & (x < size[1])
-        return (inside_y[:, :, None] & inside_x[:, None])[:, None]
+    def blank(self, values: Tensor, windows: Windows, size: Pair, fill: float = 0.0) -> None:
+        """Overwrite what of (n, C, h, w) lies outside a map of a size."""
+        for axis, (window, places) in enumerate(zip(windows, size, strict=True)):
+            first, last = (end * window.stride + window.start for end in self._ends[axis])
+            before, behind = max(0, -first), max(0, last + window.size - places)
+            at = self._at[axis] * window.stride + window.start
+            for strip, length in ((0, before), (max(0, window.size - behind), behind)):
+                if length:  # few rows or columns: the rest need not be touched
+                    length = min(length, window.size)
+                    place = at[:, None] + torch.arange(strip, strip + length, device=at.device)
+                    outside = ((place < 0) | (place >= places))[:, None]
+                    outside = outside[:, :, :, None] if axis == 0 else outside[:, :, None]
+                    values.narrow(axis + 2, strip, length).masked_fill_(outside, fill)
 
     def fit(self, part: Tensor, held: Windows, wanted: Windows, fill: float = 0.0) -> Tensor:
         """Widen or crop (n, C, h, w) from one window to another of the same map."""
@@ -163,7 +168,8 @@ class WindowBatch:
         known = ((taken >= 0) & (taken < held.size)).view(shape)
         sizes = list(part.shape)
         sizes[axis + 2] = wanted.size
-        return part.gather(axis + 2, index.expand(sizes)).masked_fill_(~known, fill)
+        moved = part.gather(axis + 2, index.expand(sizes))
+        return moved.contiguous(memory_format=torch.channels_last).masked_fill_(~known, fill)
 
 
 @dataclass(frozen=True)
@@ -218,15 +224,22 @@ class _WindowAscent:
         return self.values[layer.step]
 
     def _cut_out(self, images: Tensor, entrance: Step) -> Tensor:
-        """The windows of the images, zero outside."""
-        windows = self.batch.levels[entrance.name]
-        _, height, width = entrance.shape
-        y, x = self.batch.places(windows)
-        y, x = y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None]
-        cut = images.permute(0, 2, 3, 1)[self.batch.seeds.image[:, None, None], y, x]
-        inside = self.batch.inside(windows, (height, width))
+        """The windows of the images, zero outside, channels last."""
+        batch, windows = self.batch, self.batch.levels[entrance.name]
+        size = (images.shape[2], images.shape[3])
+        pixels, image = images.permute(0, 2, 3, 1), batch.seeds.image
+        y, x = batch.places(windows)
+        if y.shape[1] * x.shape[1] > _LARGE:
+            cut = _copied(pixels, image.tolist(), y[:, 0].tolist(), x[:, 0].tolist(), windows)
+        else:
+            y, x = y.clamp(0, size[0] - 1), x.clamp(0, size[1] - 1)
+            rows = image[:, None] * size[0] + y
+            place = (rows[:, :, None] * size[1] + x[:, None]).flatten()
+            cut = pixels.reshape(-1, pixels.shape[3]).index_select(0, place)
+            cut = cut.view(len(y), y.shape[1], x.shape[1], -1)
         cut = cut.permute(0, 3, 1, 2)
-        return cut if inside is None else cut.masked_fill_(~inside, 0)
+        batch.blank(cut, windows, size)
+        return cut
 
     def _value(self, step: Step) -> Tensor:
         match step.op:
@@ -249,9 +262,8 @@ class _WindowAscent:
         (source,) = step.inputs
         held, wanted = self.batch.levels[source], self.batch.read(step, source)
         values = self.values[source]
-        inside = self.batch.inside(held, self.graph.steps[source].shape[1:])
-        if inside is not None:
-            values = values.masked_fill(~inside, outside)
+        # everyone who minds what is outside writes it anew
+        self.batch.blank(values, held, self.graph.steps[source].shape[1:], outside)
         return self.batch.fit(values, held, wanted, outside)
 
     def _pointwise(self, step: Step) -> Tensor:
@@ -263,6 +275,21 @@ class _WindowAscent:
         args, kwargs = map_arg((node.args, node.kwargs), lambda source: regions[source.name])
         made: Tensor = getattr(self._interpreter, node.op)(node.target, args, kwargs)
         return made
+
+
+def _copied(
+    pixels: Tensor, image: list[int], top: list[int], left: list[int], windows: Windows
+) -> Tensor:
+    """Windows (n, h, w, C) of images (N, H, W, C); what lies outside is left undefined."""
+    _, height, width, channels = pixels.shape
+    h, w = windows[0].size, windows[1].size
+    made = pixels.new_empty(len(image), h, w, channels)
+    for one, number, y, x in zip(made.unbind(), image, top, left, strict=True):
+        rows = slice(max(0, -y), max(0, -y, min(h, height - y)))
+        columns = slice(max(0, -x), max(0, -x, min(w, width - x)))
+        from_rows = slice(rows.start + y, rows.stop + y)
+        one[rows, columns] = pixels[number, from_rows, columns.start + x : columns.stop + x]
+    return made
 
 
 def shares(batch: WindowBatch, step: Step, like: Tensor) -> Tensor:

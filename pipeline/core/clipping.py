@@ -5,8 +5,11 @@ computed. Seeds that go together compute one window relative to their positions:
 are inside for any of them.
 """
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numpy.typing import NDArray
+from torch import fx
 
 from pipeline.core.graph import Graph, Layer
 from pipeline.core.receptive_field import Window, Windows, windows
@@ -127,9 +130,31 @@ class Clipping:
         return lowest, highest
 
 
-def multiply_adds(graph: Graph) -> int:
-    """Of all convolutions of a net, for one image."""
-    return sum(_weights(step.op) * step.shape[1] * step.shape[2] for step in graph.steps.values())
+_KNOWN: WeakKeyDictionary[fx.GraphModule, dict[str, Clipping]] = WeakKeyDictionary()
+
+
+def clipping_of(graph: Graph, layer: Layer) -> Clipping:
+    """The windows of a layer, worked out once for as long as the net lives."""
+    known = _KNOWN.setdefault(graph.trunk, {})
+    if layer.name not in known:
+        known[layer.name] = Clipping(graph, layer)
+    return known[layer.name]
+
+
+def multiply_adds(graph: Graph) -> dict[str, int]:
+    """Of all convolutions, for one image: layer → of a pass up to it and all layers before it."""
+    seen: set[str] = set()
+    total, found = 0, {}
+    for layer in graph.layers:
+        ahead = [layer.step]
+        while ahead:
+            step = graph.steps.get(ahead.pop())
+            if step is not None and step.name not in seen:
+                seen.add(step.name)
+                total += _weights(step.op) * step.shape[1] * step.shape[2]
+                ahead += step.inputs
+        found[layer.name] = total
+    return found
 
 
 def _weights(op: object) -> int:

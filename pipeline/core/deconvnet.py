@@ -28,7 +28,7 @@ from pipeline.core.ascent import (
     ascend_windows,
     shares,
 )
-from pipeline.core.clipping import Clipping
+from pipeline.core.clipping import Clipping, clipping_of
 from pipeline.core.filtering import filter_down
 from pipeline.core.graph import Graph, Layer
 from pipeline.core.receptive_field import receptive_field, sources
@@ -49,8 +49,9 @@ __all__ = ["Ascent", "Seeds", "Unpooling", "ascend", "project", "project_on_wind
 
 Unpooling = Literal["sum", "max"]
 
-_LARGEST_SIGNAL = 2**25
-"""Elements of the largest signal that goes up or down at once: 128 MiB in float32."""
+_LARGEST_SIGNAL = 2**23
+"""Elements of the largest signal that goes up or down at once: 32 MiB in float32; more is not
+faster."""
 
 
 def project(
@@ -72,7 +73,7 @@ def project(
     """
     projections: dict[int, Tensor] = {}
     with torch.inference_mode():
-        for which, batch in _batches(graph, Clipping(graph, layer), seeds):
+        for which, batch in _batches(graph, clipping_of(graph, layer), seeds):
             activations = ascent.at(layer.name, batch.seeds)
             descent = _Descent(batch, _OfWholeMaps(batch, ascent), unpooling)
             projections.update(zip(which, descent.run(layer, activations), strict=True))
@@ -88,7 +89,7 @@ def project_on_windows(
         graph: the net.
         layer: the layer of the positions; nothing below it looks at whole maps
             (`Clipping.is_local`).
-        images: normalised, (N, 3, H, W).
+        images: normalised, (N, 3, H, W); fastest channels last.
         seeds: n positions.
         unpooling: as in `project`.
 
@@ -98,7 +99,7 @@ def project_on_windows(
     projections: dict[int, Tensor] = {}
     activations = images.new_zeros(len(seeds))
     with torch.inference_mode():
-        for which, batch in _batches(graph, Clipping(graph, layer), seeds):
+        for which, batch in _batches(graph, clipping_of(graph, layer), seeds):
             ascent = ascend_windows(batch, layer, images)
             activations[which] = ascent.activations
             descent = _Descent(batch, _OfWindows(ascent), unpooling)
@@ -236,25 +237,24 @@ class _Descent:
                 _, height, width = self.graph.steps[branches[0]].shape
                 return [signal.expand(-1, -1, height, width) / (height * width)]
             case Affine(module=norm):
-                return [signal * _scale(norm)[:, None, None]]
+                return [signal.mul_(_scale(norm)[:, None, None])]
             case Rectify():
-                return [signal.clamp_min(0)]
+                return [signal.clamp_min_(0)]
             case Concat():
                 return list(
                     torch.split(signal, [self.graph.steps[b].shape[0] for b in branches], 1)
                 )
             case Gate():
                 return [signal * self.recorded.gate(step)]
-            case _:  # Add and Pass
-                return [signal] * len(branches)
+            case _:  # Add and Pass; what arrives may be overwritten
+                return [signal, *(signal.clone() for _ in branches[1:])]
 
     def _arrive(self, signals: dict[str, Tensor], branch: str, part: Tensor, step: Step) -> None:
         """Add what came down to what other users of the branch sent, each at its place."""
         window = self.batch.levels[branch]
         part = self.batch.fit(part, self.batch.read(step, branch), window)
         if isinstance(step.op, Conv | AvgPool):  # what reached into the map's padding is dropped
-            inside = self.batch.inside(window, self.graph.steps[branch].shape[1:])
-            part = part if inside is None else part * inside
+            self.batch.blank(part, window, self.graph.steps[branch].shape[1:])
         signals[branch] = signals[branch] + part if branch in signals else part
 
     def _unpool(self, signal: Tensor, step: Step, branch: str) -> Tensor:

@@ -17,8 +17,8 @@ _NARROW = 4
 fast as a convolution; 5: alike; 8: slower)."""
 
 _NARROW_DEEP = 5
-_DEEP = 256
-"""On the way down the parts of a product still have to be added, which so many channels hide."""
+_DEEP = 192
+"""Up to this width, where so many channels are summed over."""
 
 _FEW = 4
 """Channels that fill a vector badly."""
@@ -34,7 +34,8 @@ def filter_up(below: Tensor, conv: Conv, padding: Pair = (0, 0)) -> Tensor:
     """
     module, k = conv.module, conv.kernel
     width = (below.shape[3] + 2 * padding[1] - k.size[1]) // k.stride[1] + 1
-    if width <= _NARROW and padding == (0, 0) and _is_plain(conv, below):
+    narrow = width <= (_NARROW_DEEP if module.in_channels >= _DEEP else _NARROW)
+    if narrow and padding == (0, 0) and _is_plain(conv, below):
         return _product_up(below, conv)
     return F.conv2d(below, module.weight, module.bias, k.stride, padding, k.dilation, module.groups)
 

@@ -1,14 +1,17 @@
 """Stage 2: send the winners back to pixels, image by image.
 
-Each winning image is fetched once and run once for all its winners. The activation is computed
-anew and compared with the heap's, so every run checks itself from end to end.
+Each winning image is fetched once. Of it the net is run on what its winners see, or once on the
+whole for all of them, whichever costs less. The activation is computed anew and compared with the
+heap's, so every run checks itself from end to end.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.core.deconvnet import Ascent, Seeds, Unpooling, ascend, project
+from pipeline.core.deconvnet import Seeds, Unpooling
+from pipeline.core.either_way import Projected, project_either_way
 from pipeline.core.networks import Net
 from pipeline.core.render import projection_contrast
 from pipeline.data.decoding import decode
@@ -29,7 +33,7 @@ from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError, SampleError
 
-_IMAGES_AT_ONCE = 4
+_IMAGES_AT_ONCE = 16
 _IMAGES_IN_TASK = 32
 _WINNERS_IN_TASK = 1500
 
@@ -142,10 +146,7 @@ def project_task(
     """
     rows: dict[str, list[dict[str, Any]]] = {}
     for images, chunk in _images(net, dataset, winners):
-        ascent = ascend(net.graph, net.preprocessing.normalise(images))
-        for layer in chunk["layer"].unique().to_pylist():
-            of_layer = chunk.filter(pc.equal(chunk["layer"], layer))
-            made = _project_layer(net, layer, images, ascent, of_layer, settings)
+        for layer, made in _project_images(net, images, chunk, settings):
             rows.setdefault(layer, []).extend(made)
     fields = list(schema.PROJECTION)
     if settings.arrays:
@@ -163,33 +164,20 @@ def _batch_name(table: pa.Table) -> str:
 
 
 def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Tensor, pa.Table]]:
-    """Some images (N, 3, crop, crop) at a time, and their winners with the `image` of each.
-
-    The number of images is always the same, the tail black, so that every forward pass is alike.
-    """
+    """Some images (N, 3, crop, crop) at a time, and their winners with the `image` of each."""
     device = next(net.graph.trunk.parameters()).device
-    crop = net.preprocessing.crop
     located = [
         Located(row["shard"], row["key"], row["offset"], row["length"])
         for row in winners.select(_WHERE).to_pylist()
     ]
     names = _named(located, winners["sample"].to_pylist())
     pictures = _pictures(net, dataset, list(names))
-    finished = False
-    while not finished:
-        images = torch.zeros(_IMAGES_AT_ONCE, 3, crop, crop, dtype=torch.uint8)
-        samples: list[int] = []
-        while len(samples) < _IMAGES_AT_ONCE and not finished:
-            where, image = next(pictures, (None, None))
-            if where is None or image is None:
-                finished = True
-                continue
-            images[len(samples)] = image
-            samples.append(names[where])
-        if samples:
-            chunk = winners.filter(pc.is_in(winners["sample"], pa.array(samples)))
-            places = pc.index_in(chunk["sample"], pa.array(samples))
-            yield images.to(device), chunk.append_column("image", places)
+    while some := list(islice(pictures, _IMAGES_AT_ONCE)):
+        samples = pa.array([names[where] for where, _ in some])
+        chunk = winners.filter(pc.is_in(winners["sample"], samples))
+        places = pc.index_in(chunk["sample"], samples)
+        images = torch.stack([image for _, image in some])
+        yield images.to(device), chunk.append_column("image", places)
 
 
 def _named(located: Sequence[Located], samples: Sequence[int]) -> dict[Located, int]:
@@ -207,7 +195,7 @@ def _named(located: Sequence[Located], samples: Sequence[int]) -> dict[Located, 
 def _pictures(
     net: Net, dataset: Dataset, located: Sequence[Located]
 ) -> Iterator[tuple[Located, Tensor]]:
-    """The images as the net takes them, the next one decoded while this one is used."""
+    """The images as the net takes them, the next ones decoded while these are used."""
 
     def prepare(found: tuple[Located, bytes]) -> tuple[Located, Tensor]:
         where, data = found
@@ -220,35 +208,49 @@ def _pictures(
             ) from error
 
     with ThreadPoolExecutor(1) as pool:
-        ahead = None
+        ahead: deque[Future[tuple[Located, Tensor]]] = deque()
         for found in dataset.fetch(located):
-            following = pool.submit(prepare, found)
-            if ahead is not None:
-                yield ahead.result()
-            ahead = following
-        if ahead is not None:
-            yield ahead.result()
+            ahead.append(pool.submit(prepare, found))
+            if len(ahead) > _IMAGES_AT_ONCE:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
-def _project_layer(
-    net: Net,
-    name: str,
-    images: Tensor,
-    ascent: Ascent,
+def _project_images(
+    net: Net, images: Tensor, winners: pa.Table, settings: ProjectSettings
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Of each layer that has winners on these images, one row per winner."""
+    by_layer = {
+        name: winners.filter(pc.equal(winners["layer"], name))
+        for name in winners["layer"].unique().to_pylist()
+    }
+    seeds = {
+        name: Seeds(
+            *(
+                torch.from_numpy(of_layer[key].to_numpy().astype(np.int64)).to(images.device)
+                for key in ("image", "feature_map", "y", "x")
+            )
+        )
+        for name, of_layer in by_layer.items()
+    }
+    prepared = net.preprocessing.normalise(images).contiguous(memory_format=torch.channels_last)
+    made = project_either_way(net.graph, prepared, seeds, settings.unpooling)
+    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
+    for name, of_layer in by_layer.items():
+        yield name, _rows(name, pixels, of_layer, made[name], settings)
+
+
+def _rows(
+    layer: str,
+    pixels: NDArray[np.uint8],
     winners: pa.Table,
+    projected: Projected,
     settings: ProjectSettings,
 ) -> list[dict[str, Any]]:
-    """One row per winner of one layer."""
-    columns = {
-        key: torch.from_numpy(winners[key].to_numpy().astype(np.int64)).to(images.device)
-        for key in ("image", "feature_map", "y", "x")
-    }
-    seeds = Seeds(**columns)
-    layer = net.graph.layer(name)
-    activations = ascent.at(name, seeds).cpu().numpy()
-    _check(name, winners, activations)
-    projections = project(net.graph, layer, ascent, seeds, settings.unpooling)
-    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
+    """One row per winner of one layer; the images are (N, crop, crop, 3)."""
+    activations, projections = projected[0].cpu().numpy(), projected[1]
+    _check(layer, winners, activations)
     kept = [name for name in schema.PROJECTION.names if name in winners.column_names]
     rows: list[dict[str, Any]] = winners.select(kept).to_pylist()
     for row, image, activation, projection in zip(

@@ -146,7 +146,8 @@ def test_work_is_counted_exactly() -> None:
         nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, padding=1)
     )
     graph = trace(net, (12, 12))
-    assert multiply_adds(graph) == 12 * 12 * 3 * 4 * 9 + 6 * 6 * 4 * 5 * 9
+    first = 12 * 12 * 3 * 4 * 9
+    assert list(multiply_adds(graph).values()) == [first, first + 6 * 6 * 4 * 5 * 9]
     made = Clipping(graph, graph.layers[1])
     corner, middle = made.work(np.array([0, 3]), np.array([0, 3])).tolist()
     assert corner == 4 * 4 * 3 * 4 * 9 + 4 * 5 * 9

@@ -1,0 +1,114 @@
+"""Projecting winners of several layers, on windows or over whole images, whichever costs less.
+
+A pass over a whole image costs the same for one winner as for all of them; on windows each one
+has a cost of its own. So every image has a depth: up to it the whole image is run, and what lies
+deeper is computed on windows. Costs are multiply-adds on the way up; the way down is the same for
+both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from pipeline.core.clipping import clipping_of, multiply_adds
+from pipeline.core.deconvnet import Seeds, Unpooling, ascend, project, project_on_windows
+from pipeline.core.graph import Graph
+
+_IMAGES_AT_ONCE = 4
+"""Whole images; more are not faster."""
+
+_DEARER = 1.25
+"""What a multiply-add on a window costs more than on a whole map: windows are smaller, and those
+at the border compute a little of what lies outside."""
+
+Projected = tuple[Tensor, list[Tensor]]
+"""Of n seeds: their activations, (n,), and their projections as `deconvnet.project` makes them."""
+
+
+def project_either_way(
+    graph: Graph, images: Tensor, seeds: Mapping[str, Seeds], unpooling: Unpooling = "sum"
+) -> dict[str, Projected]:
+    """Project positions of several layers, each the cheaper way.
+
+    Args:
+        graph: the net.
+        images: normalised, (N, 3, H, W); fastest channels last.
+        seeds: layer → positions.
+        unpooling: as in `deconvnet.project`.
+    """
+    found = {
+        name: (images.new_empty(len(some)), [images.new_empty(0)] * len(some))
+        for name, some in seeds.items()
+    }
+    depths = torch.from_numpy(whole_depths(graph, len(images), seeds)).to(images.device)
+    for number, layer in enumerate(graph.layers):
+        if layer.name in seeds:
+            some = seeds[layer.name]
+            which = (number >= depths[some.image]).nonzero()[:, 0]
+            made = project_on_windows(graph, layer, images, some[which], unpooling)
+            _put(found[layer.name], which, made)
+    for depth in sorted(set(depths.tolist()) - {0}):
+        cut = _cut(graph, depth)
+        for chosen in (depths == depth).nonzero()[:, 0].split(_IMAGES_AT_ONCE):
+            ascent = ascend(cut, images[chosen])
+            for layer in cut.layers:
+                if layer.name in seeds:
+                    some = seeds[layer.name]
+                    which = torch.isin(some.image, chosen).nonzero()[:, 0]
+                    some = some[which]
+                    some = replace(some, image=torch.searchsorted(chosen, some.image))
+                    projections = project(graph, layer, ascent, some, unpooling)
+                    _put(found[layer.name], which, (ascent.at(layer.name, some), projections))
+    return found
+
+
+def _put(found: Projected, which: Tensor, made: Projected) -> None:
+    found[0][which] = made[0]
+    for number, projection in zip(which.tolist(), made[1], strict=True):
+        found[1][number] = projection
+
+
+def whole_depths(graph: Graph, images: int, seeds: Mapping[str, Seeds]) -> NDArray[np.int64]:
+    """(N,) up to how many of the net's layers each image is best run as a whole."""
+    windows = np.zeros((len(graph.layers), images))
+    for number, layer in enumerate(graph.layers):
+        if layer.name in seeds and len(seeds[layer.name]):
+            some, clipping = seeds[layer.name], clipping_of(graph, layer)
+            y, x, image = (part.cpu().numpy() for part in (some.y, some.x, some.image))
+            work = _DEARER * clipping.work(y, x) if clipping.is_local else np.full(len(y), np.inf)
+            np.add.at(windows[number], image, work)
+    whole = np.array([0, *multiply_adds(graph).values()])
+    return cheapest(whole, windows)
+
+
+def cheapest(whole: NDArray[np.int64], windows: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The depth with the least cost.
+
+    Args:
+        whole: (layers + 1,) the cost of a whole image up to so many layers.
+        windows: (layers, N) the cost of each layer's positions on windows, for each image.
+
+    Returns:
+        (N,) of 0 … layers; the least of equals.
+    """
+    # from the last layer on: what is left to windows behind each depth
+    behind = np.cumsum(windows[::-1], axis=0)[::-1]
+    left = np.concatenate([behind, np.zeros((1, windows.shape[1]))])
+    depths: NDArray[np.int64] = (whole[:, None] + left).argmin(0)
+    return depths
+
+
+_CUTS: WeakKeyDictionary[fx.GraphModule, dict[int, Graph]] = WeakKeyDictionary()
+
+
+def _cut(graph: Graph, depth: int) -> Graph:
+    """The net up to its first so many layers, cut once for as long as it lives."""
+    cuts = _CUTS.setdefault(graph.trunk, {})
+    if depth not in cuts:
+        cuts[depth] = graph.only(layer.name for layer in graph.layers[:depth])
+    return cuts[depth]
