@@ -12,7 +12,6 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from pipeline.core.topk import NOBODY, Heaps, ranked, strongest
-from pipeline.errors import NumericsError
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -30,6 +29,7 @@ class Seen:
     values: Floats
     places: Integers
     samples: Integers
+    rectified: NDArray[np.bool_]
 
     def batch(self, of: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         some = list(of)
@@ -51,7 +51,8 @@ def seen(draw: st.DrawFn) -> Seen:
     )  # in any order, with gaps
     samples = np.array(draw(numbers))
     places = draw(hnp.arrays(np.int64, (images, maps), elements=st.integers(0, 99)))
-    return Seen(values, places, samples)
+    rectified = draw(hnp.arrays(np.bool_, maps))
+    return Seen(values, places, samples, rectified)
 
 
 @st.composite
@@ -63,7 +64,9 @@ def batches_of(draw: st.DrawFn, images: int) -> list[list[int]]:
     return [list(order[start:stop]) for start, stop in bounds]
 
 
-def best_of(all_images: Seen, feature_map: int, k: int) -> list[tuple[float, int, int]]:
+def best_of(
+    all_images: Seen, feature_map: int, k: int, bar: float = 0.0
+) -> list[tuple[float, int, int]]:
     """By sorting everything: (activation, sample, place) of the first k of a map."""
     rows = [
         (float(value), int(sample), int(place))
@@ -73,7 +76,7 @@ def best_of(all_images: Seen, feature_map: int, k: int) -> list[tuple[float, int
             all_images.places[:, feature_map],
             strict=True,
         )
-        if value > 0
+        if value > bar
     ]
     return sorted(rows, key=lambda row: (-row[0], row[1]))[:k]
 
@@ -83,32 +86,36 @@ def held(heaps: Heaps, feature_map: int) -> list[tuple[float, int, int]]:
     rows = list(zip(*(column[feature_map].tolist() for column in columns), strict=True))
     taken = [row for row in rows if row[1] != NOBODY]
     assert rows[: len(taken)] == taken  # empty places come last
-    assert all(row[0] == 0 for row in rows[len(taken) :])
+    assert all(row[0] == heaps.bar for row in rows[len(taken) :])
     return taken
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.data(), seen(), st.integers(1, 40))
-def test_heaps_equal_sorting_everything(data: st.DataObject, images: Seen, k: int) -> None:
+@given(st.data(), seen(), st.integers(1, 40), st.sampled_from([0.0, -np.inf, 1.0]))
+def test_heaps_equal_sorting_everything(
+    data: st.DataObject, images: Seen, k: int, bar: float
+) -> None:
+    """Also of values below zero, where there is no bar; rectified or not is the same there."""
     count, maps = images.values.shape
-    heaps = Heaps.empty(maps, k)
+    heaps = Heaps.empty(torch.from_numpy(images.rectified), k, bar)
     for batch in data.draw(batches_of(count)):
         heaps.add(*images.batch(batch))
     for feature_map in range(maps):
-        assert held(heaps, feature_map) == best_of(images, feature_map, k)
+        assert held(heaps, feature_map) == best_of(images, feature_map, k, bar)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data(), seen())
 def test_statistics_equal_numpys(data: st.DataObject, images: Seen) -> None:
-    count, maps = images.values.shape
-    heaps = Heaps.empty(maps, 3)
+    count = len(images.values)
+    heaps = Heaps.empty(torch.from_numpy(images.rectified), 3)
     for batch in data.draw(batches_of(count)):
         heaps.add(*images.batch(batch))
-    exact = images.values.astype(np.float64)
+    activations = np.where(images.rectified, np.maximum(images.values, 0), images.values)
+    exact = activations.astype(np.float64)
     assert heaps.images == count
     np.testing.assert_array_equal(heaps.active, (exact > 0).sum(0))
-    np.testing.assert_array_equal(heaps.peak, images.values.max(0))
+    np.testing.assert_array_equal(heaps.peak, activations.max(0))
     np.testing.assert_allclose(heaps.total, exact.sum(0), rtol=1e-12, atol=1e-9)
     np.testing.assert_allclose(heaps.total_squares, (exact**2).sum(0), rtol=1e-12, atol=1e-9)
 
@@ -117,8 +124,8 @@ def test_statistics_equal_numpys(data: st.DataObject, images: Seen) -> None:
 @given(seen(), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_samples_may_come_in_any_order(images: Seen, k: int, random: object) -> None:
     """The same winners, whichever image came first; one at a time against all at once."""
-    count, maps = images.values.shape
-    once, singly = Heaps.empty(maps, k), Heaps.empty(maps, k)
+    count, rectified = len(images.values), torch.from_numpy(images.rectified)
+    once, singly = Heaps.empty(rectified, k), Heaps.empty(rectified, k)
     once.add(*images.batch(range(count)))
     order = list(range(count))
     random.shuffle(order)  # type: ignore[attr-defined]
@@ -135,25 +142,24 @@ def test_the_total_order_by_hand() -> None:
     assert ranked(activations, samples).tolist() == [[3, 1, 2, 4, 0, 5]]
 
 
+@pytest.mark.parametrize("rectified", [False, True])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_a_value_that_is_not_finite_is_refused_and_changes_nothing(value: float) -> None:
-    heaps = Heaps.empty(3, 2)
-    values = torch.tensor([[1.0, 2.0, 0.0], [4.0, 1.0, 0.0]])
-    places, samples = torch.zeros(2, 3, dtype=torch.int64), torch.tensor([0, 1])
+def test_a_value_that_is_not_finite_is_never_forgotten(value: float, rectified: bool) -> None:
+    """Whatever comes before and after; but a rectification makes zero of minus infinity."""
+    heaps = Heaps.empty(torch.tensor([False, True, rectified]), 2)
+    values = torch.tensor([[1.0, 2.0, 0.0], [4.0, 1.0, -3.0], [3e38, 3e38, 3e38]])
+    places, samples = torch.zeros(3, 3, dtype=torch.int64), torch.tensor([0, 1, 2])
     heaps.add(values, places, samples)
-    before = {name: getattr(heaps, name) for name in vars(heaps)}
-    before = {
-        name: kept.clone() if isinstance(kept, torch.Tensor) else kept
-        for name, kept in before.items()
-    }
-    bad = values + 9
+    assert heaps.finite
+    bad = values.clone()
     bad[1, 2] = value
-    with pytest.raises(NumericsError) as caught:
-        heaps.add(bad, places, samples + 2)
-    assert caught.value.args == (1, 2)  # the image in the batch, and its map
-    for name, kept in before.items():
-        now = getattr(heaps, name)
-        assert torch.equal(now, kept) if isinstance(kept, torch.Tensor) else now == kept
+    heaps.add(bad, places, samples + 3)
+    harmless = rectified and value == -torch.inf
+    assert heaps.finite == harmless
+    bad[1, 2] = -value
+    heaps.add(values, places, samples + 6)
+    heaps.add(bad if not harmless else values, places, samples + 9)
+    assert heaps.finite == harmless
 
 
 # --- the strongest position -------------------------------------------------------------------

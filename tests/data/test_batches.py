@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.core.preprocessing import Preprocessing
-from pipeline.data.batches import batches
+from pipeline.data.batches import Batch, Stream, batches
 from pipeline.data.samples import Sample
 
 PREPARED = Preprocessing(6, 6)
@@ -36,10 +36,15 @@ def usable(number: int) -> bool:
 SAMPLES = [sample(number) for number in range(100)]
 
 
+def batched(samples: Iterator[tuple[int, Sample]], size: int, decoders: int = 1) -> Iterator[Batch]:
+    """Batches for one net."""
+    return batches(samples, [Stream(PREPARED, size)], decoders)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 100), st.integers(1, 40), st.integers(1, 4))
 def test_every_sample_comes_out_once_in_order(count: int, size: int, decoders: int) -> None:
-    made = list(batches(iter(SAMPLES[:count]), PREPARED, size, decoders))
+    made = list(batched(enumerate(SAMPLES[:count]), size, decoders))
     pictures = [picture for batch in made for picture in batch.pictures]
     skipped = [picture for batch in made for picture in batch.skipped]
     good = [number for number in range(count) if usable(number)]
@@ -49,7 +54,7 @@ def test_every_sample_comes_out_once_in_order(count: int, size: int, decoders: i
     assert [picture.sample.label for picture in pictures] == good
     assert all(picture.problem for picture in skipped)
     assert [picture.size for picture in pictures] == [(8 + n % 5, 9) for n in good]
-    assert all(not picture.sample.data and picture.image is None for picture in pictures + skipped)
+    assert all(not picture.sample.data and picture.images == () for picture in pictures + skipped)
     for batch in made:
         assert batch.images.shape == (size, 3, 6, 6)
         assert batch.images.dtype == torch.uint8
@@ -69,7 +74,7 @@ def test_what_reading_fails_with_comes_out() -> None:
     seen: list[int] = []
 
     def consume() -> None:
-        for batch in batches(breaking(), PREPARED, 2):
+        for batch in batched(enumerate(breaking()), 2):
             seen.extend(picture.position for picture in batch.pictures)
 
     with pytest.raises(ConnectionError, match="the store is gone"):
@@ -90,7 +95,7 @@ def test_reading_is_bounded_and_ends_with_the_one_who_asks(size: int) -> None:
             yield SAMPLES[0]
 
     threads = threading.active_count()
-    made = batches(endless(), PREPARED, size, 2)
+    made = batched(enumerate(endless()), size, 2)
     next(made)
     time.sleep(0.3)
     assert read <= 4 * max(size, 16)
@@ -109,7 +114,7 @@ def test_reading_runs_ahead_of_the_one_who_asks() -> None:
             read.append(number)
             yield one
 
-    made = batches(counted(), PREPARED, 16, 1)
+    made = batched(enumerate(counted()), 16)
     next(made)
     deadline = time.monotonic() + 5
     while len(read) < 25 and time.monotonic() < deadline:

@@ -17,12 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.core import networks
+from pipeline.core.peaks import Peaks
 from pipeline.core.preprocessing import Preprocessing
 from pipeline.data.demo import CLASS_NAMES
 from pipeline.data.store import Store
 from pipeline.data.weights import digest, load_net
 from pipeline.errors import RequestError
-from pipeline.stages.mine import maxima
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -109,8 +109,8 @@ def test_weights_in_a_file(write: Callable[[State], tuple[bytes, str]], tmp_path
     for key, tensor in found.items():
         assert tensor.dtype == torch.float32
         torch.testing.assert_close(tensor, state[key], rtol=1e-3, atol=1e-4)
-    images = torch.randint(0, 256, (2, 3, 112, 112), dtype=torch.uint8)
-    values, _ = maxima(loaded.net, images)
+    with torch.inference_mode():
+        values, _ = Peaks.of(loaded.net.graph)(torch.randn(2, 3, 112, 112))
     assert values.shape == (2, 352)
 
 

@@ -6,31 +6,30 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cluster, commands
-from pipeline.config import MineRequest
-from pipeline.core.networks import Net
+from pipeline import cluster, commands, connection
+from pipeline.cluster import Target, Work
+from pipeline.config import MineRequest, Precision
 from pipeline.core.recipe import Recipe
 from pipeline.data import demo
-from pipeline.data.samples import Part
 from pipeline.data.shards import Dataset, open_dataset
-from pipeline.data.store import Store
 from pipeline.run import Run, open_run
-from pipeline.stages.mine import PartDone, mine_part
+from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
 
 
 def _mine(
-    net: Net,
-    layers: Sequence[str],
+    targets: Sequence[Target],
     dataset: Dataset,
-    parts: Sequence[Part],
-    run: Store,
+    work: Sequence[Work],
     top_k: int,
+    precision: Precision,
     workers: int | None,
 ) -> Iterator[PartDone]:
-    there = Recipe.of(net, layers).make("cpu")  # as on its way to a worker
-    for part in parts:
-        yield mine_part(there, dataset, part, run, top_k)
+    assert precision == "exact"
+    (target,) = targets
+    there = Miner.exact(Recipe.of(target.net, target.layers).make("cpu"))  # as sent to a worker
+    for part, _ in work:
+        yield mine_part([there], dataset, part, [target.run], top_k)
 
 
 def end_to_end(
@@ -40,8 +39,8 @@ def end_to_end(
 
     `request`: options of `mine`.
     """
-    monkeypatch.setattr(cluster, "connected", lambda _: nullcontext())
-    monkeypatch.setattr(cluster, "seats", lambda _: None)
+    monkeypatch.setattr(connection, "connected", lambda _: nullcontext())
+    monkeypatch.setattr(connection, "seats", lambda _: None)
     monkeypatch.setattr(cluster, "mine", _mine)
     folder, place = tmp_path / "pictures", str(tmp_path / "run")
     folder.mkdir()

@@ -20,7 +20,7 @@ from pipeline.data.class_names import ClassNames
 from pipeline.data.shards import open_dataset
 from pipeline.data.store import Store
 from pipeline.data.weights import load_net
-from pipeline.stages.mine import mine_part
+from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
 from tests.end_to_end.runs import (
     LAYERS,
@@ -157,8 +157,8 @@ def test_two_writers_of_one_part_and_leftovers_are_harmless(
     dataset = open_dataset(str(tars), class_names=ClassNames.of(whole.categories or ()))
     part = dataset.parts()[1]
     before = (Path(run.url) / schema.heap_name(part.name)).read_bytes()
-    net = Recipe.of(whole, LAYERS.split(",")).make("cpu")
-    mine_part(net, dataset, part, Store(run.url), TOP_K)
+    miner = Miner.exact(Recipe.of(whole, LAYERS.split(",")).make("cpu"))
+    mine_part([miner], dataset, part, [Store(run.url)], TOP_K)
     assert (Path(run.url) / schema.heap_name(part.name)).read_bytes() == before
     command(*run.mining(tars))
     assert_same_mined(run, undisturbed)

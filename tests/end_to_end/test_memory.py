@@ -19,14 +19,14 @@ from pipeline.core.recipe import Recipe
 from pipeline.data.shards import open_dataset
 from pipeline.data.store import Store
 from pipeline.data.weights import load_net
-from pipeline.stages.mine import mine_part
+from pipeline.stages.mine import Miner, mine_part
 import torch
 torch.set_num_threads(1)
-net = Recipe.of(load_net("demo").net, ["conv1", "conv5"]).make("cpu")
+miner = Miner.exact(Recipe.of(load_net("demo").net, ["conv1", "conv5"]).make("cpu"))
 dataset = open_dataset(sys.argv[1])
 with tempfile.TemporaryDirectory() as run:
     images = sum(
-        mine_part(net, dataset, part, Store(run), 9).images for part in dataset.parts()
+        mine_part([miner], dataset, part, [Store(run)], 9).images for part in dataset.parts()
     )
 # not getrusage: its peak starts with that of the process that started this one
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())

@@ -61,8 +61,10 @@ def test_the_columns_are_those_of_the_contract(undisturbed: Run) -> None:
         }.items()
     )
     maps = undisturbed.feature_maps()
-    assert list(maps.columns) == ["layer", "feature_map", "images", "active", "max", "mean", "std"]
+    statistics = ["images", "active", "max", "mean", "std"]
+    assert list(maps.columns) == ["layer", "feature_map", *statistics, "certified"]
     assert (maps["images"] == 150).all()
+    assert maps["certified"].all()
 
 
 def test_winners_are_ranked_by_activation_then_sample(undisturbed: Run) -> None:

@@ -64,7 +64,7 @@ def mining(data: object, run: object, *more: object) -> list[object]:
         (["mine", "x", "--run", "r", "--top-k", "0"], ["--top-k", "1"]),
         (["mine", "x", "--run", "r", "--top-k", "many"], ["--top-k", "integer"]),
         (["mine", "x", "--run", "r", "--workers", "0"], ["--workers"]),
-        (["mine", "x", "--run", "r", "--precision", "fast"], ["--precision fast", "leave it out"]),
+        (["mine", "x", "--run", "r", "--precision", "quick"], ["exact or fast", "'quick'"]),
         (
             ["mine", "x", "--run", "r", "--net", "demo", "--format", "zip"],
             ["--format", "webdataset"],

@@ -14,7 +14,7 @@ from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages import merge as merging
 from pipeline.stages.merge import merge
-from pipeline.stages.mine import mine_part
+from pipeline.stages.mine import Miner, mine_part
 from tests.stages import tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,9 +35,9 @@ def mined(folder: Path, sizes: Sequence[int], top_k: int, order: Sequence[int] =
     run = Store(f"memory://{uuid.uuid4().hex}")
     dataset, net = tiny.opened(folder), tiny.net_of(tiny.module())
     keys = sorted(path.name for path in folder.iterdir())
-    parts = tiny.parts_of(dataset, keys, list(sizes))
+    parts, miner = tiny.parts_of(dataset, keys, list(sizes)), Miner.exact(net)
     for number in order or range(len(parts)):
-        mine_part(net, dataset, parts[number], run, top_k)
+        mine_part([miner], dataset, parts[number], [run], top_k)
     merge(run, tiny.spec_of(net, dataset, top_k), [part.name for part in parts])
     return run
 

@@ -11,10 +11,13 @@ from torch import nn
 
 from pipeline import schema
 from pipeline.core.networks import Net
-from pipeline.core.topk import NOBODY
+from pipeline.core.topk import NOBODY, Heaps
+from pipeline.data.samples import Part
+from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
-from pipeline.stages.mine import SAMPLES_IN_PART, PartDone, maxima, mine, mine_part
+from pipeline.stages.heap_files import SAMPLES_IN_PART
+from pipeline.stages.mine import Miner, PartDone, mine, mine_part
 from tests.stages import tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,13 +37,25 @@ def store() -> Store:
     return Store(f"memory://{uuid.uuid4().hex}")
 
 
+def mined(net: Net, dataset: Dataset, part: Part, run: Store, top_k: int = 3) -> PartDone:
+    return mine_part([Miner.exact(net)], dataset, part, [run], top_k)
+
+
+def heaps_of(net: Net, dataset: Dataset, part: Part, top_k: int) -> Heaps:
+    """The heaps of a part, held in memory."""
+    miner = Miner.exact(net)
+    heaps = Heaps.empty(miner.peaks.rectified, top_k)
+    mine([miner], [heaps], lambda: enumerate(dataset.read(part)))
+    return heaps
+
+
 @pytest.mark.parametrize("decoders", [1, 3])
 def test_a_heap_file_holds_the_winners_of_its_part(folder: Path, decoders: int) -> None:
     module, run, dataset = tiny.module(), store(), tiny.opened(folder)
     net = tiny.net_of(module)
     keys = sorted(path.name for path in folder.iterdir())
     (part,) = tiny.parts_of(dataset, keys, [COUNT])
-    done = mine_part(net, dataset, part, run, 6, decoders)
+    done = mine_part([Miner.exact(net)], dataset, part, [run], 6, decoders)
 
     assert done == PartDone(part.name, COUNT - len(BROKEN), len(BROKEN))
     table = run.read_table(schema.heap_name(part.name))
@@ -84,7 +99,7 @@ def test_dead_maps_and_maps_below_zero_have_no_winners(folder: Path) -> None:
     assert everything.maps["second"][:, 2].max() < 0
     dataset, net = tiny.opened(folder), tiny.net_of(tiny.module())
     (part,) = dataset.parts()
-    heaps = mine(net, dataset, part, 3).heaps
+    heaps = heaps_of(net, dataset, part, 3)
     assert (heaps.samples[[1, 6]] == NOBODY).all()
     assert (heaps.samples[[0, 2, 3, 4, 5]] != NOBODY).all()
     assert heaps.peak[1] == 0
@@ -96,7 +111,7 @@ def test_the_same_part_again_stores_the_same_content(folder: Path) -> None:
     (part,) = dataset.parts()
     one, two = store(), store()
     for run in (one, two, two):
-        mine_part(net, dataset, part, run, 4)
+        mined(net, dataset, part, run)
     assert list(one.list()) == list(two.list())
     for name in one.list():
         assert one.read(name) == two.read(name)
@@ -106,7 +121,7 @@ def test_a_part_without_a_usable_picture_is_done_and_empty(tmp_path: Path) -> No
     keys = tiny.write(tmp_path / "broken", 5, broken=(1, 2, 3))
     dataset, net, run = tiny.opened(tmp_path / "broken"), tiny.net_of(tiny.module()), store()
     part = tiny.parts_of(dataset, keys, [1, 3, 1])[1]
-    assert mine_part(net, dataset, part, run, 4) == PartDone(part.name, 0, 3)
+    assert mined(net, dataset, part, run) == PartDone(part.name, 0, 3)
     rows = run.read_table(schema.heap_name(part.name)).to_pylist()
     assert len(rows) == 7
     assert all(row["winners"] == [] and row["images"] == 0 for row in rows)
@@ -142,7 +157,7 @@ def one_white(tmp_path: Path) -> Path:
 def test_an_infinite_activation_names_layer_and_picture_and_stores_nothing(one_white: Path) -> None:
     dataset, run = tiny.opened(one_white), store()
     with pytest.raises(NumericsError) as caught:
-        mine_part(overflowing(), dataset, dataset.parts()[0], run, 3)
+        mined(overflowing(), dataset, dataset.parts()[0], run)
     text = str(caught.value)
     assert text.startswith("Layer second, feature map 1 is inf on 35.png of ")
     assert str(one_white) in text
@@ -155,7 +170,7 @@ def test_a_nan_names_layer_and_picture_and_stores_nothing(folder: Path) -> None:
     with torch.no_grad():
         module[0].bias[2] = torch.nan
     with pytest.raises(NumericsError, match=r"^Layer first, feature map 2 is nan on 000\.png of "):
-        mine_part(tiny.net_of(module), dataset, dataset.parts()[0], run, 3)
+        mined(tiny.net_of(module), dataset, dataset.parts()[0], run)
     assert not run.list()
 
 
@@ -171,16 +186,17 @@ def test_the_black_tail_of_a_batch_is_never_looked_at(tmp_path: Path) -> None:
         conv.bias.fill_(5)  # type: ignore[union-attr]
     net = tiny.net_of(nn.Sequential(conv, nn.ReLU()))  # 2 on white, 5 on black
     dataset = tiny.opened(folder)
-    mined = mine(net, dataset, dataset.parts()[0], 2)
-    assert mined.heaps.images == 1
-    assert mined.heaps.activations.tolist() == [[2.0, 0.0]]
+    heaps = heaps_of(net, dataset, dataset.parts()[0], 2)
+    assert heaps.images == 1
+    assert heaps.activations.tolist() == [[2.0, 0.0]]
 
 
-def test_the_strongest_activations_of_all_layers_lie_side_by_side() -> None:
+def test_the_strongest_values_of_all_layers_lie_side_by_side() -> None:
     module = tiny.module()
     images = torch.stack([torch.from_numpy(tiny.picture(n)).permute(2, 0, 1) for n in range(7)])
-    values, places = maxima(tiny.net_of(module), images)
-    everything = tiny.Everything.of(module, 7)
-    flat = [maps.reshape(7, maps.shape[1], -1) for maps in everything.maps.values()]
+    values, places = Miner.exact(tiny.net_of(module)).maxima(images)
+    with torch.no_grad():
+        layers = [module[0](images / 255), module(images / 255)]  # the first before rectification
+    flat = [maps.flatten(2).numpy() for maps in layers]
     np.testing.assert_array_equal(values, np.concatenate([maps.max(2) for maps in flat], 1))
     np.testing.assert_array_equal(places, np.concatenate([maps.argmax(2) for maps in flat], 1))

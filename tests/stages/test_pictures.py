@@ -10,7 +10,7 @@ from pipeline.core.preprocessing import Preprocessing
 from pipeline.data.shards import Dataset, open_dataset
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages.mine import SAMPLES_IN_PART
+from pipeline.stages.heap_files import SAMPLES_IN_PART
 from pipeline.stages.pictures import find_pictures, read_picture
 
 PREPROCESSING = Preprocessing(32, 32)
