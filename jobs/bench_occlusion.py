@@ -6,7 +6,6 @@ ratio of the multiply-adds that both ways need.
 """
 
 import json
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,11 +15,14 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from jobs.bench_figures import SPREAD, Figure
+from jobs.bench_rounds import one_thread
 from pipeline.core.occlusion import Occluder, Occlusion
 from pipeline.data.weights import load_net
 
 NETS = ("alexnet", "vgg16", "resnet50")
 _BATCHES = (8, 32, 128)
+_CAPTION = "Full: every place from the pixels on, in batches. Limit: by multiply-adds.\n" + SPREAD
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,14 @@ class OcclusionFigure:
     limit: float
 
     @property
+    def ratios(self) -> Figure:
+        """How many times faster."""
+        return Figure(tuple(self.full)) / Figure(tuple(self.incremental))
+
+    @property
     def ratio(self) -> float:
-        """How many times faster, median over the repeats."""
-        pairs = zip(self.full, self.incremental, strict=True)
-        return statistics.median(full / incremental for full, incremental in pairs)
+        """The same, median over the repeats."""
+        return self.ratios.median
 
     @property
     def share(self) -> float:
@@ -73,17 +79,15 @@ def bench_occlusion(
     Args:
         nets: by name.
         repeats: how often both are measured.
-        short: time the full way on a few batches and scale it to all places, each of which
-            takes it as long; else on all of them. The other way is always measured whole.
+        short: twice the stride; and time the full way on a few batches and scale it to all
+            places, each of which takes it as long, else on all of them. The other way is always
+            measured whole.
         size: the occluder's side.
         stride: its stride.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return [_measure(name, repeats, short, Occluder(size, stride)) for name in nets]
-    finally:
-        torch.set_num_threads(threads)
+    occluder = Occluder(size, 2 * stride if short else stride)
+    with one_thread():
+        return [_measure(name, repeats, short, occluder) for name in nets]
 
 
 def _measure(name: str, repeats: int, short: bool, occluder: Occluder) -> OcclusionFigure:
@@ -130,16 +134,17 @@ def _full(plan: Occlusion, image: Tensor, batch: int, positions: int) -> float:
 def table(figures: Sequence[OcclusionFigure]) -> Table:
     """For the terminal."""
     made = Table(
-        "", "occluder", "full, s", "incremental, s", "ratio", "limit", "share",
-        title="occlusion of one image, one core", box=None, title_justify="left",
+        "", "occluder", "full\nCPU s", "incremental\nCPU s", "ratio", "limit", "share\nof limit",
+        title="Occlusion of one image, one core", box=None, title_justify="left",
+        title_style="bold", caption=_CAPTION, caption_justify="left",
     )  # fmt: skip
     for one in figures:
         made.add_row(
             one.net,
             f"{one.size}/{one.stride}, {one.positions} places",
-            f"{statistics.median(one.full):.2f}",
-            f"{statistics.median(one.incremental):.2f}",
-            f"{one.ratio:.2f}",
+            Figure(tuple(one.full)).shown(2),
+            Figure(tuple(one.incremental)).shown(2),
+            one.ratios.shown(2),
             f"{one.limit:.2f}",
             f"{one.share:.2f}",
         )

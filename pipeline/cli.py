@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from pipeline import cli_pictures
+from pipeline import cli_bench, cli_pictures
 from pipeline.errors import AtlasError, RequestError
 from pipeline.options import Address, Config, Layers, Run, Workers, names, say
 from pipeline.terminal import Lines, console
@@ -268,39 +268,6 @@ def demo(
     say(f"The run:    deconv-atlas show {out_dir}/run")
 
 
-@app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json bench.json")
-def bench(
-    data: Annotated[
-        str | None, typer.Argument(help="Images to use; some are drawn if not given.")
-    ] = None,
-    net: Annotated[str, typer.Option(help="The net.")] = "alexnet",
-    weights: Annotated[str, typer.Option(help="As for mine; the speed is the same.")] = "random:0",
-    repeats: Annotated[int, typer.Option(min=1, help="How often all is measured.")] = 5,
-    occlusion: Annotated[
-        bool,
-        typer.Option("--occlusion", help="Measure occlusion, against full recomputation, instead."),
-    ] = False,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures there too.")
-    ] = None,
-) -> None:
-    """How fast mining is here, as ratios to what bounds it, and to a loop written by hand."""
-    if occlusion:
-        from jobs.bench_occlusion import bench_occlusion, table, to_json
-
-        figures = bench_occlusion([net], repeats)
-        shown, text = table(figures), to_json(figures)
-    else:
-        from jobs.bench import bench as measure
-
-        report = measure(data, net, weights, repeats)
-        shown, text = report.table(), report.json()
-    say(shown)
-    if json_file is not None:
-        json_file.write_text(text)
-        say(f"Figures: {json_file}")
-
-
 @app.command(epilog="Example: deconv-atlas nets alexnet vgg16")
 def nets(
     names: Annotated[
@@ -345,6 +312,9 @@ app.command(epilog="Example: deconv-atlas occlude --run runs/alexnet --images do
 )
 app.command(epilog="Example: deconv-atlas poster --run runs/alexnet --out poster")(
     cli_pictures.poster
+)
+app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json bench.json")(
+    cli_bench.bench
 )
 
 
