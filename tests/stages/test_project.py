@@ -10,14 +10,18 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from pipeline import schema
+from pipeline.core import either_way
+from pipeline.core.ascent import Ascent, ascend
+from pipeline.core.graph import Graph
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, NumericsError, RequestError
 from pipeline.stages import project as projecting
 from pipeline.stages.merge import merge
-from pipeline.stages.mine import mine_part
+from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
 from tests.core import guided
 from tests.stages import tiny
@@ -47,7 +51,7 @@ def run(dataset: Dataset) -> Store:
     run, net = Store(f"memory://{uuid.uuid4().hex}"), tiny.net_of(tiny.module())
     parts = dataset.parts()
     for part in parts:
-        mine_part(net, dataset, part, run, TOP_K)
+        mine_part([Miner.exact(net)], dataset, part, [run], TOP_K)
     merge(run, tiny.spec_of(net, dataset, TOP_K), [part.name for part in parts])
     return run
 
@@ -202,6 +206,38 @@ def test_unpooling_is_a_setting(run: Store, dataset: Dataset) -> None:
         assert (one != two) == differ
 
 
+def test_windows_and_whole_images_give_the_same_rows(
+    run: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny net's numbers are whole, so they come out the same in any order."""
+    made = []
+    for depth in (0, 1, 2):
+        other = Store(f"memory://{uuid.uuid4().hex}")
+        for name in run.list():
+            other.write(name, run.read(name))
+        monkeypatch.setattr(
+            either_way, "whole_depths", lambda _, images, __, depth=depth: np.full(images, depth)
+        )
+        projected(other, dataset, settings=ProjectSettings(arrays=True))
+        made.append([rows_of(other, layer) for layer in LAYERS])
+    assert all(made[0])
+    assert made[0] == made[1] == made[2]
+
+
+def test_winners_that_are_few_are_not_worth_a_whole_image(
+    run: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole: list[int] = []
+
+    def watched(graph: Graph, images: Tensor) -> Ascent:
+        whole.append(len(images))
+        return ascend(graph, images)
+
+    monkeypatch.setattr(either_way, "ascend", watched)
+    assert projected(run, dataset, rank_limit=1) > 0
+    assert whole == []
+
+
 # --- what does not come out as it was mined ---------------------------------------------------
 
 
@@ -232,7 +268,7 @@ def test_an_image_that_was_exchanged_is_noticed(tmp_path: Path) -> None:
     dataset, net = tiny.opened(tmp_path / "pictures"), tiny.net_of(tiny.module())
     run = Store(f"memory://{uuid.uuid4().hex}")
     (part,) = dataset.parts()
-    mine_part(net, dataset, part, run, 5)
+    mine_part([Miner.exact(net)], dataset, part, [run], 5)
     merge(run, tiny.spec_of(net, dataset, 5), [part.name])
     place = tmp_path / "pictures" / "002.png"
     before = place.read_bytes()
@@ -264,7 +300,7 @@ def test_two_pictures_of_one_name(tmp_path: Path, suffix: str) -> None:
     dataset, net = tiny.opened(tmp_path / f"a.{suffix}"), tiny.net_of(tiny.module())
     run = Store(f"memory://{uuid.uuid4().hex}")
     (part,) = dataset.parts()
-    assert mine_part(net, dataset, part, run, 3).images == 3
+    assert mine_part([Miner.exact(net)], dataset, part, [run], 3).images == 3
     merge(run, tiny.spec_of(net, dataset, 3), [part.name])
     if suffix == "tar":
         projected(run, dataset)
