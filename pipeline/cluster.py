@@ -12,7 +12,7 @@ import pyarrow as pa
 import ray
 
 from pipeline.config import Precision
-from pipeline.connection import await_room, seats
+from pipeline.connection import Seats, await_room, seats
 from pipeline.core.networks import Net
 from pipeline.core.process import settle
 from pipeline.core.recipe import Recipe
@@ -146,7 +146,7 @@ def mine(
     seat = seats(workers)
     recipes = tuple(Recipe.of(target.net, target.layers) for target in targets)
     runs = tuple(_anywhere(target.run) for target in targets)
-    job = ray.put(_Mining(recipes, runs, dataset, top_k, precision, seat.cpus))
+    job = ray.put(_Mining(recipes, runs, dataset, top_k, precision, _decoders(seat)))
     actor = ray.remote(_Worker).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_restarts=0)
 
     def start(one: Any, some: Work) -> Any:
@@ -172,7 +172,7 @@ def rescore(
     task = ray.remote(_rescore).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=0)
 
     def start(_: Any, unit: SecondLook) -> Any:
-        return task.remote(recipe, token, shared, place, unit, top_k, seat.cpus)
+        return task.remote(recipe, token, shared, place, unit, top_k, _decoders(seat))
 
     await_room(seat)
     yield from bounded(units, Slots(seat.workers), start, lambda unit: unit.part.name)
@@ -250,6 +250,11 @@ def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None)
     yield from bounded(
         units, Slots(seat.workers), start, lambda unit: f"{unit.layer} from map {unit.first}"
     )
+
+
+def _decoders(seat: Seats) -> int:
+    """Threads that decode beside a GPU; on the net's own core they would only get in its way."""
+    return seat.cpus if seat.gpus else 0
 
 
 def _anywhere(store: Store) -> Store:

@@ -2,10 +2,11 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 
 import torch
@@ -108,14 +109,14 @@ def decode_sample(
 
 
 def batches(
-    samples: Iterator[tuple[int, Sample]], streams: Sequence[Stream], decoders: int = 1
+    samples: Iterator[tuple[int, Sample]], streams: Sequence[Stream], decoders: int = 0
 ) -> Iterator[Batch]:
     """Batches for several nets out of one pass, read and decoded ahead by threads.
 
     Args:
         samples: what to read, and each one's position; iterated in a thread of its own.
         streams: one per net; what two want alike is prepared once.
-        decoders: threads that decode.
+        decoders: threads that decode beside the net; with 0 it is done between its batches.
 
     Yields:
         Full batches of each stream, the last ones padded; memory is bounded by two of each.
@@ -152,31 +153,37 @@ def _decoded(
     ahead: int,
 ) -> Iterator[Picture]:
     """Pictures in the order of the samples, about `ahead` of them waiting."""
-    waiting: queue.Queue[Future[list[Picture]] | None] = queue.Queue(-(-ahead // _AT_ONCE))
+    waiting: queue.Queue[Callable[[], list[Picture]] | None] = queue.Queue(-(-ahead // _AT_ONCE))
     stop = threading.Event()
 
     def decode_some(some: list[tuple[int, Sample]]) -> list[Picture]:
         return [decode_sample(sample, position, preprocessings) for position, sample in some]
 
-    def offer(item: Future[list[Picture]] | None) -> None:
+    def offer(item: Callable[[], list[Picture]] | None) -> None:
         while not stop.is_set():
             with suppress(queue.Full):
                 return waiting.put(item, timeout=0.1)
         return None
 
-    with ThreadPoolExecutor(decoders, "decode") as pool, ThreadPoolExecutor(1, "read") as reader:
+    with (
+        ThreadPoolExecutor(max(1, decoders), "decode") as pool,
+        ThreadPoolExecutor(1, "read") as reader,
+    ):
+
+        def decoding(some: list[tuple[int, Sample]]) -> Callable[[], list[Picture]]:
+            return pool.submit(decode_some, some).result if decoders else partial(decode_some, some)
 
         def read() -> None:
             try:
                 while not stop.is_set() and (some := list(islice(samples, _AT_ONCE))):
-                    offer(pool.submit(decode_some, some))
+                    offer(decoding(some))
             finally:
                 offer(None)
 
         reading = reader.submit(read)
         try:
-            while (future := waiting.get()) is not None:
-                yield from future.result()
+            while (decoded := waiting.get()) is not None:
+                yield from decoded()
             reading.result()  # raises what reading raised
         finally:
             stop.set()

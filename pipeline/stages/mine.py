@@ -92,7 +92,7 @@ def mine_part(
     part: Part,
     runs: Sequence[Store],
     top_k: int,
-    decoders: int = 1,
+    decoders: int = 0,
 ) -> PartDone:
     """Mine one part for some nets and store a heap file for each, the record that it is done.
 
@@ -102,7 +102,7 @@ def mine_part(
         part: which samples.
         runs: where the results of each net go; the same part again stores the same content.
         top_k: ranks kept per feature map.
-        decoders: threads that decode.
+        decoders: threads that decode, as in `batches`.
 
     Raises:
         NumericsError: an activation is NaN or infinite; the text names layer and image.
@@ -120,7 +120,7 @@ def mine(
     miners: Sequence[Miner],
     heaps: Sequence[Heaps],
     read: Callable[[], Numbered],
-    decoders: int = 1,
+    decoders: int = 0,
     kept: Callable[[Batch, Tensor], None] | None = None,
 ) -> Seen:
     """Stream samples through the nets, into their heaps.
@@ -129,7 +129,7 @@ def mine(
         miners: the nets.
         heaps: of each net; samples in them are positions in the part.
         read: starts reading the samples; called again only to find what is not finite.
-        decoders: threads that decode.
+        decoders: threads that decode, as in `batches`.
         kept: told of every batch and its values (N, M), the black tail apart.
 
     Raises:

@@ -54,7 +54,7 @@ class SecondLook:
 
 
 def rescore(
-    miner: Miner, dataset: Dataset, run: Store, unit: SecondLook, top_k: int, decoders: int = 1
+    miner: Miner, dataset: Dataset, run: Store, unit: SecondLook, top_k: int, decoders: int = 0
 ) -> int:
     """Mine a unit exactly and store its heap file.
 

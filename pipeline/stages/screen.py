@@ -29,7 +29,7 @@ def screen_part(
     part: Part,
     runs: Sequence[Store],
     top_k: int,
-    decoders: int = 1,
+    decoders: int = 0,
 ) -> PartDone:
     """Screen one part for some nets: what `mine_part` does, but near values, and more of them.
 
