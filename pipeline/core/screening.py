@@ -7,11 +7,12 @@ filter, a layer's input per batch, so nothing needs to be calibrated and nothing
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipeline.core.graph import Graph
 from pipeline.core.peaks import Peaks
@@ -22,17 +23,24 @@ _FEWEST_CHANNELS = 16
 _LEVELS = 254
 """One below the range of a byte, so that a rounded zero point cannot push the top out of it."""
 
+_TINY = torch.finfo(torch.float32).tiny
+
 
 def screened(graph: Graph) -> Peaks:
-    """The peaks of a net in reduced precision, on the device that its parameters are on."""
-    peaks = Peaks.of(graph)
-    trunk = fx.GraphModule(peaks.trunk, peaks.trunk.graph)  # modules are put in place of its own
+    """The peaks of a net in reduced precision, on the device that its parameters are on.
+
+    Their places are not looked for: they are all zero.
+    """
+    peaks = Peaks.of(graph, _largest)
     if next(graph.trunk.parameters()).device.type == "cpu" and _has_integers():
-        for path, conv in list(_convolutions(trunk)):
-            trunk.set_submodule(path, IntegerConv(conv))
-    else:
-        trunk = copy.deepcopy(trunk).bfloat16()
-    return replace(peaks, trunk=trunk)
+        return replace(peaks, trunk=_in_integers(peaks.trunk))
+    return replace(peaks, trunk=copy.deepcopy(peaks.trunk).bfloat16())
+
+
+def _largest(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest value of each map (N, C), and zeros."""
+    values = maps.amax((2, 3))
+    return values, torch.zeros((), dtype=torch.int64, device=maps.device).expand(values.shape)
 
 
 def _has_integers() -> bool:
@@ -40,15 +48,38 @@ def _has_integers() -> bool:
     return there and hasattr(torch.ops.onednn, "qconv2d_pointwise")
 
 
-def _convolutions(trunk: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
-    for path, module in trunk.named_modules():
-        if (
-            isinstance(module, nn.Conv2d)
-            and module.padding_mode == "zeros"
-            and not isinstance(module.padding, str)
-            and (module.groups == 1 or module.in_channels // module.groups >= _FEWEST_CHANNELS)
-        ):
-            yield path, module
+def _in_integers(trunk: fx.GraphModule) -> fx.GraphModule:
+    """The same with integer convolutions; a normalisation right behind one goes into it."""
+    modules = dict(trunk.named_modules())
+    for node in list(trunk.graph.nodes):
+        conv = modules.get(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(conv, nn.Conv2d) or not _pays(conv):
+            continue
+        for user in list(node.users) if len(node.users) == 1 else ():
+            norm = modules.get(str(user.target))
+            if isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
+                conv = fuse_conv_bn_eval(conv, norm)
+                user.replace_all_uses_with(node)
+                trunk.graph.erase_node(user)
+        integer = IntegerConv(conv, rectified=_is_rectified(node.args[0], modules))
+        trunk.set_submodule(str(node.target), integer)
+    trunk.recompile()
+    return trunk
+
+
+def _pays(conv: nn.Conv2d) -> bool:
+    plain = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return plain and (conv.groups == 1 or conv.in_channels // conv.groups >= _FEWEST_CHANNELS)
+
+
+def _is_rectified(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether what a node returns is never below zero."""
+    if node.target is F.relu:
+        return True
+    keeps = isinstance(modules.get(str(node.target)), nn.MaxPool2d | nn.AvgPool2d | nn.Dropout)
+    if keeps or node.target in (torch.cat, F.max_pool2d, F.avg_pool2d, F.dropout):
+        return all(_is_rectified(source, modules) for source in node.all_input_nodes)
+    return False
 
 
 class IntegerConv(nn.Module):
@@ -56,30 +87,31 @@ class IntegerConv(nn.Module):
 
     With weights w = s_w q_w and inputs x = s_x (q_x - z), s_w per filter and s_x and z from the
     range of the batch, w * x = s_w s_x (q_w * (q_x - z)) but for the rounding of q_w and q_x.
+
+    Args:
+        conv: the convolution.
+        rectified: whether its input is never below zero.
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, *, rectified: bool = False) -> None:
         super().__init__()
         weight = conv.weight.detach().float()
-        scale = (weight.abs().amax((1, 2, 3)) / 127).clamp_min(torch.finfo(torch.float32).tiny)
-        rounded = (weight / scale[:, None, None, None]).round().to(torch.int8)
+        scale = (weight.abs().amax((1, 2, 3)) / 127).clamp_min(_TINY)
+        levels = (weight / scale[:, None, None, None]).round().to(torch.int8)
         self.geometry = (
             list(conv.stride),
-            [int(rows) for rows in conv.padding],
+            [int(places) for places in conv.padding],
             list(conv.dilation),
             conv.groups,
         )
-        self.bias = conv.bias
+        self.rectified, self.bias = rectified, conv.bias
         self.scale, self.zeros = scale, torch.zeros(len(scale), dtype=torch.int32)
-        self.packed = torch.ops.onednn.qconv_prepack(rounded, scale, 1.0, 0, *self.geometry, None)
+        self.packed = torch.ops.onednn.qconv_prepack(levels, scale, 1.0, 0, *self.geometry, None)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) float32 to what the convolution returns, float32."""
-        # in the order in which they lie; else all of them would be copied
-        lying = maps if maps.is_contiguous() else maps.permute(0, 2, 3, 1)
-        low, high = (float(bound) for bound in torch.aminmax(lying))
-        low, high = min(low, 0.0), max(high, 0.0)  # padding, which is zero, is in the range too
-        scale = max((high - low) / _LEVELS, torch.finfo(torch.float32).tiny)
+        low, high = self._range(maps)
+        scale = max((high - low) / _LEVELS, _TINY)
         zero = round(-low / scale) if math.isfinite(scale) else 0  # what is not finite stays so
         half_up = torch.tensor(zero + 0.5)
         levels = torch.add(half_up, maps, alpha=1 / scale).to(torch.uint8)
@@ -88,3 +120,12 @@ class IntegerConv(nn.Module):
             *self.geometry, 1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
         return made
+
+    def _range(self, maps: Tensor) -> tuple[float, float]:
+        """The least and the largest value; zero, which padding is, lies between."""
+        # in the order in which they lie: else all of them would be copied first
+        lying = maps if maps.is_contiguous() else maps.permute(0, 2, 3, 1)
+        if self.rectified:
+            return 0.0, float(lying.amax())
+        low, high = torch.aminmax(lying)
+        return min(float(low), 0.0), max(float(high), 0.0)
