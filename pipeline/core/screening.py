@@ -44,8 +44,14 @@ def _largest(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _has_integers() -> bool:
+    """Whether bytes are multiplied exactly: processors without VNNI add pairs in 16 bits."""
     there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return there and hasattr(torch.ops.onednn, "qconv2d_pointwise")
+    if not there or not hasattr(torch.ops.onednn, "qconv2d_pointwise"):
+        return False
+    conv = nn.utils.skip_init(nn.Conv2d, _FEWEST_CHANNELS, _FEWEST_CHANNELS, 3, bias=False)
+    nn.init.ones_(conv.weight)
+    ones = torch.ones(1, _FEWEST_CHANNELS, 8, 8)  # the largest bytes, whose pairs overflow first
+    return torch.allclose(IntegerConv(conv)(ones), conv(ones), rtol=1e-3)
 
 
 def _in_integers(trunk: fx.GraphModule) -> fx.GraphModule:
