@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from rich.table import Table
 
-from jobs import bench_occlusion
+from jobs import bench_occlusion, bench_projection
 from jobs.bench_figures import Finding
 from jobs.bench_heaps import bench_heaps
 from jobs.bench_memory import bench_memory
@@ -58,6 +58,12 @@ SECTIONS: dict[str, Section] = {
     "workers": bench_workers,
     "heaps": bench_heaps,
     "memory": bench_memory,
+    "projection": _net_by_net(
+        "projection",
+        bench_projection.bench_projection,
+        bench_projection.table,
+        bench_projection.to_json,
+    ),
     "occlusion": _net_by_net(
         "occlusion",
         bench_occlusion.bench_occlusion,

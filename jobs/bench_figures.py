@@ -7,8 +7,6 @@ from typing import Any
 
 from rich.table import Table
 
-SPREAD = "± is half the way from the smallest repeat to the largest."
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -61,6 +59,13 @@ def bound(net: Figure, decoding: Figure) -> Figure:
     return combined(lambda one, other: 1 / (1 / one + 1 / other), net, decoding)
 
 
+def repeated(repeats: int) -> str:
+    """How to read the cells of a table."""
+    if repeats == 1:
+        return "Measured once."
+    return f"Medians of {repeats} repeats ± half the way from the smallest to the largest."
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a block.
@@ -108,7 +113,7 @@ class Block:
 
     def _table(self) -> Table:
         made = Table(
-            title=self.title, caption="\n".join(self.notes), box=None,
+            title=self.title, caption="\n".join(self._captions()), box=None,
             title_justify="left", caption_justify="left", title_style="bold",
         )  # fmt: skip
         made.add_column("")
@@ -121,6 +126,10 @@ class Block:
             )
             made.add_row(name, *cells)
         return made
+
+    def _captions(self) -> list[str]:
+        figure = next(figure for row in self.rows.values() for figure in row.values())
+        return [*self.notes, repeated(len(figure.values))]
 
     def _data(self) -> dict[str, Any]:
         rows = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from jobs.bench_figures import SPREAD, Block, Column, Finding
+from jobs.bench_figures import Block, Column, Finding
 from jobs.bench_order import TOP_K, Order, Subject, load, mine, run_store, subject
 from jobs.bench_rounds import CPU, RATE, Rival, Speed, one_core, rounds
 from pipeline.core.networks import Net
@@ -59,5 +59,5 @@ def _block(one: Subject, speeds: dict[str, Speed]) -> Finding:
         (RATE, CPU, _AGAINST),
         rows,
         {"net": one.net, "images": one.images},
-        (*_NOTES, SPREAD),
+        _NOTES,
     ).finding()

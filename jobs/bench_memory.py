@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jobs.bench_figures import SPREAD, Block, Column, Figure, Finding
+from jobs.bench_figures import Block, Column, Figure, Finding
 from jobs.bench_order import TOP_K, Order, load, mine, subject
 from pipeline.core.process import settle
 from pipeline.data.shards import open_dataset
@@ -58,7 +58,7 @@ def _block(net: str, peaks: dict[int, Figure]) -> Finding:
         | ({} if images == fewest else {_AGAINST.key: peak / peaks[fewest]})
         for images, peak in sorted(peaks.items())
     }
-    notes = ("The most that a process of its own ever held; all images are one part.", SPREAD)
+    notes = ("The most that a process of its own ever held; all images are one part.",)
     return Block(
         f"Memory of mining {net}, all layers, k = {TOP_K}", (_PEAK, _AGAINST), rows, {"net": net},
         notes,

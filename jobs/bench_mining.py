@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchvision.transforms import v2
 
 from jobs.bench_alone import decoding, fastest, net_alone
-from jobs.bench_figures import SPREAD, Block, Column, Finding, bound, combined
+from jobs.bench_figures import Block, Column, Finding, bound, combined
 from jobs.bench_order import BATCH, TOP_K, Order, Subject, load, mine, run_store, subject
 from jobs.bench_rounds import CPU, RATE, Rival, Speed, one_core, rounds
 from pipeline.core.preprocessing import Preprocessing
@@ -75,7 +75,7 @@ def _block(one: Subject, speeds: dict[str, Speed]) -> Finding:
         (RATE, CPU, _AGAINST),
         rows,
         {"net": one.net, "images": one.images, "fastest": vars(chosen)},
-        (*_NOTES, chosen.sentence(), SPREAD),
+        (*_NOTES, chosen.sentence()),
     ).finding()
 
 

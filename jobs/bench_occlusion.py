@@ -15,14 +15,14 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from jobs.bench_figures import SPREAD, Figure
+from jobs.bench_figures import Figure, repeated
 from jobs.bench_rounds import one_thread
 from pipeline.core.occlusion import Occluder, Occlusion
 from pipeline.data.weights import load_net
 
 NETS = ("alexnet", "vgg16", "resnet50")
 _BATCHES = (8, 32, 128)
-_CAPTION = "Full: every place from the pixels on, in batches. Limit: by multiply-adds.\n" + SPREAD
+_CAPTION = "Full: every place from the pixels on, in batches. Limit: by multiply-adds."
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _measure(name: str, repeats: int, short: bool, occluder: Occluder) -> Occlus
     positions = len(plan.tops) * len(plan.lefts)
     speeds = {batch: _full(plan, image, batch, batch) for batch in _BATCHES}
     batch = min(speeds, key=speeds.__getitem__)
-    some = min(positions, max(2 * batch, 64)) if short else positions
+    some = min(positions, max(batch, 64)) if short else positions
     full, incremental = [], []
     plan.measure(image)  # warm
     for _ in range(repeats):
@@ -133,11 +133,14 @@ def _full(plan: Occlusion, image: Tensor, batch: int, positions: int) -> float:
 
 def table(figures: Sequence[OcclusionFigure]) -> Table:
     """For the terminal."""
+    caption = f"{_CAPTION}\n{repeated(len(figures[0].full))}"
     made = Table(
         "", "occluder", "full\nCPU s", "incremental\nCPU s", "ratio", "limit", "share\nof limit",
         title="Occlusion of one image, one core", box=None, title_justify="left",
-        title_style="bold", caption=_CAPTION, caption_justify="left",
+        title_style="bold", caption=caption, caption_justify="left",
     )  # fmt: skip
+    for column in made.columns[2:]:
+        column.justify = "right"
     for one in figures:
         made.add_row(
             one.net,

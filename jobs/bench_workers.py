@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from jobs.bench_alone import Kind, Resident, fastest, residents, together
-from jobs.bench_figures import SPREAD, Block, Column, Figure, Finding, bound, combined
+from jobs.bench_figures import Block, Column, Figure, Finding, bound, combined
 from jobs.bench_order import TOP_K, Order, Subject, load, run_store, subject
 from jobs.bench_processes import descendants, seconds_between
 from jobs.bench_rounds import CPU, RATE, Speed
@@ -209,7 +209,7 @@ def _block(
         columns,
         rows,
         {"net": one.net, "images": one.images, "ray_start_seconds": ray_start},
-        (*_NOTES, f"Ray itself had started before, in {ray_start:.1f} s. {SPREAD}"),
+        (*_NOTES, f"Ray itself had started before, in {ray_start:.1f} s."),
     ).finding()
 
 

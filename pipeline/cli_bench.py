@@ -23,7 +23,7 @@ def bench(
     section: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only these: mining, workers, heaps, memory, occlusion; likewise."
+            help="Only these sections of the report, likewise; a wrong name lists them all."
         ),
     ] = None,
     short: Annotated[
