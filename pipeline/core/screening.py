@@ -48,8 +48,8 @@ def _has_integers() -> bool:
     there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not there or not hasattr(torch.ops.onednn, "qconv2d_pointwise"):
         return False
-    conv = nn.utils.skip_init(nn.Conv2d, _FEWEST_CHANNELS, _FEWEST_CHANNELS, 3, bias=False)
-    nn.init.ones_(conv.weight)
+    conv = nn.Conv2d(_FEWEST_CHANNELS, _FEWEST_CHANNELS, 3, bias=False, device="meta")
+    conv.weight = nn.Parameter(torch.ones(conv.weight.shape))  # no weights were drawn
     ones = torch.ones(1, _FEWEST_CHANNELS, 8, 8)  # the largest bytes, whose pairs overflow first
     return torch.allclose(IntegerConv(conv)(ones), conv(ones), rtol=1e-3)
 
