@@ -1,8 +1,8 @@
 """The way up: the net run on whole images, or on what single positions read of them.
 
 Both leave behind what the way down needs: where each maximum came from, and the scales of gates.
-On windows, a step computes for n seeds of one layer a tensor (n, C, h, w); each seed has a place
-of its own. What lies outside a map of the net is what the operation that reads it pads with.
+On windows, what lies outside a map of the net is what the operation that reads it pads with: zero
+for a convolution, nothing for a pool.
 """
 
 from collections.abc import Mapping
@@ -16,34 +16,12 @@ from torch.fx.node import map_arg
 
 from pipeline.core.filtering import filter_up
 from pipeline.core.graph import Graph, Layer
-from pipeline.core.receptive_field import Window, Windows, below
-from pipeline.core.steps import AvgPool, Conv, Gate, MaxPool, Pair, Step
+from pipeline.core.receptive_field import Windows
+from pipeline.core.steps import AvgPool, Conv, Gate, MaxPool, Step
+from pipeline.core.window_batch import Seeds, WindowBatch, shares
 
 _LARGE = 2000
 """Pixels: windows above this are copied one by one, smaller ones picked pixel by pixel."""
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """Positions of one layer to project, n of them; int64 tensors of shape (n,).
-
-    Attributes:
-        image: which image of the ascent.
-        feature_map: which channel.
-        y: row in the feature map.
-        x: column in the feature map.
-    """
-
-    image: Tensor
-    feature_map: Tensor
-    y: Tensor
-    x: Tensor
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def __getitem__(self, part: slice | Tensor) -> "Seeds":
-        return Seeds(self.image[part], self.feature_map[part], self.y[part], self.x[part])
 
 
 @dataclass(frozen=True)
@@ -97,79 +75,6 @@ class _Recorder(fx.Interpreter):
 
 
 # --- windows ----------------------------------------------------------------------------------
-
-
-class WindowBatch:
-    """Seeds of one layer whose windows are of equal size, and where these lie.
-
-    Args:
-        graph: the net.
-        levels: for every step that the seeds read, their window there.
-        seeds: n of them.
-    """
-
-    def __init__(self, graph: Graph, levels: dict[str, Windows], seeds: Seeds) -> None:
-        self.graph, self.levels, self.seeds = graph, levels, seeds
-        self._at = (seeds.y, seeds.x)
-        self._ends = tuple((int(at.min()), int(at.max())) for at in self._at)
-
-    def read(self, step: Step, source: str) -> Windows:
-        """The window of an input that a step reads to make its own."""
-        return below(step.op, self.levels[step.name], self.graph.steps[source].shape[1:])
-
-    def places(self, windows: Windows) -> tuple[Tensor, Tensor]:
-        """Rows (n, h) and columns (n, w) of the map that the windows lie on."""
-        y, x = (
-            (at * window.stride + window.start)[:, None]
-            + torch.arange(window.size, device=at.device)
-            for at, window in zip(self._at, windows, strict=True)
-        )
-        return y, x
-
-    def blank(self, values: Tensor, windows: Windows, size: Pair, fill: float = 0.0) -> None:
-        """Overwrite what of (n, C, h, w) lies outside a map of a size."""
-        for axis, (window, places) in enumerate(zip(windows, size, strict=True)):
-            first, last = (end * window.stride + window.start for end in self._ends[axis])
-            before, behind = max(0, -first), max(0, last + window.size - places)
-            at = self._at[axis] * window.stride + window.start
-            for strip, length in ((0, before), (max(0, window.size - behind), behind)):
-                if length:  # few rows or columns: the rest need not be touched
-                    length = min(length, window.size)
-                    place = at[:, None] + torch.arange(strip, strip + length, device=at.device)
-                    outside = ((place < 0) | (place >= places))[:, None]
-                    outside = outside[:, :, :, None] if axis == 0 else outside[:, :, None]
-                    values.narrow(axis + 2, strip, length).masked_fill_(outside, fill)
-
-    def fit(self, part: Tensor, held: Windows, wanted: Windows, fill: float = 0.0) -> Tensor:
-        """Widen or crop (n, C, h, w) from one window to another of the same map."""
-        margins: list[int] = []
-        for axis in (1, 0):  # as padding is given: the last axis first
-            one, other = held[axis], wanted[axis]
-            before = one.start - other.start
-            behind = other.size - one.size - before
-            if one.stride != other.stride:
-                part = self._move(part, axis, one, other, fill)
-                margins += [0, 0]
-            elif -min(before, behind) >= one.size:  # they have no place in common
-                sizes = list(part.shape)
-                sizes[axis + 2] = other.size
-                part = part.new_full(sizes, fill)
-                margins += [0, 0]
-            else:  # the same for every seed
-                margins += [before, behind]
-        return F.pad(part, margins, value=fill) if any(margins) else part
-
-    def _move(self, part: Tensor, axis: int, held: Window, wanted: Window, fill: float) -> Tensor:
-        """From windows that move to the whole map, or back: each part has a place of its own."""
-        first = self._at[axis] * (wanted.stride - held.stride) + wanted.start - held.start
-        taken = first[:, None] + torch.arange(wanted.size, device=part.device)
-        shape = (len(part), 1, -1, 1) if axis == 0 else (len(part), 1, 1, -1)
-        index = taken.clamp(0, held.size - 1).view(shape)
-        known = ((taken >= 0) & (taken < held.size)).view(shape)
-        sizes = list(part.shape)
-        sizes[axis + 2] = wanted.size
-        moved = part.gather(axis + 2, index.expand(sizes))
-        return moved.contiguous(memory_format=torch.channels_last).masked_fill_(~known, fill)
 
 
 @dataclass(frozen=True)
@@ -290,17 +195,3 @@ def _copied(
         from_rows = slice(rows.start + y, rows.stop + y)
         one[rows, columns] = pixels[number, from_rows, columns.start + x : columns.stop + x]
     return made
-
-
-def shares(batch: WindowBatch, step: Step, like: Tensor) -> Tensor:
-    """(n, 1, h, w): one over what an average divides each sum by; it differs at the border."""
-    pool = step.op
-    assert isinstance(pool, AvgPool)
-    k, (_, height, width) = pool.kernel, step.shape
-    y, x = batch.places(batch.levels[step.name])
-    ones = like.new_ones(1, 1, *batch.graph.steps[step.inputs[0]].shape[1:])
-    options = (k.size, k.stride, k.padding, pool.ceil_mode)
-    total = F.avg_pool2d(ones, *options, divisor_override=1)
-    mean = F.avg_pool2d(ones, *options, pool.count_include_pad, pool.divisor)
-    share = (mean / total)[0, 0]
-    return share[y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None]][:, None]

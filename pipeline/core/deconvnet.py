@@ -19,15 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.core.ascent import (
-    Ascent,
-    Seeds,
-    WindowAscent,
-    WindowBatch,
-    ascend,
-    ascend_windows,
-    shares,
-)
+from pipeline.core.ascent import Ascent, WindowAscent, ascend, ascend_windows
 from pipeline.core.clipping import Clipping, clipping_of
 from pipeline.core.filtering import filter_down
 from pipeline.core.graph import Graph, Layer
@@ -44,6 +36,7 @@ from pipeline.core.steps import (
     Rectify,
     Step,
 )
+from pipeline.core.window_batch import Seeds, WindowBatch, shares
 
 __all__ = ["Ascent", "Seeds", "Unpooling", "ascend", "project", "project_on_windows"]
 

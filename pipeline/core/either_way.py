@@ -22,10 +22,6 @@ from pipeline.core.graph import Graph
 _IMAGES_AT_ONCE = 4
 """Whole images; more are not faster."""
 
-_DEARER = 1.25
-"""What a multiply-add on a window costs more than on a whole map: windows are smaller, and those
-at the border compute a little of what lies outside."""
-
 Projected = tuple[Tensor, list[Tensor]]
 """Of n seeds: their activations, (n,), and their projections as `deconvnet.project` makes them."""
 
@@ -80,7 +76,7 @@ def whole_depths(graph: Graph, images: int, seeds: Mapping[str, Seeds]) -> NDArr
         if layer.name in seeds and len(seeds[layer.name]):
             some, clipping = seeds[layer.name], clipping_of(graph, layer)
             y, x, image = (part.cpu().numpy() for part in (some.y, some.x, some.image))
-            work = _DEARER * clipping.work(y, x) if clipping.is_local else np.full(len(y), np.inf)
+            work = clipping.work(y, x) if clipping.is_local else np.full(len(y), np.inf)
             np.add.at(windows[number], image, work)
     whole = np.array([0, *multiply_adds(graph).values()])
     return cheapest(whole, windows)
