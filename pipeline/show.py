@@ -14,8 +14,7 @@ def run_table(url: str) -> Table:
     run = Run(url)
     spec = run.spec
     mined = run.store.exists(schema.FEATURE_MAPS)
-    images = int(run.feature_maps()["images"].max()) if mined else 0
-    state = f"{images} images, {len(run.skipped())} skipped" if mined else _unfinished(run)
+    state = _finished(run) if mined else _unfinished(run)
     table = Table(
         "layer", "maps", "dead", "winners", "projected",
         title=f"{spec.net} ({spec.weights}) on {spec.data}: {state}",
@@ -32,6 +31,14 @@ def run_table(url: str) -> Table:
             counts = [str(dead), str(len(run.winners(layer.name))), str(projected)]
         table.add_row(layer.name, str(layer.maps), *counts)
     return table
+
+
+def _finished(run: Run) -> str:
+    maps = run.feature_maps()
+    unsure = int((~maps["certified"]).sum())
+    return f"{maps['images'].max()} images, {len(run.skipped())} skipped" + (
+        f", {unsure} maps not certified" if unsure else ""
+    )
 
 
 def _unfinished(run: Run) -> str:
