@@ -34,13 +34,32 @@ def screened(graph: Graph) -> Peaks:
     peaks = Peaks.of(graph, _largest)
     if next(graph.trunk.parameters()).device.type == "cpu" and _has_integers():
         return replace(peaks, trunk=_in_integers(peaks.trunk))
-    return replace(peaks, trunk=copy.deepcopy(peaks.trunk).bfloat16())
+    return replace(peaks, trunk=_in_bfloat16(peaks.trunk))
 
 
 def _largest(maps: Tensor) -> tuple[Tensor, Tensor]:
     """The largest value of each map (N, C), and zeros."""
     values = maps.amax((2, 3))
     return values, torch.zeros((), dtype=torch.int64, device=maps.device).expand(values.shape)
+
+
+def _in_bfloat16(trunk: fx.GraphModule) -> fx.GraphModule:
+    """A copy; on a CPU torch has no response normalisation of bfloat16."""
+    trunk = copy.deepcopy(trunk).bfloat16()
+    for path, module in list(trunk.named_modules()):
+        if isinstance(module, nn.LocalResponseNorm):
+            trunk.set_submodule(path, _InFloat32(module))
+    return trunk
+
+
+class _InFloat32(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, maps: Tensor) -> Tensor:
+        made: Tensor = self.module(maps.float())
+        return made.to(maps.dtype)
 
 
 def _has_integers() -> bool:
