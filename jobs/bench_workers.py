@@ -1,7 +1,7 @@
 """Ray's workers against plain processes, one and two of each, and against what bounds them.
 
 One run of each tells its fixed and its marginal cost apart: it mines the same two parts over and
-over, and the clock is read when the first pass is done, and when all are.
+over, and the clock is read when a quarter is done, and when all is.
 """
 
 import json
@@ -23,8 +23,6 @@ from pipeline.data.shards import open_dataset
 from pipeline.data.store import Store
 from pipeline.progress import progress
 
-_PASSES = 4
-_SHORT_REPEATS = 1
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
 _START = Column("start_seconds", "start, s", 2)
@@ -37,6 +35,26 @@ _NOTES = (
     "after it. Bound: net and decoding alone, in 1 or 2 processes. Nothing is pinned: one worker's",
     "decoding may use a free second core and so pass the bound of one; its CPU time cannot.",
 )
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        repeats: of everything.
+        passes: over the images, that are mined in each.
+        alone: passes of the net alone and of decoding alone.
+    """
+
+    repeats: int
+    passes: int
+    alone: int
+
+    @classmethod
+    def of(cls, order: Order) -> "Size":
+        """Of the short form, whose subjects have few images, or of the full one."""
+        return cls(1, passes=8, alone=3) if order.short else cls(order.repeats, passes=4, alone=1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +88,12 @@ class Course:
 
     @classmethod
     def of(cls, parts: Sequence[Done], first: int) -> "Course":
-        """From the parts that were done, in any order; the `first` images are the first pass."""
+        """From the parts that were done, in any order.
+
+        Args:
+            parts: all of them.
+            first: images after which the clock is read for the first time, all workers at work.
+        """
         ordered = sorted(parts, key=lambda part: part.moment)
         images, passed = 0, 0
         while images < first:
@@ -92,7 +115,7 @@ Alone = dict[Kind, list[tuple[float, float]]]
 
 def bench_workers(order: Order) -> Iterator[Finding]:
     """One and two workers and processes on each net, interleaved; Ray is started once."""
-    repeats = min(order.repeats, _SHORT_REPEATS) if order.short else order.repeats
+    size = Size.of(order)
     counts = range(1, min(2, _cores()) + 1)
     subjects = [subject(order, net) for net in order.nets]
     chosen = [fastest(one) for one in subjects]
@@ -104,39 +127,45 @@ def bench_workers(order: Order) -> Iterator[Finding]:
                 residents("net", one, arrangement, len(counts)) as nets,
                 residents("decoding", one, arrangement, len(counts)) as decoders,
             ):
-                measured = _measure(one, run_store(order), repeats, counts, nets, decoders)
-            yield _block(one, *measured, ray_start)
+                measured = _measure(one, run_store(order), size, counts, nets, decoders)
+            yield _block(one, size, *measured, ray_start)
 
 
 def _measure(
     one: Subject,
     run: Store,
-    repeats: int,
+    size: Size,
     counts: Sequence[int],
     nets: Sequence[Resident],
     decoders: Sequence[Resident],
 ) -> tuple[dict[int, Courses], dict[int, Alone]]:
     """For each number of workers: plain processes and Ray, and what bounds them."""
-    rivals: dict[str, Callable[[Subject, Store, int], list[Done]]] = {
+    rivals: dict[str, Callable[[Subject, Store, int, int], list[Done]]] = {
         "plain": _plain,
         "Ray": _by_ray,
     }
     courses: dict[int, Courses] = {count: {name: [] for name in rivals} for count in counts}
     alone: dict[int, Alone] = {count: {"net": [], "decoding": []} for count in counts}
-    with progress(f"workers on {one.net}, rounds", repeats + 1) as advance:
+    with progress(f"workers on {one.net}, rounds", size.repeats + 1) as advance:
         _by_ray(one, run, max(counts), passes=1)  # the first actors of all wait for Ray itself
         advance(1)
-        for _ in range(repeats):
+        for _ in range(size.repeats):
             for count in counts:
-                alone[count]["net"].append(together(nets[:count]))
-                alone[count]["decoding"].append(together(decoders[:count]))
+                alone[count]["net"].append(together(nets[:count], size.alone))
+                alone[count]["decoding"].append(together(decoders[:count], size.alone))
                 for name, rival in rivals.items():
-                    courses[count][name].append(Course.of(rival(one, run, count), one.images))
+                    parts = rival(one, run, count, size.passes)
+                    courses[count][name].append(Course.of(parts, _first(one, size)))
             advance(1)
     return courses, alone
 
 
-def _by_ray(one: Subject, run: Store, workers: int, passes: int = _PASSES) -> list[Done]:
+def _first(one: Subject, size: Size) -> int:
+    """Images in a quarter of what is mined."""
+    return one.images * size.passes // 4
+
+
+def _by_ray(one: Subject, run: Store, workers: int, passes: int) -> list[Done]:
     net, dataset = load(one.net), open_dataset(one.data)
     targets = [cluster.Target(net, [layer.name for layer in net.graph.layers], run)]
     work = [(part, (0,)) for part in dataset.parts()] * passes
@@ -148,12 +177,12 @@ def _by_ray(one: Subject, run: Store, workers: int, passes: int = _PASSES) -> li
     return done
 
 
-def _plain(one: Subject, run: Store, count: int) -> list[Done]:
+def _plain(one: Subject, run: Store, count: int, passes: int) -> list[Done]:
     start = time.monotonic()  # the same clock in all processes
     command = [sys.executable, "-m", "jobs.bench_plain", one.net, one.data, run.url]
     started = [
         subprocess.Popen(
-            [*command, f"{share}/{count}", str(_PASSES)], stdout=subprocess.PIPE, text=True
+            [*command, f"{share}/{count}", str(passes)], stdout=subprocess.PIPE, text=True
         )
         for share in range(count)
     ]
@@ -188,9 +217,14 @@ def _no_gpus() -> Iterator[None]:
 
 
 def _block(
-    one: Subject, courses: Mapping[int, Courses], alone: Mapping[int, Alone], ray_start: float
+    one: Subject,
+    size: Size,
+    courses: Mapping[int, Courses],
+    alone: Mapping[int, Alone],
+    ray_start: float,
 ) -> Finding:
     rows: dict[str, dict[str, Figure]] = {}
+    first = _first(one, size)
     for count, of_count in courses.items():
         nouns = ("worker", "process") if count == 1 else ("workers", "processes")
         limit = _bound(alone[count])
@@ -204,11 +238,10 @@ def _block(
         rows[f"bound of {count} {nouns[1]}"] = limit.row()
     columns = (_START, RATE, CPU, _OF_BOUND, _OF_BOUND_CPU, _AGAINST_PLAIN, _AGAINST_ONE)
     return Block(
-        f"Workers on {one.net}: {one.images} images, then {(_PASSES - 1) * one.images} more, "
-        f"all layers, k = {TOP_K}",
+        f"Workers on {one.net}: {first} images, then {3 * first} more, all layers, k = {TOP_K}",
         columns,
         rows,
-        {"net": one.net, "images": one.images, "ray_start_seconds": ray_start},
+        {"net": one.net, "images": 4 * first, "ray_start_seconds": ray_start},
         (*_NOTES, f"Ray itself had started before, in {ray_start:.1f} s."),
     ).finding()
 

@@ -10,7 +10,7 @@ import torch
 
 from jobs import bench, bench_memory, bench_order, bench_workers
 from jobs.bench_figures import Block, Column, Figure, bound, repeated
-from jobs.bench_workers import Course, Done
+from jobs.bench_workers import Course, Done, Size
 from pipeline.cli import run_app
 from pipeline.data import demo
 from pipeline.data.shards import open_dataset
@@ -160,7 +160,7 @@ def test_projection_and_occlusion(photographs: Path, tmp_path: Path) -> None:
 
 def test_workers(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_workers, "_cores", lambda: 1)
-    monkeypatch.setattr(bench_workers, "_PASSES", 2)
+    monkeypatch.setattr(Size, "of", lambda order: Size(repeats=1, passes=2, alone=1))
     (found,) = report(photographs, tmp_path, "workers")
     assert list(found["rows"]) == ["1 plain process", "1 Ray worker", "bound of 1 process"]
     for row in ("1 plain process", "1 Ray worker"):
@@ -179,7 +179,7 @@ def test_two_workers_against_one() -> None:
         count: {"net": [(20.0 * count, 50.0)] * 2, "decoding": [(20.0 * count, 50.0)] * 2}
         for count in (1, 2)
     }
-    finding = bench_workers._block(subject, courses, alone, 3.0)
+    finding = bench_workers._block(subject, Size(2, 4, 1), courses, alone, 3.0)
     rows = finding.data["rows"]
     assert rows["2 Ray workers"]["against_one"]["median"] == 2
     assert rows["2 Ray workers"]["of_bound"]["median"] == 1
