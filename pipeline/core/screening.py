@@ -93,8 +93,12 @@ def _in_integers(trunk: fx.GraphModule) -> fx.GraphModule:
 
 
 def _pays(conv: nn.Conv2d) -> bool:
-    plain = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return plain and (conv.groups == 1 or conv.in_channels // conv.groups >= _FEWEST_CHANNELS)
+    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        return False
+    geometry = zip(conv.kernel_size, conv.dilation, conv.padding, strict=True)
+    if any(padding > (side - 1) * gap for side, gap, padding in geometry):
+        return False  # a window may lie in the padding alone: oneDNN crashes there
+    return conv.groups == 1 or conv.in_channels // conv.groups >= _FEWEST_CHANNELS
 
 
 def _is_rectified(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
