@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,9 +29,10 @@ SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-needs_integers = pytest.mark.skipif(
-    not screening._has_integers(), reason="no VNNI here: the net is screened in bfloat16"
-)
+CPU = Path("/proc/cpuinfo")
+VNNI = CPU.is_file() and "vnni" in CPU.read_text()
+
+needs_integers = pytest.mark.skipif(not VNNI, reason="the net is screened in bfloat16 here")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def cases(draw: st.DrawFn) -> Case:
             groups * draw(st.integers(1, 5)),
             kernel,
             draw(_pairs(1, 3)),
-            draw(_pairs(0, 3)),
+            tuple(draw(st.integers(0, min(3, side - 1))) for side in reach),
             dilation,
             groups,
             draw(st.booleans()),
@@ -173,6 +175,22 @@ def test_the_largest_bytes_do_not_saturate(side: int) -> None:
     torch.testing.assert_close(IntegerConv(conv)(-maps), conv(-maps))
 
 
+@needs_integers
+def test_windows_in_the_padding_alone() -> None:
+    """oneDNN's integers crash there."""
+    conv = nn.Conv2d(3, 4, (3, 1), stride=2, padding=(3, 1)).requires_grad_(False)
+    graph = trace(nn.Sequential(conv, nn.ReLU()), (4, 1))
+    assert isinstance(screened(graph).trunk.get_submodule("0"), nn.Conv2d)
+
+
+@needs_integers
+def test_they_are_used_where_they_are() -> None:
+    graph = load_net("demo").net.graph
+    found = [type(module) for module in screened(graph).trunk.modules()]
+    assert found.count(IntegerConv) == 5
+    assert nn.Conv2d not in found
+
+
 WITHOUT_VNNI = """
 import torch
 from torch import nn
@@ -260,7 +278,7 @@ def test_a_net_that_is_not_finite_is_seen_to_be_so(
 
 def choose(integers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Integers, or what a processor without them does."""
-    if integers and not screening._has_integers():
+    if integers and not VNNI:
         pytest.skip("no VNNI here")
     monkeypatch.setattr(screening, "_has_integers", lambda: integers)
 
