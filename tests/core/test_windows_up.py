@@ -106,6 +106,24 @@ def test_branches_of_real_nets(name: str, every: int) -> None:
         assert_alike(graph, layer, noise(2, 3, 64, 64), some_positions(layer, 2, 10), 1e-9)
 
 
+def test_positions_that_read_padding_alone() -> None:
+    """Their windows have no place in common with the map, nor with each other's."""
+    ways: list[nn.Module] = [
+        nn.Conv2d(3, 2, 1, 2),
+        nn.Sequential(nn.Conv2d(3, 2, 1, 2), nn.ReLU(), nn.MaxPool2d(3, 1, 1), nn.Conv2d(2, 2, 1)),
+    ]
+    branches = random_nets.Branches(ways, "add")
+    net = nn.Sequential(
+        nn.Conv2d(3, 3, 1), branches, nn.Conv2d(2, 2, 1, padding=(0, 3)), nn.Conv2d(2, 2, 1)
+    )
+    graph = trace(net.double(), (7, 7))
+    for layer in graph.layers:
+        assert_alike(graph, layer, noise(2, 3, 7, 7), every_position(layer, 2), 1e-9)
+        for y, x in [(0, 0), (0, layer.size[1] - 1)]:
+            alone = Seeds(*torch.tensor([[0, 1, y, x]]).T)
+            assert_alike(graph, layer, noise(2, 3, 7, 7), alone, 1e-9)
+
+
 def test_what_looks_at_whole_maps_is_told() -> None:
     graph = trace(networks.build("efficientnet_b0"), (64, 64))
     local = [Clipping(graph, layer).is_local for layer in graph.layers]
