@@ -21,6 +21,7 @@ from jobs.bench_heaps import bench_heaps
 from jobs.bench_memory import bench_memory
 from jobs.bench_mining import bench_mining
 from jobs.bench_order import Order
+from jobs.bench_precision import bench_precision
 from jobs.bench_workers import bench_workers
 from pipeline.config import versions
 from pipeline.core import custom_net, networks
@@ -58,6 +59,7 @@ SECTIONS: dict[str, Section] = {
     "workers": bench_workers,
     "heaps": bench_heaps,
     "memory": bench_memory,
+    "precision": bench_precision,
     "projection": _net_by_net(
         "projection",
         bench_projection.bench_projection,
@@ -71,7 +73,7 @@ SECTIONS: dict[str, Section] = {
         bench_occlusion.to_json,
     ),
 }
-"""In the order of the report. One that needs pictures takes the order, another one nets alone."""
+"""In the order of the report. A new one is its import and its line here."""
 
 
 def bench(
