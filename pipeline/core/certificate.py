@@ -54,7 +54,7 @@ def kept(k: int) -> int:
 
 def first_look(k: int) -> int:
     """Candidates of each map that are looked at before any error is known."""
-    return k + k // 2 + 4
+    return max(_FEWEST_ERRORS, k + k // 2 + 4)
 
 
 def scale_of_errors(errors: Floats) -> NDArray[np.float64]:
@@ -99,7 +99,7 @@ def judge(
     allowed = RISK / len(bars)
     unknown = ~looked_at & (candidates > -np.inf)
     risks = np.where(unknown, _risk(bars[:, None] - candidates, scale[:, None]), 0.0)
-    rest = outside * _risk(bars - below, scale)
+    rest = np.where(outside > 0, outside * _risk(bars - below, scale), 0.0)
     # risk that is left if all candidates before this one are looked at
     left = rest[:, None] + np.cumsum(risks[:, ::-1], 1)[:, ::-1]
     certified = left[:, 0] <= allowed
