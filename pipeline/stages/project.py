@@ -33,8 +33,8 @@ from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError, SampleError
 
-_IMAGES_AT_ONCE = 16
-_IMAGES_IN_TASK = 32
+_IMAGES_AT_ONCE = 64
+_IMAGES_IN_TASK = 128
 _WINNERS_IN_TASK = 1500
 
 _TOLERANCE = 1e-3

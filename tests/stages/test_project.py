@@ -108,6 +108,7 @@ def test_every_winner_is_projected_once_and_then_nothing_is_left(
 def test_an_image_is_in_one_task_and_tasks_are_in_the_order_of_the_dataset(
     run: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(projecting, "_IMAGES_IN_TASK", 32)
     samples = [table["sample"].to_pylist() for table in tasks(run, LAYERS)]
     assert sum(samples, []) == sorted(sum(samples, []))  # noqa: RUF017
     assert len(samples) > 1
