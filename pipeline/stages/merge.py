@@ -45,7 +45,7 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
     before = 0
     for about, heaps in _mined(run, parts, looks):
         entries.extend(_explode(heap, before) for heap in heaps)
-        if sum(map(len, entries[1:])) > max(_MOST_WAITING, len(entries[0])):
+        if sum(map(len, entries[1:])) > max([_MOST_WAITING, *map(len, entries[:1])]):
             entries = [_best(entries, spec.top_k)]
         statistics.append(about.select(["layer", "feature_map", *_STATISTICS]))
         before += int(about.schema.metadata[SAMPLES_IN_PART])

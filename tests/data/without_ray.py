@@ -15,6 +15,8 @@ from pipeline.data.shards import Dataset, open_dataset
 from pipeline.run import Run, open_run
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
+from pipeline.stages.rescore import SecondLook, rescore
+from pipeline.stages.screen import screen_part
 
 
 def _mine(
@@ -25,11 +27,29 @@ def _mine(
     precision: Precision,
     workers: int | None,
 ) -> Iterator[PartDone]:
-    assert precision == "exact"
-    (target,) = targets
-    there = Miner.exact(Recipe.of(target.net, target.layers).make("cpu"))  # as sent to a worker
-    for part, _ in work:
-        yield mine_part([there], dataset, part, [target.run], top_k)
+    exact = precision == "exact"
+    prepare, mine_one = (Miner.exact, mine_part) if exact else (Miner.screening, screen_part)
+    # as on its way to a worker
+    miners = [prepare(Recipe.of(one.net, one.layers).make("cpu")) for one in targets]
+    for part, which in work:
+        some, runs = [miners[one] for one in which], [targets[one].run for one in which]
+        yield mine_one(some, dataset, part, runs, top_k)
+
+
+def _rescore(
+    target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workers: int | None
+) -> Iterator[int]:
+    miner = Miner.exact(Recipe.of(target.net, target.layers).make("cpu"))
+    for unit in units:
+        yield rescore(miner, dataset, target.run, unit, top_k)
+
+
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on mining needs no Ray."""
+    monkeypatch.setattr(connection, "connected", lambda _: nullcontext())
+    monkeypatch.setattr(connection, "seats", lambda _: None)
+    monkeypatch.setattr(cluster, "mine", _mine)
+    monkeypatch.setattr(cluster, "rescore", _rescore)
 
 
 def end_to_end(
@@ -39,9 +59,7 @@ def end_to_end(
 
     `request`: options of `mine`.
     """
-    monkeypatch.setattr(connection, "connected", lambda _: nullcontext())
-    monkeypatch.setattr(connection, "seats", lambda _: None)
-    monkeypatch.setattr(cluster, "mine", _mine)
+    in_this_process(monkeypatch)
     folder, place = tmp_path / "pictures", str(tmp_path / "run")
     folder.mkdir()
     for index in range(count):
