@@ -66,6 +66,17 @@ def mining(data: object, run: object, *more: object) -> list[object]:
         (["mine", "x", "--run", "r", "--workers", "0"], ["--workers"]),
         (["mine", "x", "--run", "r", "--precision", "quick"], ["exact or fast", "'quick'"]),
         (
+            ["mine", "x", "--run", "r", "--net", "demo", "--net", "alexnet", "--net", "demo"],
+            ["one net twice", "demo, alexnet, demo"],
+        ),
+        (
+            [
+                *["mine", "x", "--run", "r", "--net", "demo", "--net", "alexnet"],
+                *["--weights", "random:0", "--weights", "random:1", "--weights", "random:2"],
+            ],
+            ["3 --weights for 2 --net"],
+        ),
+        (
             ["mine", "x", "--run", "r", "--net", "demo", "--format", "zip"],
             ["--format", "webdataset"],
         ),
@@ -323,6 +334,8 @@ def test_options_from_a_file(
         ("[minne]\ntop_k = 1", ["'minne'", "did you mean mine?"]),
         ('mine = "x"', ["[mine]"]),
         ('data = "x"\nrun = "r"\ntop_k = "many"', ["--top-k"]),
+        ('data = "x"\nrun = "r"\nprecision = "quick"', ["exact or fast"]),
+        ('data = "x"\nrun = "r"\nnet = ["demo", "demo"]', ["one net twice"]),
     ],
 )
 def test_a_wrong_file(text: str, words: list[str], tmp_path: Path, said: Said) -> None:
