@@ -42,7 +42,7 @@ def batched(samples: Iterator[tuple[int, Sample]], size: int, decoders: int = 1)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 100), st.integers(1, 40), st.integers(1, 4))
+@given(st.integers(0, 100), st.integers(1, 40), st.integers(0, 4))
 def test_every_sample_comes_out_once_in_order(count: int, size: int, decoders: int) -> None:
     made = list(batched(enumerate(SAMPLES[:count]), size, decoders))
     pictures = [picture for batch in made for picture in batch.pictures]
@@ -63,6 +63,34 @@ def test_every_sample_comes_out_once_in_order(count: int, size: int, decoders: i
         greys = torch.tensor([picture.position for picture in batch.pictures], dtype=torch.uint8)
         assert (batch.images[:used] == greys[:, None, None, None]).all()
     assert all(len(batch.pictures) == size for batch in made[:-1])
+
+
+WAYS = [PREPARED, Preprocessing(8, 7), Preprocessing(6, 6)]  # the first and last are the same
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sets(st.integers(0, 99)),
+    st.lists(st.tuples(st.sampled_from(WAYS), st.integers(1, 40)), min_size=1, max_size=4),
+    st.integers(0, 3),
+)
+def test_several_nets_get_what_each_would_get_alone(
+    some: set[int], wanted: list[tuple[Preprocessing, int]], decoders: int
+) -> None:
+    """Whatever sizes of batches they take; positions may have gaps."""
+    samples = [(number, SAMPLES[number]) for number in sorted(some)]
+    streams = [Stream(way, size) for way, size in wanted]
+    together = list(batches(iter(samples), streams, decoders))
+    for number, stream in enumerate(streams):
+        own = [batch for batch in together if batch.stream == number]
+        alone = list(batches(iter(samples), [stream]))
+        kept = [batch for batch in alone if batch.pictures]
+        found = [batch for batch in own if batch.pictures]
+        assert [batch.pictures for batch in found] == [batch.pictures for batch in kept]
+        assert all(map(torch.equal, (b.images for b in found), (b.images for b in kept)))
+        skipped = [picture.position for batch in own for picture in batch.skipped]
+        bad = [position for position in sorted(some) if not usable(position)]
+        assert skipped == (bad if number == 0 else [])
 
 
 def test_what_reading_fails_with_comes_out() -> None:

@@ -110,6 +110,23 @@ def test_every_sample_comes_once_in_order(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("every", [1, 3, 10])
+def test_some_samples_of_a_part(
+    kind: str, every: int, place: str, put: Put, pictures: list[bytes]
+) -> None:
+    """What reading the whole part gives there; elsewhere too, where the dataset was sent."""
+    dataset = open_dataset(put(place, FORMATS[kind][1](pictures)))
+    for part in dataset.parts():
+        samples = list(dataset.read(part))
+        positions = list(range(len(samples) - 1, -1, -every))[::-1]
+        expected = [(position, samples[position]) for position in positions]
+        assert expected
+        for one in (dataset, pickle.loads(pickle.dumps(dataset))):
+            assert list(one.pick(part, positions)) == expected
+        assert list(dataset.pick(part, [])) == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
 def test_a_second_stage_elsewhere_gets_the_same_bytes(
     kind: str, place: str, put: Put, pictures: list[bytes]
 ) -> None:
