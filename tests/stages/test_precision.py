@@ -120,6 +120,19 @@ def test_statistics_are_near_those_of_float32(folder: Path) -> None:
     assert ((near["active"] > 0) == alive).all()
 
 
+def test_a_map_that_seems_to_fire_but_does_not_is_dead(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = screening._largest
+    monkeypatch.setattr(screening, "_largest", lambda maps: (near(maps)[0] + 1e-3, near(maps)[1]))
+    dataset = tiny.opened(folder)
+    run, _ = fast(tiny.net_of(tiny.module()), dataset, dataset.parts(), 3)
+    maps = run.read_table(schema.FEATURE_MAPS).to_pandas().set_index(["layer", "feature_map"])
+    assert maps.loc[tiny.DEAD, "mean"] > 0  # as screened
+    assert maps.loc[tiny.DEAD, "max"] == 0
+    assert maps.loc[tiny.DEAD, "active"] == 0
+
+
 @pytest.mark.usefixtures("integers")
 def test_a_part_without_a_candidate(tmp_path: Path) -> None:
     """The first one, all of whose pictures are broken; and a dataset where all are."""
