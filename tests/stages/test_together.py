@@ -57,9 +57,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def nets(monkeypatch: pytest.MonkeyPatch) -> list[Net]:
     """Three nets, two of which prepare pictures alike; one takes fewer of them at a time."""
+    monkeypatch.setattr(mining_stage, "_BATCH", {"cpu": 32})
     monkeypatch.setattr(mining_stage, "_LARGEST_MAPS", 2**16)
     made = [tiny.net_of(tiny.module()), wide(), tiny.net_of(tiny.module()[:2])]
-    assert [Miner.exact(net).stream.size for net in made] == [32, 4, 32]
+    assert [Miner.exact(net).stream.size for net in made] == [64, 4, 64]
     return made
 
 
