@@ -23,7 +23,9 @@ from pipeline.progress import progress
 from pipeline.stages.mine import Miner, mine_part
 
 BATCH = 32
-"""Images that mining takes at once on a CPU; what is measured is whole batches of it."""
+"""Images that are taken at once where nothing better is known."""
+
+_FEWEST = 16  # images in a part
 
 TOP_K = 9
 
@@ -93,8 +95,9 @@ class Subject:
 @cache
 def subject(order: Order, net: str) -> Subject:
     """As many images for a net as it sees in a reasonable time, in two equal parts."""
-    images = 2 * BATCH
-    speed = _speed(load(net))
+    loaded = load(net)
+    images = 2 * max(_FEWEST, Miner.exact(loaded).stream.size)  # mining pads the last batch
+    speed = _speed(loaded)
     while 2 * images <= min(_MOST_IMAGES[order.short], speed * _SECONDS[order.short]):
         images *= 2
     return Subject(net, images, order.shards(2, images // 2))

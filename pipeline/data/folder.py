@@ -96,9 +96,9 @@ def _by_wnid(names: ClassNames | None) -> dict[str, tuple[int | None, str]]:
 
 
 def part_size(count: int) -> int:
-    """Files per part: about 64 parts, of 64 to 4096 files each, in whole batches of 32."""
+    """Files per part: about 64 parts, of 64 to 4096 files each, in whole batches of 64."""
     size = min(4096, max(64, math.ceil(count / 64)))
-    return math.ceil(size / 32) * 32
+    return math.ceil(size / 64) * 64
 
 
 def _batches(items: Sequence[_T], store: Store) -> Iterator[list[_T]]:

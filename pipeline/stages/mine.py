@@ -19,7 +19,7 @@ from pipeline.data.store import Store
 from pipeline.errors import NumericsError
 from pipeline.stages.heap_files import heap_table, write_skipped
 
-_BATCH = {"cpu": 32, "cuda": 256}
+_BATCH = {"cpu": 64, "cuda": 256}
 _LARGEST_MAPS = 2**24
 """Elements of a batch of a layer's maps on a CPU, 64 MiB: more fall out of its cache."""
 

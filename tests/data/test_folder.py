@@ -79,7 +79,7 @@ def test_a_bucket_is_read_in_several_batches(s3: str, put: Put) -> None:
     files = {f"{number:04}.jpg": str(number).encode() for number in range(6100)}
     store = put("memory://many", files)
     dataset = open_dataset(store)
-    assert len(dataset.parts()[0].keys) == 96  # more than one batch of requests
+    assert len(dataset.parts()[0].keys) == 128  # more than one batch of requests
     assert [sample.data for sample in read(dataset)] == list(files.values())
 
 
