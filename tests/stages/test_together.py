@@ -60,7 +60,7 @@ def nets(monkeypatch: pytest.MonkeyPatch) -> list[Net]:
     monkeypatch.setattr(mining_stage, "_BATCH", {"cpu": 32})
     monkeypatch.setattr(mining_stage, "_LARGEST_MAPS", 2**16)
     made = [tiny.net_of(tiny.module()), wide(), tiny.net_of(tiny.module()[:2])]
-    assert [Miner.exact(net).stream.size for net in made] == [64, 4, 64]
+    assert [Miner.exact(net).stream.size for net in made] == [32, 4, 32]
     return made
 
 
