@@ -18,7 +18,7 @@ from pipeline.errors import RequestError
 from pipeline.mining import mine
 from pipeline.progress import progress
 from pipeline.run import Run, resolve_layers
-from pipeline.stages.project import ProjectSettings, tasks
+from pipeline.stages.project import ProjectSettings, missing, tasks
 from pipeline.stages.publish import Published, publish_pages, units
 
 DEMO_IMAGES = 2048
@@ -53,7 +53,7 @@ def project(
     if not waiting:
         return 0
     dataset = dataset_of(run)
-    total = sum(map(len, waiting))
+    total = sum(map(missing, waiting))
     with connection.connected(address):
         connection.seats(workers)
         run.store.write(schema.PROJECTION_SETTINGS, _SETTINGS.dump_json(settings))

@@ -27,7 +27,11 @@ Projected = tuple[Tensor, list[Tensor]]
 
 
 def project_either_way(
-    graph: Graph, images: Tensor, seeds: Mapping[str, Seeds], unpooling: Unpooling = "sum"
+    graph: Graph,
+    images: Tensor,
+    seeds: Mapping[str, Seeds],
+    unpooling: Unpooling = "sum",
+    depths: NDArray[np.int64] | None = None,
 ) -> dict[str, Projected]:
     """Project positions of several layers, each the cheaper way.
 
@@ -36,30 +40,36 @@ def project_either_way(
         images: normalised, (N, 3, H, W); fastest channels last.
         seeds: layer → positions.
         unpooling: as in `deconvnet.project`.
+        depths: (N,) of `whole_depths`; those of these very seeds if not given.
     """
     found = {
         name: (images.new_empty(len(some)), [images.new_empty(0)] * len(some))
         for name, some in seeds.items()
     }
-    depths = torch.from_numpy(whole_depths(graph, len(images), seeds)).to(images.device)
+    chosen_depths = whole_depths(graph, len(images), seeds) if depths is None else depths
+    depth_of = torch.from_numpy(chosen_depths).to(images.device)
     for number, layer in enumerate(graph.layers):
         if layer.name in seeds:
             some = seeds[layer.name]
-            which = (number >= depths[some.image]).nonzero()[:, 0]
+            which = (number >= depth_of[some.image]).nonzero()[:, 0]
             made = project_on_windows(graph, layer, images, some[which], unpooling)
             _put(found[layer.name], which, made)
-    for depth in sorted(set(depths.tolist()) - {0}):
+    for depth in sorted(set(depth_of.tolist()) - {0}):
         cut = _cut(graph, depth)
-        for chosen in (depths == depth).nonzero()[:, 0].split(_IMAGES_AT_ONCE):
+        for chosen in (depth_of == depth).nonzero()[:, 0].split(_IMAGES_AT_ONCE):
+            here = {
+                layer: torch.isin(seeds[layer.name].image, chosen).nonzero()[:, 0]
+                for layer in cut.layers
+                if layer.name in seeds
+            }
+            if not any(map(len, here.values())):
+                continue
             ascent = ascend(cut, images[chosen])
-            for layer in cut.layers:
-                if layer.name in seeds:
-                    some = seeds[layer.name]
-                    which = torch.isin(some.image, chosen).nonzero()[:, 0]
-                    some = some[which]
-                    some = replace(some, image=torch.searchsorted(chosen, some.image))
-                    projections = project(graph, layer, ascent, some, unpooling)
-                    _put(found[layer.name], which, (ascent.at(layer.name, some), projections))
+            for layer, which in here.items():
+                some = seeds[layer.name][which]
+                some = replace(some, image=torch.searchsorted(chosen, some.image))
+                projections = project(graph, layer, ascent, some, unpooling)
+                _put(found[layer.name], which, (ascent.at(layer.name, some), projections))
     return found
 
 

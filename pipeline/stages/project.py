@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pipeline import schema
 from pipeline.core.deconvnet import Seeds, Unpooling
-from pipeline.core.either_way import Projected, project_either_way
+from pipeline.core.either_way import Projected, project_either_way, whole_depths
 from pipeline.core.networks import Net
 from pipeline.core.render import projection_contrast
 from pipeline.data.decoding import decode
@@ -71,7 +71,7 @@ def tasks(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> l
 
     Returns:
         Tables of winners with their `layer`, all of an image in one table, in the order of the
-        dataset.
+        dataset; in each at least one whose projection is `missing`.
 
     Raises:
         RequestError: the run has not been mined to its end.
@@ -97,8 +97,12 @@ def tasks(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> l
     bounds = zip(cuts, [*cuts[1:], len(samples)], strict=True)
     # cut first, whatever is done already: of two drivers at once both name their files alike
     units = [winners.slice(start, end - start) for start, end in bounds]
-    left = [unit.filter(unit["missing"]).drop_columns("missing") for unit in units]
-    return [unit for unit in left if len(unit)]
+    return [unit for unit in units if missing(unit)]
+
+
+def missing(unit: pa.Table) -> int:
+    """How many winners of a unit of work have no projection yet."""
+    return int(pc.sum(unit["missing"]).as_py())
 
 
 def _wanted(run: Store, layer: str, rank_limit: int | None) -> pa.Table:
@@ -133,7 +137,7 @@ def project_task(
         net: with the layers of the winners, on the device to use.
         dataset: where their images are.
         run: where the projections go.
-        winners: the unit of work.
+        winners: the unit of work; those that are not missing only tell how to go about it.
         settings: how.
 
     Returns:
@@ -154,7 +158,7 @@ def project_task(
     for layer, some in rows.items():
         table = pa.Table.from_pylist(some, schema=pa.schema(fields))
         run.write_table(schema.projections_name(layer, _batch_name(table)), table)
-    return len(winners)
+    return missing(winners)
 
 
 def _batch_name(table: pa.Table) -> str:
@@ -225,20 +229,26 @@ def _project_images(
         name: winners.filter(pc.equal(winners["layer"], name))
         for name in winners["layer"].unique().to_pylist()
     }
-    seeds = {
-        name: Seeds(
-            *(
-                torch.from_numpy(of_layer[key].to_numpy().astype(np.int64)).to(images.device)
-                for key in ("image", "feature_map", "y", "x")
-            )
-        )
-        for name, of_layer in by_layer.items()
-    }
+    # which way an image goes follows from all its winners, whatever a crash has left of them
+    seeds = {name: _seeds(of_layer, images.device) for name, of_layer in by_layer.items()}
+    depths = whole_depths(net.graph, len(images), seeds)
+    left = {name: of_layer.filter(of_layer["missing"]) for name, of_layer in by_layer.items()}
+    left = {name: of_layer for name, of_layer in left.items() if len(of_layer)}
+    seeds = {name: _seeds(of_layer, images.device) for name, of_layer in left.items()}
     prepared = net.preprocessing.normalise(images).contiguous(memory_format=torch.channels_last)
-    made = project_either_way(net.graph, prepared, seeds, settings.unpooling)
+    made = project_either_way(net.graph, prepared, seeds, settings.unpooling, depths)
     pixels = images.permute(0, 2, 3, 1).cpu().numpy()
-    for name, of_layer in by_layer.items():
+    for name, of_layer in left.items():
         yield name, _rows(name, pixels, of_layer, made[name], settings)
+
+
+def _seeds(winners: pa.Table, device: torch.device) -> Seeds:
+    return Seeds(
+        *(
+            torch.from_numpy(winners[key].to_numpy().astype(np.int64)).to(device)
+            for key in ("image", "feature_map", "y", "x")
+        )
+    )
 
 
 def _rows(
