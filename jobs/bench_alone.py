@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 _BATCHES = (4, 8, 16, 32, 64, 128)
 _THREADS = (0, 1, 2)
 _AT_ONCE = 8  # pictures that a thread takes together
-_TRIES = 3
+_TRIES = 2
 _HOPE = 0.8  # of the fastest: the first try of all is a cold one
 
 

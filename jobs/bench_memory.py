@@ -19,7 +19,7 @@ from pipeline.data.store import Store
 from pipeline.progress import progress
 from pipeline.stages.mine import Miner
 
-_TIMES = (1, 4, 16)
+_TIMES = {True: (1, 4), False: (1, 4, 16)}  # whether short
 _FEWEST = 64  # two batches: one in the net while the next one is gathered
 _SHORT_REPEATS = 1
 _AT_ONCE = 2  # processes: a peak does not depend on its neighbours, as a time does
@@ -29,7 +29,7 @@ _AGAINST = Column("against_fewest", "against\nthe fewest", 3)
 
 
 def bench_memory(order: Order) -> Iterator[Finding]:
-    """Peaks of mining N, 4 N and 16 N images as one part."""
+    """Peaks of mining N, 4 N and 16 N images as one part; in short, not the last."""
     repeats = min(order.repeats, _SHORT_REPEATS) if order.short else order.repeats
     for net in order.nets:
         fewest = max(_FEWEST, subject(order, net).images // 4)
@@ -38,7 +38,7 @@ def bench_memory(order: Order) -> Iterator[Finding]:
 
 def _measure(order: Order, net: str, fewest: int, repeats: int) -> dict[int, Figure]:
     """Images → peaks in MiB."""
-    counts = [times * fewest for times in _TIMES]
+    counts = [times * fewest for times in _TIMES[order.short]]
     jobs = [(order.shards(1, count), net) for _ in range(repeats) for count in counts[::-1]]
     peaks = []
     with (

@@ -54,7 +54,7 @@ class Size:
     @classmethod
     def of(cls, order: Order) -> "Size":
         """Of the short form, whose subjects have few images, or of the full one."""
-        return cls(1, passes=8, alone=3) if order.short else cls(order.repeats, passes=4, alone=1)
+        return cls(1, passes=2, alone=1) if order.short else cls(order.repeats, passes=4, alone=1)
 
 
 @dataclass(frozen=True)
