@@ -3,8 +3,8 @@
 The map of the house, each floor importing only those before it: `errors`, `schema` and `config`
 say what there is; `core` is the science (graphs, receptive fields, heaps, the deconvnet), `data`
 brings pictures in and results out; `stages` are plain functions over one part of the work, and
-`atlas` is what people look at; `run` opens a run in a notebook; `cluster` puts the stages on Ray,
-`commands` strings them together, and `cli` is the command line.
+`atlas` is what people look at; `run` opens a run in a notebook; `connection`, `crew` and `cluster`
+put the stages on Ray, `mining` and `commands` string them together, and `cli` is the command line.
 """
 
 from typing import TYPE_CHECKING, Any
