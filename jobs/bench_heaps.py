@@ -22,11 +22,12 @@ def bench_heaps(order: Order) -> Iterator[Finding]:
     """Mining with other heaps, interleaved."""
     for net in order.nets:
         one = subject(order, net)
-        dataset = open_dataset(order.shards(1, one.images // 2))
+        images = one.images // 2
+        dataset = open_dataset(order.shards(1, images))
         with one_core():
             rivals = _rivals(one, dataset, run_store(order))
             speeds = rounds(rivals, order.repeats, f"heaps of {net}")
-        yield _block(one, speeds)
+        yield _block(one, images, speeds)
 
 
 def _rivals(one: Subject, dataset: Dataset, run: Store) -> dict[str, Rival]:
@@ -47,7 +48,7 @@ def _rivals(one: Subject, dataset: Dataset, run: Store) -> dict[str, Rival]:
     }
 
 
-def _block(one: Subject, speeds: dict[str, Speed]) -> Finding:
+def _block(one: Subject, images: int, speeds: dict[str, Speed]) -> Finding:
     usual = next(iter(speeds))
     rows = {
         name: speed.row()
@@ -55,9 +56,9 @@ def _block(one: Subject, speeds: dict[str, Speed]) -> Finding:
         for name, speed in speeds.items()
     }
     return Block(
-        f"Heaps of {one.net}: {one.images // 2} images mined, one core",
+        f"Heaps of {one.net}: {images} images mined, one core",
         (RATE, CPU, _AGAINST),
         rows,
-        {"net": one.net, "images": one.images // 2},
+        {"net": one.net, "images": images},
         _NOTES,
     ).finding()

@@ -20,7 +20,7 @@ from pipeline.progress import progress
 from pipeline.stages.mine import Miner
 
 _TIMES = {True: (1, 4), False: (1, 4, 16)}  # whether short
-_FEWEST = 64  # two batches: one in the net while the next one is gathered
+_FEWEST = 128  # two batches: one in the net while the next one is gathered
 _SHORT_REPEATS = 1
 _AT_ONCE = 2  # processes: a peak does not depend on its neighbours, as a time does
 

@@ -16,7 +16,6 @@ from jobs.bench_figures import Block, Column, Figure, Finding, combined
 from jobs.bench_order import TOP_K, Order, Subject, load, mine, run_store, subject
 from jobs.bench_rounds import CPU, RATE, Speed, one_core, rounds
 from pipeline.core.certificate import first_look, judge, kept, scale_of_errors
-from pipeline.core.topk import Heaps
 from pipeline.data.batches import Batch
 from pipeline.data.samples import Sample
 from pipeline.data.shards import Dataset, open_dataset
@@ -100,7 +99,7 @@ def _values(miner: Miner, dataset: Dataset, most: int, what: str) -> Values:
             some.append(values.numpy())
             advance(len(batch.pictures))
 
-        stream([miner], [Heaps.empty(miner.peaks.rectified, 1)], read, kept=keep)
+        stream([miner], [miner.heaps(1)], read, kept=keep)
     return np.concatenate(some).T
 
 

@@ -123,16 +123,19 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
     """Mine what is missing of jobs on one dataset, and merge each of them."""
     dataset, asked = jobs[0].dataset, jobs[0].request
     parts = dataset.parts()
-    folder = schema.HEAPS if asked.precision == "exact" else schema.SCREEN
+    exact = asked.precision == "exact"
+    folder, name_of = (
+        (schema.HEAPS, schema.heap_name) if exact else (schema.SCREEN, schema.screen_name)
+    )
     done = [set(job.run.list(folder)) for job in jobs]
-    names = [f"{folder}/{part.name}.parquet" for part in parts]
+    names = [name_of(part.name) for part in parts]
     missing = [
         (part, [number for number, there in enumerate(done) if name not in there])
         for part, name in zip(parts, names, strict=True)
     ]
     work = [(part, which) for part, which in missing if which]
     targets = [job.target for job in jobs]
-    what = "mining" if asked.precision == "exact" else "screening"
+    what = "mining" if exact else "screening"
     if work:
         with progress(f"{what}, parts", len(parts), len(parts) - len(work)) as advance:
             for _ in cluster.mine(
@@ -140,7 +143,7 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
             ):
                 advance(1)
     for job in jobs:
-        looks = None if asked.precision == "exact" else _look_again(job)
+        looks = None if exact else _look_again(job)
         merge(job.run, job.spec, [part.name for part in parts], looks)
 
 

@@ -147,8 +147,8 @@ def test_heaps(photographs: Path, tmp_path: Path) -> None:
 def test_memory(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_memory, "_TIMES", {True: (1, 2)})
     (found,) = report(photographs, tmp_path, "memory")
-    assert list(found["rows"]) == ["64 images", "128 images"]
-    ratio = found["rows"]["128 images"]["against_fewest"]["median"]
+    assert list(found["rows"]) == ["128 images", "256 images"]
+    ratio = found["rows"]["256 images"]["against_fewest"]["median"]
     assert 0.5 < ratio < 2
 
 

@@ -183,12 +183,13 @@ class _Descent:
         seed[torch.arange(len(self.seeds)), self.seeds.feature_map, 0, 0] = activations
         signals = {layer.step: seed}
         entrance = next(iter(self.graph.steps))
+        first = _first_filtering(self.graph, layer)
         for step in reversed(self.graph.steps.values()):
             if step.name not in signals or step.name == entrance:
                 continue
             signal = signals.pop(step.name)
             branches = sources(step.op, step.inputs)
-            single = step.name == _first_filtering(self.graph, layer)
+            single = step.name == first
             parts = [self._filter(signal, step)] if single else self._below(step, signal, branches)
             for source, part in zip(branches, parts, strict=True):
                 self._arrive(signals, source, part, step)

@@ -73,6 +73,10 @@ class Miner:
                 size //= 2
         return Stream(self.net.preprocessing, size)
 
+    def heaps(self, k: int, bar: float = 0.0) -> Heaps:
+        """Empty heaps of all its feature maps, k ranks each."""
+        return Heaps.empty(self.peaks.rectified.to(self.device), k, bar)
+
     def maxima(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The strongest place of every feature map of every layer, side by side.
 
@@ -108,7 +112,7 @@ def mine_part(
         NumericsError: an activation is NaN or infinite; the text names layer and image.
         WriteError: the result could not be stored.
     """
-    heaps = [Heaps.empty(miner.peaks.rectified.to(miner.device), top_k) for miner in miners]
+    heaps = [miner.heaps(top_k) for miner in miners]
     seen = mine(miners, heaps, lambda: enumerate(dataset.read(part)), decoders)
     for miner, run, one in zip(miners, runs, heaps, strict=True):
         write_skipped(run, part.name, seen)

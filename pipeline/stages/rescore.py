@@ -15,7 +15,6 @@ from torch import Tensor
 
 from pipeline import schema
 from pipeline.core.certificate import Flags, first_look, judge, kept, scale_of_errors
-from pipeline.core.topk import Heaps
 from pipeline.data.batches import Batch
 from pipeline.data.samples import Part
 from pipeline.data.shards import Dataset
@@ -65,7 +64,7 @@ def rescore(
         NumericsError: an activation is NaN or infinite; the text names layer and image.
         WriteError: the result could not be stored.
     """
-    heaps = Heaps.empty(miner.peaks.rectified.to(miner.device), top_k)
+    heaps = miner.heaps(top_k)
     exact = np.full(len(unit.maps), np.nan, np.float32)
 
     def keep(batch: Batch, values: Tensor) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.core.certificate import kept
-from pipeline.core.topk import NOBODY, Heaps
+from pipeline.core.topk import NOBODY
 from pipeline.data.samples import Part
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
@@ -37,10 +37,7 @@ def screen_part(
         NumericsError: a value is NaN or infinite; the text names layer and image.
         WriteError: the result could not be stored.
     """
-    heaps = [
-        Heaps.empty(miner.peaks.rectified.to(miner.device), kept(top_k), -torch.inf)
-        for miner in miners
-    ]
+    heaps = [miner.heaps(kept(top_k), -torch.inf) for miner in miners]
     seen = mine(miners, heaps, lambda: enumerate(dataset.read(part)), decoders)
     for miner, run, one in zip(miners, runs, heaps, strict=True):
         taken = (one.samples != NOBODY).cpu().numpy()
