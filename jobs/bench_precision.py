@@ -20,9 +20,8 @@ from pipeline.data.batches import Batch
 from pipeline.data.samples import Sample
 from pipeline.data.shards import Dataset, open_dataset
 from pipeline.progress import progress
-from pipeline.stages.mine import Miner
+from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.mine import mine as stream
-from pipeline.stages.screen import screen_part
 
 _EXACT, _SCREENING = "exact", "screening"
 _AGAINST = Column("against_exact", "against\nexact", 2)
@@ -57,7 +56,7 @@ def _rivals(one: Subject, order: Order) -> dict[str, Any]:
 
     def screen() -> int:
         parts = dataset.parts()
-        return sum(screen_part([screening], dataset, p, [run], TOP_K).images for p in parts)
+        return sum(mine_part([screening], dataset, p, [run], TOP_K).images for p in parts)
 
     def mining() -> int:
         return sum(mine(exact, dataset, part, run) for part in dataset.parts())

@@ -4,9 +4,10 @@ With `connection` and `crew`, the only importer of ray. All that runs out there 
 of `stages`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
@@ -24,9 +25,10 @@ from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.pictures import Wanted
 from pipeline.stages.project import ProjectSettings, project_task
 from pipeline.stages.publish import Unit, publish_unit
-from pipeline.stages.rescore import SecondLook
-from pipeline.stages.rescore import rescore as rescore_part
-from pipeline.stages.screen import screen_part
+from pipeline.stages.rescore import SecondLook, rescore_unit
+
+_Some = TypeVar("_Some")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,8 @@ class _Worker:
         if not self.miners:
             prepare = Miner.exact if job.precision == "exact" else Miner.screening
             self.miners = [prepare(recipe.make(_device())) for recipe in job.recipes]
-        work = mine_part if job.precision == "exact" else screen_part
         miners, runs = [self.miners[one] for one in which], [job.runs[one] for one in which]
-        return work(miners, job.dataset, part, runs, job.top_k, job.decoders)
+        return mine_part(miners, job.dataset, part, runs, job.top_k, job.decoders)
 
 
 def _device() -> str:
@@ -76,44 +77,8 @@ def _net(recipe: Recipe, token: int) -> Net:
     return _nets[token]
 
 
-def _rescore(
-    recipe: Recipe,
-    token: int,
-    dataset: Dataset,
-    run: Store,
-    unit: SecondLook,
-    top_k: int,
-    decoders: int,
-) -> int:
-    miner = Miner.exact(_net(recipe, token))
-    return rescore_part(miner, dataset, run, unit, top_k, decoders)
-
-
-def _project(
-    recipe: Recipe,
-    token: int,
-    dataset: Dataset,
-    run: Store,
-    winners: pa.Table,
-    settings: ProjectSettings,
-) -> int:
-    return project_task(_net(recipe, token), dataset, run, winners, settings)
-
-
-class PictureWork(Protocol):
-    """Makes something of some pictures, and returns the names of what it stored."""
-
-    def __call__(self, net: Net, /, *, wanted: Sequence[Wanted]) -> list[str]:
-        """Do it."""
-
-
-def _pictures(recipe: Recipe, token: int, work: PictureWork, wanted: Sequence[Wanted]) -> list[str]:
-    return work(_net(recipe, token), wanted=wanted)
-
-
-def _publish(run: Store, dest: Store, unit: Unit) -> int:
-    publish_unit(run, dest, unit)
-    return unit.last - unit.first
+def _on_net(recipe: Recipe, token: int, do: Callable[[Net, _Some], _Made], unit: _Some) -> _Made:
+    return do(_net(recipe, token), unit)
 
 
 @dataclass(frozen=True)
@@ -167,15 +132,12 @@ def rescore(
         IncompleteError: some units could not be done; the others are.
     """
     seat = seats(workers)
-    recipe, shared = ray.put(Recipe.of(target.net, target.layers)), ray.put(dataset)
-    place, token = _anywhere(target.run), hash(recipe.hex())
-    task = ray.remote(_rescore).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=0)
-
-    def start(_: Any, unit: SecondLook) -> Any:
-        return task.remote(recipe, token, shared, place, unit, top_k, _decoders(seat))
-
-    await_room(seat)
-    yield from bounded(units, Slots(seat.workers), start, lambda unit: unit.part.name)
+    do = partial(
+        rescore_unit,
+        dataset=dataset, run=_anywhere(target.run), top_k=top_k, decoders=_decoders(seat),
+    )  # fmt: skip
+    recipe = Recipe.of(target.net, target.layers)
+    yield from _tasks("rescore", seat, recipe, do, units, lambda unit: unit.part.name)
 
 
 def project(
@@ -193,42 +155,46 @@ def project(
         RequestError: the cluster can never seat that many workers.
         IncompleteError: some winners could not be projected; the others are.
     """
-    seat = seats(workers)
-    recipe, shared, place = ray.put(Recipe.of(net, layers)), ray.put(dataset), _anywhere(run)
-    token = hash(recipe.hex())
-    task = ray.remote(_project).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=0)
-
-    def start(_: Any, table: pa.Table) -> Any:
-        return task.remote(recipe, token, shared, place, table, settings)
-
-    await_room(seat)
-    yield from bounded(tables, Slots(seat.workers), start, _named_by_first)
+    do = partial(project_task, dataset=dataset, run=_anywhere(run), settings=settings)
+    recipe = Recipe.of(net, layers)
+    yield from _tasks("project", seats(workers), recipe, do, tables, _named_by_first)
 
 
 def pictures(
     net: Net,
     units: Sequence[Sequence[Wanted]],
-    work: PictureWork,
+    work: Callable[[Net, Sequence[Wanted]], list[str]],
     workers: int | None,
 ) -> Iterator[list[str]]:
-    """Explain or occlude pictures as tasks; yields what each one stored.
+    """Explain or occlude pictures as tasks; yields the names of what each one stored.
 
     Raises:
         RequestError: the cluster can never seat that many workers, or a picture cannot be used.
         IncompleteError: some pictures could not be done; the others are.
     """
-    seat = seats(workers)
-    layers = [layer.name for layer in net.graph.layers]
-    recipe, shared = ray.put(Recipe.of(net, layers, whole=True)), ray.put(work)
-    token = hash(recipe.hex())
-    task = ray.remote(_pictures).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=0)
+    recipe = Recipe.of(net, [layer.name for layer in net.graph.layers], whole=True)
+    yield from _tasks(
+        "pictures", seats(workers), recipe, work, units, lambda some: f"picture {some[0].name}"
+    )
 
-    def start(_: Any, wanted: Sequence[Wanted]) -> Any:
-        return task.remote(recipe, token, shared, wanted)
 
+def _tasks(
+    what: str,
+    seat: Seats,
+    recipe: Recipe,
+    do: Callable[[Net, _Some], _Made],
+    units: Sequence[_Some],
+    name: Callable[[_Some], str],
+) -> Iterator[_Made]:
+    """Do something with a net and each of some units; `what` is shown by Ray's tools."""
+    kept, shared = ray.put(recipe), ray.put(do)
+    token = hash(kept.hex())
+    task: Any = ray.remote(_on_net).options(
+        name=what, num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=0
+    )
     await_room(seat)
     yield from bounded(
-        units, Slots(seat.workers), start, lambda wanted: f"picture {wanted[0].name}"
+        units, Slots(seat.workers), lambda _, unit: task.remote(kept, token, shared, unit), name
     )
 
 
@@ -242,14 +208,18 @@ def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None)
     seat = seats(workers, accelerated=False)
     place, target = _anywhere(run), _anywhere(dest)
     task = ray.remote(_publish).options(num_cpus=seat.cpus, max_retries=0)
-
-    def start(_: Any, unit: Unit) -> Any:
-        return task.remote(place, target, unit)
-
     await_room(seat)
     yield from bounded(
-        units, Slots(seat.workers), start, lambda unit: f"{unit.layer} from map {unit.first}"
+        units,
+        Slots(seat.workers),
+        lambda _, unit: task.remote(place, target, unit),
+        lambda unit: f"{unit.layer} from map {unit.first}",
     )
+
+
+def _publish(run: Store, dest: Store, unit: Unit) -> int:
+    publish_unit(run, dest, unit)
+    return unit.last - unit.first
 
 
 def _decoders(seat: Seats) -> int:

@@ -1,6 +1,6 @@
 """What the commands on single pictures do: explain, occlude, and the poster made of both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from pipeline import cluster, connection
@@ -179,7 +179,7 @@ def _occlude(
 def _do(
     net: Net,
     units: Sequence[Sequence[Wanted]],
-    work: cluster.PictureWork,
+    work: Callable[[Net, Sequence[Wanted]], list[str]],
     what: str,
     workers: int | None,
     address: str | None,
@@ -188,7 +188,7 @@ def _do(
     stored: list[str] = []
     with progress(f"{what}, pictures", sum(map(len, units))) as advance:
         if len(units) == 1 and address is None:
-            stored += work(net, wanted=units[0])
+            stored += work(net, units[0])
             advance(len(units[0]))
         elif units:
             with connection.connected(address):

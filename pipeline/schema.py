@@ -10,8 +10,8 @@ RUN = "run.json"
 FEATURE_MAPS = "feature_maps.parquet"
 """Written last by the merge: its presence says that the winners are complete."""
 
-HEAPS, SKIPPED, WINNERS, PROJECTIONS, ATLAS = "heaps", "skipped", "winners", "projections", "atlas"
-SCREEN = "screen"
+HEAPS, SCREEN, SKIPPED, WINNERS = "heaps", "screen", "skipped", "winners"
+PROJECTIONS, ATLAS = "projections", "atlas"
 
 PROJECTION_SETTINGS = "projections.json"
 """How the projections of this run are made; one run has one way."""

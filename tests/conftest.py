@@ -4,6 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
+
+# the same examples every time: a failure then tells of a change.
+# `pytest --hypothesis-profile default` looks for new ones
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 
 @pytest.fixture

@@ -99,9 +99,7 @@ def _pays(conv: nn.Conv2d) -> bool:
     if any(padding > (side - 1) * gap for side, gap, padding in geometry):
         return False  # a window may lie in the padding alone: oneDNN crashes there
     if conv.in_channels == 1:
-        return (
-            False  # oneDNN skips rows where the map is one wide and strides differ; little to win
-        )
+        return False  # oneDNN skips rows of a map one wide if strides differ; little is lost
     return conv.groups == 1 or conv.in_channels // conv.groups >= _FEWEST_CHANNELS
 
 

@@ -53,18 +53,18 @@ def units(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
 
 def explain_unit(
     net: Net,
+    wanted: Sequence[Wanted],
     dataset: Dataset | None,
     run: Store,
-    wanted: Sequence[Wanted],
     request: ExplainRequest,
 ) -> list[str]:
     """Explain one of `units`, and store a table and the figures of each picture.
 
     Args:
         net: on the device to use.
+        wanted: the unit of work.
         dataset: the run's, for its samples.
         run: where the results go, and where the winners' projections are.
-        wanted: the unit of work.
         request: what to make.
 
     Returns:

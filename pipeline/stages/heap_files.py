@@ -65,13 +65,27 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
         places % widths,
     )
     columns = {
-        **map_columns(net, heaps),
-        "winners": pa.ListArray.from_arrays(pa.array(ends(taken), pa.int32()), winners),
+        **_map_columns(net, heaps),
+        "winners": pa.ListArray.from_arrays(pa.array(_ends(taken), pa.int32()), winners),
     }
-    return table_of(columns, schema.HEAP, len(seen))
+    return _table_of(columns, schema.HEAP, len(seen))
 
 
-def map_columns(net: Net, heaps: Heaps) -> dict[str, Any]:
+def screen_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
+    """One row per feature map of all layers, what screening keeps as a list in falling order."""
+    taken = (heaps.samples != NOBODY).cpu().numpy()
+    arrays = [heaps.activations.cpu().numpy()[taken], heaps.samples.cpu().numpy()[taken]]
+    entries = pa.StructArray.from_arrays(
+        [pa.array(array) for array in arrays], fields=list(schema.SCREENED)
+    )
+    columns = {
+        **_map_columns(net, heaps),
+        "kept": pa.ListArray.from_arrays(pa.array(_ends(taken), pa.int32()), entries),
+    }
+    return _table_of(columns, schema.SCREEN_HEAP, len(seen))
+
+
+def _map_columns(net: Net, heaps: Heaps) -> dict[str, Any]:
     """Layer, number and statistics of every feature map."""
     maps = [layer.maps for layer in net.graph.layers]
     return {
@@ -85,12 +99,12 @@ def map_columns(net: Net, heaps: Heaps) -> dict[str, Any]:
     }
 
 
-def ends(taken: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _ends(taken: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(M + 1,) where the list of each map begins and ends, from the places taken (M, K)."""
     return np.concatenate([[0], taken.sum(1).cumsum()])
 
 
-def table_of(columns: Mapping[str, Any], fields: pa.Schema, samples: int) -> pa.Table:
+def _table_of(columns: Mapping[str, Any], fields: pa.Schema, samples: int) -> pa.Table:
     """A table of a part that has so many samples."""
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in fields]
     table = pa.Table.from_arrays(arrays, schema=fields)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline import schema
+from pipeline.core.certificate import kept
 from pipeline.core.networks import Net
 from pipeline.core.peaks import Peaks
 from pipeline.core.screening import screened
@@ -17,7 +18,7 @@ from pipeline.data.samples import Part, Sample
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
-from pipeline.stages.heap_files import heap_table, write_skipped
+from pipeline.stages.heap_files import heap_table, screen_table, write_skipped
 
 _BATCH = {"cpu": 64, "cuda": 256}
 _LARGEST_MAPS = 2**24
@@ -43,10 +44,12 @@ class Miner:
     Attributes:
         net: with the layers to mine alone.
         peaks: its forward pass, exact or in reduced precision.
+        screens: whether it is in reduced precision.
     """
 
     net: Net
     peaks: Peaks
+    screens: bool = False
 
     @classmethod
     def exact(cls, net: Net) -> "Miner":
@@ -56,7 +59,7 @@ class Miner:
     @classmethod
     def screening(cls, net: Net) -> "Miner":
         """In reduced precision."""
-        return cls(net, screened(net.graph))
+        return cls(net, screened(net.graph), screens=True)
 
     @property
     def device(self) -> torch.device:
@@ -73,9 +76,12 @@ class Miner:
                 size //= 2
         return Stream(self.net.preprocessing, size)
 
-    def heaps(self, k: int, bar: float = 0.0) -> Heaps:
-        """Empty heaps of all its feature maps, k ranks each."""
-        return Heaps.empty(self.peaks.rectified.to(self.device), k, bar)
+    def heaps(self, top_k: int) -> Heaps:
+        """Empty heaps of all its feature maps: of so many ranks, or of what screening keeps."""
+        rectified = self.peaks.rectified.to(self.device)
+        if self.screens:
+            return Heaps.empty(rectified, kept(top_k), -torch.inf)
+        return Heaps.empty(rectified, top_k)
 
     def maxima(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The strongest place of every feature map of every layer, side by side.
@@ -98,10 +104,11 @@ def mine_part(
     top_k: int,
     decoders: int = 0,
 ) -> PartDone:
-    """Mine one part for some nets and store a heap file for each, the record that it is done.
+    """Mine one part for some nets and store a file for each, the record that it is done.
 
     Args:
-        miners: the nets; the pictures are read and decoded once for all of them.
+        miners: the nets; the pictures are read and decoded once for all of them. Those that screen
+            store near values, and more of them, instead of heaps.
         dataset: what the part belongs to.
         part: which samples.
         runs: where the results of each net go; the same part again stores the same content.
@@ -116,7 +123,11 @@ def mine_part(
     seen = mine(miners, heaps, lambda: enumerate(dataset.read(part)), decoders)
     for miner, run, one in zip(miners, runs, heaps, strict=True):
         write_skipped(run, part.name, seen)
-        run.write_table(schema.heap_name(part.name), heap_table(miner.net, one, seen))
+        if miner.screens:
+            table, name = screen_table(miner.net, one, seen), schema.screen_name(part.name)
+        else:
+            table, name = heap_table(miner.net, one, seen), schema.heap_name(part.name)
+        run.write_table(name, table)
     return PartDone(part.name, len(seen.pictures), len(seen.skipped))
 
 

@@ -129,15 +129,15 @@ def _map_and_rank(rows: pa.Table) -> NDArray[np.int64]:
 
 
 def project_task(
-    net: Net, dataset: Dataset, run: Store, winners: pa.Table, settings: ProjectSettings
+    net: Net, winners: pa.Table, dataset: Dataset, run: Store, settings: ProjectSettings
 ) -> int:
     """Project one table of `tasks` and store the rows, one file per layer.
 
     Args:
         net: with the layers of the winners, on the device to use.
+        winners: the unit of work; those that are not missing only tell how to go about it.
         dataset: where their images are.
         run: where the projections go.
-        winners: the unit of work; those that are not missing only tell how to go about it.
         settings: how.
 
     Returns:

@@ -5,7 +5,7 @@ alone; so a run that was interrupted goes on as if nothing had been.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline import schema
 from pipeline.core.certificate import Flags, first_look, judge, kept, scale_of_errors
+from pipeline.core.networks import Net
 from pipeline.data.batches import Batch
 from pipeline.data.samples import Part
 from pipeline.data.shards import Dataset
@@ -52,8 +53,8 @@ class SecondLook:
         return schema.rescored_name(self.part.name, self.look)
 
 
-def rescore(
-    miner: Miner, dataset: Dataset, run: Store, unit: SecondLook, top_k: int, decoders: int = 0
+def rescore_unit(
+    net: Net, unit: SecondLook, dataset: Dataset, run: Store, top_k: int, decoders: int = 0
 ) -> int:
     """Mine a unit exactly and store its heap file.
 
@@ -64,6 +65,7 @@ def rescore(
         NumericsError: an activation is NaN or infinite; the text names layer and image.
         WriteError: the result could not be stored.
     """
+    miner = Miner.exact(net)
     heaps = miner.heaps(top_k)
     exact = np.full(len(unit.maps), np.nan, np.float32)
 
@@ -76,7 +78,7 @@ def rescore(
     positions = unit.positions.tolist()
     seen = mine([miner], [heaps], lambda: dataset.pick(unit.part, positions), decoders, keep)
     checked = _checked(unit, exact, len(heaps.activations))
-    run.write_table(unit.file, heap_table(miner.net, heaps, seen).append_column("checked", checked))
+    run.write_table(unit.file, heap_table(net, heaps, seen).append_column("checked", checked))
     return len(seen)
 
 
@@ -91,35 +93,34 @@ def _checked(unit: SecondLook, exact: NDArray[np.float32], maps: int) -> pa.List
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), entries)
 
 
-@dataclass
 class Looks:
-    """The looks of a run, one after the other.
+    """The looks of a run whose parts are all screened, one after the other.
 
     Attributes:
         units: of all looks so far.
         certified: (M,) whether no winner of the map can be missing, as far as is known.
+
+    Raises:
+        IncompleteError: a file cannot be read.
     """
 
-    run: Store
-    parts: Sequence[Part]
-    top_k: int
-    units: list[SecondLook] = field(default_factory=list)
-    certified: Flags = field(default_factory=lambda: np.zeros(0, bool))
-
-    def __post_init__(self) -> None:
-        self._candidates = gather(self.run, [part.name for part in self.parts], self.top_k)
+    def __init__(self, run: Store, parts: Sequence[Part], top_k: int) -> None:
+        self._run, self._parts, self._top_k = run, parts, top_k
+        self._candidates = gather(run, [part.name for part in parts], top_k)
         shape = self._candidates.values.shape
         self._looked_at = np.zeros(shape, bool)
-        self._exact = np.full((shape[0], kept(self.top_k)), np.nan, np.float32)
-        self._best = np.zeros((shape[0], self.top_k), np.float32)
+        self._exact = np.full((shape[0], kept(top_k)), np.nan, np.float32)
+        self._best = np.zeros((shape[0], top_k), np.float32)
         self._look = 0
+        self.units: list[SecondLook] = []
+        self.certified: Flags = np.zeros(shape[0], bool)
 
     def next(self) -> list[SecondLook]:
         """What to look at next; nothing when all is known that can be."""
         candidates = self._candidates
         if self._look == 0:
             wanted = candidates.values > -np.inf
-            wanted[:, first_look(self.top_k) :] = False
+            wanted[:, first_look(self._top_k) :] = False
         else:
             near = candidates.values[:, : self._exact.shape[1]]
             verdict = judge(
@@ -155,7 +156,7 @@ class Looks:
                 near = slots < self._exact.shape[1]
                 samples = candidates.position.ravel()[here]
                 unit = SecondLook(
-                    self.parts[number], self._look, chosen[number],
+                    self._parts[number], self._look, chosen[number],
                     maps[near], slots[near], samples[near],
                 )  # fmt: skip
                 units.append(unit)
@@ -168,13 +169,13 @@ class Looks:
             IncompleteError: a file cannot be read.
         """
         columns = ["winners.list.element.activation", "checked"]
-        for table in read_tables(self.run, [unit.file for unit in units], columns):
+        for table in read_tables(self._run, [unit.file for unit in units], columns):
             lists = table["winners"].combine_chunks()
             lengths = np.diff(lists.offsets.to_numpy())
             new = np.zeros_like(self._best)
-            new[np.arange(self.top_k) < lengths[:, None]] = lists.flatten().field("activation")
+            new[np.arange(self._top_k) < lengths[:, None]] = lists.flatten().field("activation")
             both = np.concatenate([self._best, new], 1)
-            self._best = -np.sort(-both, axis=1)[:, : self.top_k]
+            self._best = -np.sort(-both, axis=1)[:, : self._top_k]
             checked = table["checked"].combine_chunks()
             maps = pc.list_parent_indices(checked).to_numpy()
             entries = checked.flatten()

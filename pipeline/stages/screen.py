@@ -1,58 +1,21 @@
-"""Stage 1 in reduced precision: screen a part, and gather what all parts found."""
+"""Stage 1 in reduced precision: what the screening of all parts found."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.core.certificate import kept
-from pipeline.core.topk import NOBODY
-from pipeline.data.samples import Part
-from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
-from pipeline.stages.heap_files import ends, map_columns, read_tables, table_of, write_skipped
-from pipeline.stages.mine import Miner, PartDone, mine
+from pipeline.stages.heap_files import read_tables
 
 _HELD = 4
 """How many times what a part keeps is held of all parts together."""
 
 _PARTS_AT_ONCE = 8
-
-
-def screen_part(
-    miners: Sequence[Miner],
-    dataset: Dataset,
-    part: Part,
-    runs: Sequence[Store],
-    top_k: int,
-    decoders: int = 0,
-) -> PartDone:
-    """Screen one part for some nets: what `mine_part` does, but near values, and more of them.
-
-    Raises:
-        NumericsError: a value is NaN or infinite; the text names layer and image.
-        WriteError: the result could not be stored.
-    """
-    heaps = [miner.heaps(kept(top_k), -torch.inf) for miner in miners]
-    seen = mine(miners, heaps, lambda: enumerate(dataset.read(part)), decoders)
-    for miner, run, one in zip(miners, runs, heaps, strict=True):
-        taken = (one.samples != NOBODY).cpu().numpy()
-        arrays = [one.activations.cpu().numpy()[taken], one.samples.cpu().numpy()[taken]]
-        entries = pa.StructArray.from_arrays(
-            [pa.array(array) for array in arrays], fields=list(schema.SCREENED)
-        )
-        columns = {
-            **map_columns(miner.net, one),
-            "kept": pa.ListArray.from_arrays(pa.array(ends(taken), pa.int32()), entries),
-        }
-        write_skipped(run, part.name, seen)
-        table = table_of(columns, schema.SCREEN_HEAP, len(seen))
-        run.write_table(schema.screen_name(part.name), table)
-    return PartDone(part.name, len(seen.pictures), len(seen.skipped))
 
 
 @dataclass(frozen=True)

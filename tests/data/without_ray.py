@@ -15,8 +15,7 @@ from pipeline.data.shards import Dataset, open_dataset
 from pipeline.run import Run, open_run
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
-from pipeline.stages.rescore import SecondLook, rescore
-from pipeline.stages.screen import screen_part
+from pipeline.stages.rescore import SecondLook, rescore_unit
 
 
 def _mine(
@@ -27,21 +26,20 @@ def _mine(
     precision: Precision,
     workers: int | None,
 ) -> Iterator[PartDone]:
-    exact = precision == "exact"
-    prepare, mine_one = (Miner.exact, mine_part) if exact else (Miner.screening, screen_part)
+    prepare = Miner.exact if precision == "exact" else Miner.screening
     # as on its way to a worker
     miners = [prepare(Recipe.of(one.net, one.layers).make("cpu")) for one in targets]
     for part, which in work:
         some, runs = [miners[one] for one in which], [targets[one].run for one in which]
-        yield mine_one(some, dataset, part, runs, top_k)
+        yield mine_part(some, dataset, part, runs, top_k)
 
 
 def _rescore(
     target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workers: int | None
 ) -> Iterator[int]:
-    miner = Miner.exact(Recipe.of(target.net, target.layers).make("cpu"))
+    net = Recipe.of(target.net, target.layers).make("cpu")
     for unit in units:
-        yield rescore(miner, dataset, target.run, unit, top_k)
+        yield rescore_unit(net, unit, dataset, target.run, top_k)
 
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,5 +69,5 @@ def end_to_end(
     there = Recipe.of(run.net, run.layers).make("cpu")
     for table in tasks(run.store, run.layers):
         settings = ProjectSettings(arrays=True)
-        project_task(there, open_dataset(str(folder)), run.store, table, settings)
+        project_task(there, table, open_dataset(str(folder)), run.store, settings)
     return open_run(place)

@@ -67,7 +67,7 @@ def test_workers_killed_while_mining(
     with meanwhile(lambda: kill("ray::_Worker"), run, "heaps"):
         command(*run.mining(tars, "--workers", 2))
     assert "failed (try 1 of 3)" in caplog.text
-    with meanwhile(lambda: kill("ray::_project"), run, "projections"):
+    with meanwhile(lambda: kill("ray::project"), run, "projections"):
         command(*run.projecting())
     assert_same(run, undisturbed)
 
@@ -116,7 +116,7 @@ def killed_after(run: Run, prefix: str, arguments: list[object]) -> None:
     until(
         lambda: (
             not any(
-                title(pid).startswith(("ray::_Worker", "ray::_project"))
+                title(pid).startswith(("ray::_Worker", "ray::project"))
                 for pid in descendants(os.getpid())
             )
         ),
@@ -137,10 +137,10 @@ def test_two_drivers_at_once_project_every_winner_once(
     layers = ["conv1", "conv5"]
     first = tasks(store, layers)
     assert len(first) > 3
-    project_task(net, dataset, store, first[1], ProjectSettings())
+    project_task(net, first[1], dataset, store, ProjectSettings())
     second = tasks(store, layers)  # another driver comes while the first one is at work
     for table in (first[2], second[0], first[0], *second[1:], *first[3:]):
-        project_task(net, dataset, store, table, ProjectSettings())
+        project_task(net, table, dataset, store, ProjectSettings())
     projected = run.projections()
     assert not projected.duplicated(["layer", "feature_map", "rank"]).any()
     assert len(projected) == undisturbed.winners()["layer"].isin(layers).sum()

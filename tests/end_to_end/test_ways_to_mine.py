@@ -57,7 +57,7 @@ def test_workers_killed_while_looking_again(
     undisturbed: Run, tars: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     def strike() -> None:
-        until(lambda: kill("ray::_rescore"), "somebody who looks again")
+        until(lambda: kill("ray::rescore"), "somebody who looks again")
 
     with meanwhile(strike, run, "screen"):
         command(*run.mining(tars, "--workers", 2, "--precision", "fast"))

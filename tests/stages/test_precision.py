@@ -25,8 +25,7 @@ from pipeline.errors import NumericsError, RequestError
 from pipeline.mining import MineResult
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
-from pipeline.stages.rescore import Looks, rescore
-from pipeline.stages.screen import screen_part
+from pipeline.stages.rescore import Looks, rescore_unit
 from tests.data.without_ray import in_this_process
 from tests.stages import tiny
 
@@ -63,10 +62,10 @@ def fast(net: Net, dataset: Dataset, parts: Sequence[Part], top_k: int) -> tuple
     """A run in reduced precision, merged."""
     run = store()
     for part in parts:
-        screen_part([Miner.screening(net)], dataset, part, [run], top_k)
+        mine_part([Miner.screening(net)], dataset, part, [run], top_k)
     looks = Looks(run, parts, top_k)
     while units := looks.next():
-        seen = [rescore(Miner.exact(net), dataset, run, unit, top_k) for unit in units]
+        seen = [rescore_unit(net, unit, dataset, run, top_k) for unit in units]
         assert seen == [len(unit.positions) for unit in units]
         looks.learn(units)
     merge(run, tiny.spec_of(net, dataset, top_k), [part.name for part in parts], looks)
@@ -167,9 +166,8 @@ def test_what_is_not_finite_names_layer_and_picture(
         second.weight[1] = 1e38
     module = nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), third)
     net, dataset, run = tiny.net_of(module), tiny.opened(tmp_path), store()
-    work = mine_part if prepare == Miner.exact else screen_part
     with pytest.raises(NumericsError, match=r"^Layer second, feature map 1 is inf on 35\.png of "):
-        work([prepare(net)], dataset, dataset.parts()[0], [run], 3)
+        mine_part([prepare(net)], dataset, dataset.parts()[0], [run], 3)
     assert not run.list()
 
 
@@ -180,7 +178,7 @@ def test_a_weight_that_is_nan_is_seen_by_screening(folder: Path) -> None:
         module[0].weight[2, 0, 0, 0] = torch.nan
     miner = Miner.screening(tiny.net_of(module))
     with pytest.raises(NumericsError, match=r"^Layer first, feature map 2 is nan on 001\.png of "):
-        screen_part([miner], dataset, dataset.parts()[0], [run], 3)
+        mine_part([miner], dataset, dataset.parts()[0], [run], 3)
     assert not run.list()
 
 

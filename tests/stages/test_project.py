@@ -66,7 +66,7 @@ def projected(
     net = tiny.net_of(tiny.module())
     done = 0
     for table in tasks(run, LAYERS, rank_limit):
-        count = project_task(net, dataset, run, table, settings or ProjectSettings())
+        count = project_task(net, table, dataset, run, settings or ProjectSettings())
         assert count == missing(table)
         done += count
     return done
@@ -153,7 +153,7 @@ def test_first_the_best_ranks_then_all_of_them(run: Store, dataset: Dataset) -> 
 def test_one_layer_alone(run: Store, dataset: Dataset) -> None:
     net = tiny.net_of(tiny.module())
     for table in tasks(run, ["second"]):
-        project_task(net, dataset, run, table, ProjectSettings())
+        project_task(net, table, dataset, run, ProjectSettings())
     assert keys_of(rows_of(run, "second")) == keys_of(winners_of(run, "second"))
     assert rows_of(run, "first") == []
 
@@ -263,7 +263,7 @@ def test_another_net_is_noticed(run: Store, dataset: Dataset) -> None:
         module[3].weight *= 1.1
     net, table = tiny.net_of(module), tasks(run, LAYERS)[0]
     with pytest.raises(NumericsError, match=r"^Layer second, feature map"):
-        project_task(net, dataset, run, table, ProjectSettings())
+        project_task(net, table, dataset, run, ProjectSettings())
 
 
 def test_an_image_that_was_exchanged_is_noticed(tmp_path: Path) -> None:

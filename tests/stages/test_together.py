@@ -19,14 +19,12 @@ from pipeline.data.store import Store
 from pipeline.errors import NumericsError
 from pipeline.stages import mine as mining_stage
 from pipeline.stages.mine import Miner, PartDone, mine_part
-from pipeline.stages.screen import screen_part
 from tests.data.without_ray import in_this_process
 from tests.stages import tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 COUNT, BROKEN = 83, (0, 5, 31, 32, 40, 82)
-Work = Callable[..., PartDone]
 
 
 def store() -> Store:
@@ -64,16 +62,11 @@ def nets(monkeypatch: pytest.MonkeyPatch) -> list[Net]:
     return made
 
 
-@pytest.mark.parametrize(
-    ("prepare", "work"),
-    [(Miner.exact, mine_part), (Miner.screening, screen_part)],
-    ids=["exact", "fast"],
-)
+@pytest.mark.parametrize("prepare", [Miner.exact, Miner.screening], ids=["exact", "fast"])
 @pytest.mark.parametrize("order", [[0, 1, 2], [1, 0], [1, 2, 0]])
 @pytest.mark.parametrize("decoders", [0, 3])
 def test_each_net_as_if_it_were_alone(
     prepare: Callable[[Net], Miner],
-    work: Work,
     order: list[int],
     decoders: int,
     folder: Path,
@@ -85,12 +78,12 @@ def test_each_net_as_if_it_were_alone(
     miners = [prepare(nets[number]) for number in order]
     together, alone = [store() for _ in order], [store() for _ in order]
     for part in tiny.parts_of(dataset, keys, [1, 32, 3, 47]):
-        done = work(miners, dataset, part, together, 4, decoders)
+        done = mine_part(miners, dataset, part, together, 4, decoders)
         assert done == PartDone(
             part.name, len(part.keys) - done.skipped, sum(int(k[:3]) in BROKEN for k in part.keys)
         )
         for miner, run in zip(miners, alone, strict=True):
-            assert work([miner], dataset, part, [run], 4, decoders) == done
+            assert mine_part([miner], dataset, part, [run], 4, decoders) == done
     for one, other in zip(together, alone, strict=True):
         assert contents(one) == contents(other)
         assert len(contents(one)) == 4 + 3  # three parts have broken pictures
