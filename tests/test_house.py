@@ -22,7 +22,7 @@ FLOORS = [
     ("pipeline.mining",),
     ("pipeline.commands", "pipeline.show", "pipeline.config_file", "pipeline.terminal"),
     ("pipeline.picture_commands", "pipeline.options"),
-    ("pipeline.cli", "pipeline.cli_pictures", "pipeline.cli_bench", "jobs"),
+    ("pipeline.cli", "pipeline.cli_bench", "pipeline.cli_mine", "pipeline.cli_pictures", "jobs"),
 ]
 
 
