@@ -107,7 +107,7 @@ class Heaps:
 
     def _beaten(self, values: Tensor, samples: Tensor) -> Tensor:
         """The maps in whose heaps something changes."""
-        if values.is_cuda:  # which ones is not known without waiting, and sorting all costs little
+        if not values.is_cpu:  # which ones is not known without waiting; sorting all costs little
             return torch.arange(values.shape[1], device=values.device)
         # most images of a large set beat nobody
         last = self.activations[:, -1]
