@@ -32,7 +32,7 @@ TOP_K = 9
 _PHOTOGRAPH = (500, 375)
 _MOST_PICTURES = {True: 64, False: 256}  # different ones; whether short
 _MOST_IMAGES = {True: 64, False: 512}
-_SECONDS = {True: 1.0, False: 6.0}
+_SECONDS = {True: 1.0, False: 12.0}
 
 
 @dataclass(frozen=True)
