@@ -191,14 +191,11 @@ def winners_script(layer: Layer, classes: Classes) -> bytes:
     numbers for each (top, left, bottom, right in the original picture's pixels).
     """
     winners = layer.winners
-    counts = winners["feature_map"].value_counts()
-    first = [0]
-    for feature_map in range(layer.maps):
-        first.append(first[-1] + int(counts.get(feature_map, 0)))
+    counts = winners["feature_map"].value_counts().reindex(range(layer.maps), fill_value=0)
     codes, keys = pd.factorize(winners["key"])
     sides = [winners[f"source_{side}"] for side in ("top", "left", "bottom", "right")]
     document = {
-        "first": first,
+        "first": [0, *counts.cumsum().tolist()],
         "rank": [int(rank) for rank in winners["rank"]],
         "activation": _short(winners["activation"]),
         "class": _class_numbers(winners, classes),
