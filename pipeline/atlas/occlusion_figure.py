@@ -190,8 +190,8 @@ def _scaled_map(
 
     The colours span at least `least`: rounding errors are no picture.
     """
-    high = float(max(values.max(), without))
-    low = float(min(values.min(), without))
+    high = max(float(values.max()), without)
+    low = min(float(values.min()), without)
     if high - low < least:
         low = max(0.0, high - least) if low >= 0 else high - least
     spread = high - low or 1.0

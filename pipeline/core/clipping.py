@@ -97,7 +97,7 @@ class Clipping:
         best = int(cost.argmin())
         return float(cost[best]), int(after[best])
 
-    def _sizes(self, axis: int, first: Places, last: Places) -> Places:
+    def _sizes(self, axis: int, first: Places | np.int64, last: Places | np.int64) -> Places:
         """(steps, …): how large the windows of positions first … last are along an axis."""
         lowest, highest = self._inside(axis, np.asarray(first), np.asarray(last))
         places = self._places[axis].reshape(-1, *[1] * (lowest.ndim - 1))
