@@ -82,7 +82,8 @@ def most_telling(experiments: Sequence[Occluded]) -> Occluded:
 
     def drop(one: Occluded) -> tuple[bool, float]:
         found = one.found
-        return found.base_class == found.label, found.base_probability - found.probability.min()
+        fall = found.base_probability - found.probability.min()
+        return found.base_class == found.label, float(fall)
 
     return max(experiments, key=drop)
 

@@ -29,7 +29,7 @@ def program(*arguments: object) -> list[str]:
 
 
 def finished(
-    *arguments: object, cwd: Path | None = None, limit: float = 120
+    *arguments: object, cwd: Path | None = None, limit: float = 300
 ) -> "subprocess.CompletedProcess[str]":
     """The program, run to its end."""
     return subprocess.run(
