@@ -9,6 +9,7 @@ from pipeline.core.networks import Net
 from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
+from pipeline.errors import RequestError
 from pipeline.progress import progress
 from pipeline.run import Run, resolve_layers
 from pipeline.stages import explain_files, occlude_files
@@ -17,11 +18,12 @@ from pipeline.stages.explain_files import ExplainRequest, explain_unit, run_capt
 from pipeline.stages.occlude import Occluded, OccludeSettings, check, prepare
 from pipeline.stages.occlude import occlude as occlude_picture
 from pipeline.stages.occlude_files import OccludeRequest, occlude_unit
-from pipeline.stages.pictures import Wanted, find_pictures, read_picture
+from pipeline.stages.pictures import Made, Wanted, find_pictures, read_picture
 from pipeline.stages.poster import compose, most_telling
 from pipeline.stages.poster_choice import example_pictures
 
 POSTER_EXAMPLES = 2
+_MOST_REASONS = 5
 _POSTER_TRIALS = 8
 """Pictures that are occluded for the poster; the most telling one is shown."""
 
@@ -171,7 +173,7 @@ def _net_line(run: Run) -> str:
 
 def _occlude(
     net: Net, wanted: Sequence[Wanted], dataset: Dataset, run: Store, request: OccludeRequest
-) -> list[str]:
+) -> Made:
     plan = prepare(net, request.settings)
     return occlude_unit(net, plan, dataset, run, wanted, request)
 
@@ -179,20 +181,42 @@ def _occlude(
 def _do(
     net: Net,
     units: Sequence[Sequence[Wanted]],
-    work: Callable[[Net, Sequence[Wanted]], list[str]],
+    work: Callable[[Net, Sequence[Wanted]], Made],
     what: str,
     workers: int | None,
     address: str | None,
 ) -> list[str]:
-    """Do units of work on the cluster, or a single one right here."""
+    """Do units of work on the cluster, or a single one right here.
+
+    Raises:
+        RequestError: some pictures cannot be used; the others are done.
+    """
     stored: list[str] = []
+    unusable: list[str] = []
     with progress(f"{what}, pictures", sum(map(len, units))) as advance:
         if len(units) == 1 and address is None:
-            stored += work(net, units[0])
+            stored, unusable = work(net, units[0])
             advance(len(units[0]))
         elif units:
             with connection.connected(address):
-                for names in cluster.pictures(net, units, work, workers):
-                    stored += names
-                    advance(sum(name.endswith(".parquet") for name in names))
+                for made in cluster.pictures(net, units, work, workers):
+                    stored += made.stored
+                    unusable += made.unusable
+                    advance(_tables(made.stored) + len(made.unusable))
+    if unusable:
+        raise RequestError(_unusable(unusable, _tables(stored)))
     return stored
+
+
+def _tables(names: Sequence[str]) -> int:
+    """How many pictures were done: each has a table."""
+    return sum(name.endswith(".parquet") for name in names)
+
+
+def _unusable(reasons: Sequence[str], done: int) -> str:
+    said = [reason.rstrip(".") for reason in reasons[:_MOST_REASONS]]
+    if len(reasons) > len(said):
+        said.append(f"nor can {len(reasons) - len(said)} more")
+    if done:
+        said.append(f"{done} other{'s are' if done > 1 else ' is'} done")
+    return "; ".join(said) + "."

@@ -135,6 +135,8 @@ def explain(
     """
     settings = settings or ExplainSettings()
     graph = net.graph.only(_known(net, layers))
+    if not pictures:
+        return []
     device = next(graph.trunk.parameters()).device
     images = torch.stack([picture.image for picture in pictures]).to(device)
     ascent = ascend(graph, net.preprocessing.normalise(images))

@@ -15,8 +15,9 @@ from pipeline.config import RunSpec
 from pipeline.core.networks import Net
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
+from pipeline.errors import RequestError
 from pipeline.stages.explain import ExplainSettings, Explanation, explain, to_table
-from pipeline.stages.pictures import Wanted, read_picture
+from pipeline.stages.pictures import Made, Wanted, read_picture
 from pipeline.stages.projected import read_projections, spread_by_depth
 
 FOLDER = "explain"
@@ -57,7 +58,7 @@ def explain_unit(
     dataset: Dataset | None,
     run: Store,
     request: ExplainRequest,
-) -> list[str]:
+) -> Made:
     """Explain one of `units`, and store a table and the figures of each picture.
 
     Args:
@@ -68,19 +69,23 @@ def explain_unit(
         request: what to make.
 
     Returns:
-        The names of what was stored, the table of each picture before its figures.
+        What was stored, the table of each picture before its figures.
 
     Raises:
-        RequestError: a picture cannot be used, or the net has no such layer.
+        RequestError: the net has no such layer.
         WriteError: a result could not be stored.
     """
-    pictures = [read_picture(one, net.preprocessing, dataset) for one in wanted]
-    stored = []
+    made, pictures = Made([], []), []
+    for one in wanted:
+        try:
+            pictures.append(read_picture(one, net.preprocessing, dataset))
+        except RequestError as error:
+            made.unusable.append(str(error))
     for explanation in explain(net, pictures, request.layers, request.settings):
         name = file_name(explanation.picture.wanted, "parquet")
         run.write_table(name, to_table(explanation))
-        stored += [name, *_figures(run, explanation, request)]
-    return stored
+        made.stored.extend([name, *_figures(run, explanation, request)])
+    return made
 
 
 def _figures(run: Store, explanation: Explanation, request: ExplainRequest) -> list[str]:

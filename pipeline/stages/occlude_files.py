@@ -15,9 +15,10 @@ from pipeline.core.occlusion import Occlusion
 from pipeline.data.class_names import ClassNames
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
+from pipeline.errors import RequestError
 from pipeline.stages.explain_files import file_stem
 from pipeline.stages.occlude import OccludeSettings, occlude, to_table
-from pipeline.stages.pictures import Wanted, read_picture
+from pipeline.stages.pictures import Made, Wanted, read_picture
 
 FOLDER = "occlusion"
 
@@ -61,7 +62,7 @@ def occlude_unit(
     run: Store,
     wanted: Sequence[Wanted],
     request: OccludeRequest,
-) -> list[str]:
+) -> Made:
     """Occlude one of `units`; store the figures and then the table of each picture.
 
     Args:
@@ -73,25 +74,29 @@ def occlude_unit(
         request: what to make.
 
     Returns:
-        The names of what was stored, the figures of each picture before its table.
+        What was stored, the figures of each picture before its table. A picture is not usable
+        either if its label is no class of the net.
 
     Raises:
-        RequestError: a picture cannot be used, or its label is no class of the net.
         NumericsError: an activation or a probability is not finite.
         WriteError: a result could not be stored.
     """
-    stored = []
+    made = Made([], [])
     for one in wanted:
-        picture = read_picture(one, net.preprocessing, dataset)
-        occluded = occlude(net, plan, picture, request.settings, request.names)
+        try:
+            picture = read_picture(one, net.preprocessing, dataset)
+            occluded = occlude(net, plan, picture, request.settings, request.names)
+        except RequestError as error:
+            made.unusable.append(str(error))
+            continue
         if request.formats:
             page = occlusion_page([occluded], request.caption)
             for form in request.formats:
-                stored.append(figure_name(one, request.settings, form))
-                run.write(stored[-1], page.save(form))
-        stored.append(maps_name(one, request.settings))
-        run.write_table(stored[-1], to_table(occluded))
-    return stored
+                made.stored.append(figure_name(one, request.settings, form))
+                run.write(made.stored[-1], page.save(form))
+        made.stored.append(maps_name(one, request.settings))
+        run.write_table(made.stored[-1], to_table(occluded))
+    return made
 
 
 def maps_name(wanted: Wanted, settings: OccludeSettings) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -61,6 +62,18 @@ class Picture:
     def pixels(self) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
         """The net's input, (crop, crop, 3)."""
         return np.ascontiguousarray(self.image.permute(1, 2, 0).cpu().numpy())
+
+
+class Made(NamedTuple):
+    """What came of some pictures.
+
+    Attributes:
+        stored: names of objects, in the order in which they were written.
+        unusable: of each picture that could not be used, why.
+    """
+
+    stored: list[str]
+    unusable: list[str]
 
 
 def read_picture(

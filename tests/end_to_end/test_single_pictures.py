@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from pipeline.data import demo
+from pipeline.stages import explain_files
+from pipeline.stages.pictures import Wanted
 from tests.end_to_end.runs import Run, command
 
 
@@ -81,6 +83,31 @@ def test_explain_refuses_what_is_no_picture(
     (tmp_path / "letter.jpg").write_text("Dear net,")
     command("explain", tmp_path / "letter.jpg", "--run", undisturbed.url, code=2)
     assert "letter.jpg cannot be used: not a JPEG" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_explain_does_the_others(
+    undisturbed: Run,
+    units: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In one unit of work here, and in several on the cluster."""
+    monkeypatch.setattr(explain_files, "_IMAGES_AT_ONCE", 4 // units)
+    names = [tmp_path / name for name in ("a.png", "torn.png", "letter.jpg", "b.png")]
+    for seed, name in enumerate(names):
+        demo.draw(seed, seed=units).image.save(name, "PNG")
+    names[1].write_bytes(names[1].read_bytes()[:200])
+    names[2].write_text("Dear net,")
+    command("explain", *names, "--run", undisturbed.url, code=2)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "torn.png cannot be used: " in said
+    assert "letter.jpg cannot be used: not a JPEG" in said
+    assert said.endswith("; 2 others are done.")
+    stored = undisturbed.objects("explain")
+    for name, there in zip(names, (True, False, False, True), strict=True):
+        assert (explain_files.file_name(Wanted(str(name)), "parquet") in stored) is there
 
 
 def test_poster(undisturbed: Run, tmp_path: Path) -> None:

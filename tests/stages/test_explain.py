@@ -121,7 +121,8 @@ def test_the_table_of_a_unit_is_read_back(net: Net, tmp_path: Path) -> None:
     run = Store(tmp_path / "run")
     (unit,) = units(find_pictures(names))
     request = ExplainRequest(layers=("conv3", "conv1"), formats=("svg",))
-    stored = explain_unit(net, unit, None, run, request)
+    stored, unusable = explain_unit(net, unit, None, run, request)
+    assert not unusable
     assert sorted(stored) == sorted(run.list("explain"))
     assert len(stored) == 6
     pictures = [read_picture(one, net.preprocessing) for one in unit]

@@ -165,7 +165,8 @@ def test_files_whole_or_not_at_all(net: Net, tmp_path: Path) -> None:
     plan = prepare(net, COARSE)
     (unit,) = units(run, [*asked, asked[0]], COARSE)
     assert unit == asked
-    names = occlude_unit(net, plan, None, run, unit[:1], request)
+    names, unusable = occlude_unit(net, plan, None, run, unit[:1], request)
+    assert not unusable
     assert names == [figure_name(asked[0], COARSE, "png"), maps_name(asked[0], COARSE)]
     assert units(run, asked, COARSE) == [asked[1:]]  # the rest
     assert units(run, asked, replace(COARSE, stride=20)) == [asked]  # another request
@@ -188,14 +189,18 @@ def test_a_failed_write_leaves_no_table(
         occlude_unit(net, prepare(net, COARSE), None, run, [asked], OccludeRequest(COARSE, ()))
 
 
-def test_an_unreadable_picture_is_refused(net: Net, tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_used_spoil_nothing(net: Net, tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
-    for name in ("no.png", "missing.png"):
-        asked = Wanted(str(tmp_path / name))
-        with pytest.raises(RequestError, match=name):
-            occlude_unit(
-                net, prepare(net, COARSE), None, Store(tmp_path), [asked], OccludeRequest(COARSE)
-            )
+    demo.draw(1, seed=7).image.save(tmp_path / "1.png")
+    asked = [Wanted(str(tmp_path / name)) for name in ("no.png", "1.png", "missing.png", "1.png")]
+    asked[3] = replace(asked[3], label=900)
+    made = occlude_unit(
+        net, prepare(net, COARSE), None, Store(tmp_path), asked, OccludeRequest(COARSE, ())
+    )
+    assert made.stored == [maps_name(asked[1], COARSE)]
+    assert len(made.unusable) == 3
+    for reason, name in zip(made.unusable, ("no.png", "missing.png", "900"), strict=True):
+        assert name in reason
 
 
 # --- generated objects ------------------------------------------------------------------------
