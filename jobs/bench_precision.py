@@ -138,7 +138,7 @@ def _looked_at(screened: Values, exact: Values) -> tuple[float, float]:
     candidates, true = (np.take_along_axis(values, order, 1) for values in (screened, exact))
     seen = np.zeros(images, bool)
     wanted = np.broadcast_to(np.arange(images) < first_look(TOP_K), screened.shape)
-    nobody = np.zeros(maps, np.int64), np.full(maps, -np.inf, np.float32)
+    nobody = np.zeros((maps, 1), np.int64), np.full((maps, 1), -np.inf, np.float32)
     while wanted.any():
         seen[order[wanted]] = True
         known = np.where(seen[order], true, np.nan)

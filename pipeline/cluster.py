@@ -22,7 +22,7 @@ from pipeline.data.samples import Part
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.stages.mine import Miner, PartDone, mine_part
-from pipeline.stages.pictures import Wanted
+from pipeline.stages.pictures import Made, Wanted
 from pipeline.stages.project import ProjectSettings, project_task
 from pipeline.stages.publish import Unit, publish_unit
 from pipeline.stages.rescore import SecondLook, rescore_unit
@@ -137,7 +137,7 @@ def rescore(
         dataset=dataset, run=_anywhere(target.run), top_k=top_k, decoders=_decoders(seat),
     )  # fmt: skip
     recipe = Recipe.of(target.net, target.layers)
-    yield from _tasks("rescore", seat, recipe, do, units, lambda unit: unit.part.name)
+    yield from _tasks("rescore", seat, recipe, do, units, lambda unit: unit.file)
 
 
 def project(
@@ -163,13 +163,13 @@ def project(
 def pictures(
     net: Net,
     units: Sequence[Sequence[Wanted]],
-    work: Callable[[Net, Sequence[Wanted]], list[str]],
+    work: Callable[[Net, Sequence[Wanted]], Made],
     workers: int | None,
-) -> Iterator[list[str]]:
-    """Explain or occlude pictures as tasks; yields the names of what each one stored.
+) -> Iterator[Made]:
+    """Explain or occlude pictures as tasks; yields what came of each one.
 
     Raises:
-        RequestError: the cluster can never seat that many workers, or a picture cannot be used.
+        RequestError: the cluster can never seat that many workers.
         IncompleteError: some pictures could not be done; the others are.
     """
     recipe = Recipe.of(net, [layer.name for layer in net.graph.layers], whole=True)

@@ -154,7 +154,7 @@ def _look_again(job: _Job) -> Looks:
         done = set(job.run.list(schema.HEAPS))
         missing = [unit for unit in units if unit.file not in done]
         if missing:
-            total = sum(len(unit.positions) for unit in missing)
+            total = sum(len(unit.samples) for unit in missing)
             with progress("looking again, images", total) as advance:
                 for count in cluster.rescore(
                     job.target, job.dataset, missing, job.request.top_k, job.request.workers

@@ -28,7 +28,7 @@ def screen_name(part: str) -> str:
 
 
 def rescored_name(part: str, look: int) -> str:
-    """The exact heap of those images of a part that were looked at again, in this look."""
+    """The exact heap of images of this and following parts that one task of a look looked at."""
     return f"{HEAPS}/{part}-{look}.parquet"
 
 
@@ -100,7 +100,8 @@ SCREEN_HEAP = pa.schema([*_OF_MAP, pa.field("kept", pa.list_(SCREENED))])
 
 CHECKED = pa.struct([pa.field("slot", pa.int32()), pa.field("value", pa.float32())])
 RESCORED_HEAP = pa.schema([*HEAP, pa.field("checked", pa.list_(CHECKED))])
-"""A heap of the images looked at again, and the exact values of some of the candidates."""
+"""A heap of images looked at again, whose samples are positions in the dataset, and the exact
+values of some of the candidates."""
 
 SKIPPED_SAMPLE = pa.schema(
     [pa.field("shard", pa.string()), pa.field("key", pa.string()), pa.field("reason", pa.string())]

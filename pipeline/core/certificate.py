@@ -91,15 +91,16 @@ def judge(
     Args:
         candidates: (M, D) screened values in descending order, -inf where there are fewer.
         looked_at: (M, D) whether the candidate's image has been looked at.
-        outside: (M,) how many images are no candidates.
-        below: (M,) what the screened value of none of them exceeds.
+        outside: (M, S) how many images are no candidates, in S steps.
+        below: (M, S) what the screened value of none of a step's images exceeds.
         bars: (M,) the k-th best exact value, 0 where fewer are above zero.
         scale: (M,) of the errors.
     """
     allowed = RISK / len(bars)
     unknown = ~looked_at & (candidates > -np.inf)
     risks = np.where(unknown, _risk(bars[:, None] - candidates, scale[:, None]), 0.0)
-    rest = np.where(outside > 0, outside * _risk(bars - below, scale), 0.0)
+    risks_outside = outside * _risk(bars[:, None] - below, scale[:, None])
+    rest = np.where(outside > 0, risks_outside, 0.0).sum(1)
     # risk that is left if all candidates before this one are looked at
     left = rest[:, None] + np.cumsum(risks[:, ::-1], 1)[:, ::-1]
     certified = left[:, 0] <= allowed

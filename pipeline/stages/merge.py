@@ -43,12 +43,14 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
     entries: list[pa.Table] = []
     statistics: list[pa.Table] = []
     before = 0
-    for about, heaps in _mined(run, parts, looks):
-        entries.extend(_explode(heap, before) for heap in heaps)
-        if sum(map(len, entries[1:])) > max([_MOST_WAITING, *map(len, entries[:1])]):
-            entries = [_best(entries, spec.top_k)]
-        statistics.append(about.select(["layer", "feature_map", *_STATISTICS]))
-        before += int(about.schema.metadata[SAMPLES_IN_PART])
+    for table in _of_parts(run, parts, screened=looks is not None):
+        if looks is None:
+            entries = _added(entries, _explode(table, before), spec.top_k)
+        statistics.append(table.select(["layer", "feature_map", *_STATISTICS]))
+        before += int(table.schema.metadata[SAMPLES_IN_PART])
+    looked_at = [unit.file for unit in looks.units] if looks is not None else []
+    for table in read_tables(run, looked_at, schema.HEAP.names):
+        entries = _added(entries, _explode(table, 0), spec.top_k)
     feature_maps = _summed(statistics)
     if pc.max(feature_maps["images"]).as_py() == 0:
         raise RequestError(_nothing_usable(run, spec, parts))
@@ -61,20 +63,20 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
     run.write_table(schema.FEATURE_MAPS, feature_maps)
 
 
-def _mined(
-    run: Store, parts: Sequence[str], looks: Looks | None
-) -> Iterator[tuple[pa.Table, list[pa.Table]]]:
-    """Of each part a table with its statistics, and its heaps."""
-    if looks is None:
-        for heap in read_tables(run, [schema.heap_name(part) for part in parts]):
-            yield heap, [heap]
-        return
-    screened = read_tables(
-        run, [schema.screen_name(part) for part in parts], schema.SCREEN_HEAP.names[:-1]
-    )
-    for part, about in zip(parts, screened, strict=True):
-        names = [unit.file for unit in looks.units if unit.part.name == part]
-        yield about, list(read_tables(run, names, schema.HEAP.names))
+def _of_parts(run: Store, parts: Sequence[str], *, screened: bool) -> Iterator[pa.Table]:
+    """The heaps of each part, or the statistics of its screening."""
+    if screened:
+        names = [schema.screen_name(part) for part in parts]
+        return read_tables(run, names, schema.SCREEN_HEAP.names[:-1])
+    return read_tables(run, [schema.heap_name(part) for part in parts])
+
+
+def _added(entries: list[pa.Table], new: pa.Table, top_k: int) -> list[pa.Table]:
+    """Some more entries; where there are many, only the best so far are left."""
+    entries = [*entries, new]
+    if sum(map(len, entries[1:])) > max(_MOST_WAITING, len(entries[0])):
+        return [_best(entries, top_k)]
+    return entries
 
 
 def _certified(feature_maps: pa.Table, winners: pa.Table, certified: Flags) -> pa.Table:

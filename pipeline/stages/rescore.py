@@ -21,36 +21,51 @@ from pipeline.data.samples import Part
 from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.stages.heap_files import heap_table, read_tables
-from pipeline.stages.mine import Miner, mine
-from pipeline.stages.screen import by_part, gather
+from pipeline.stages.mine import Miner, Numbered, mine
+from pipeline.stages.screen import gather
 
 _MOST_LOOKS = 8
+
+_FEWEST_IMAGES = 256
+"""That are looked at in one task, where there are so many: batches of few are mostly padding."""
+
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class SecondLook:
-    """Some images of a part to look at again.
+    """Some images to look at again, of parts that follow one another.
 
     Attributes:
-        part: which one.
         look: the number of the look.
-        positions: (n,) of the samples, rising.
+        parts: that the images are in.
+        starts: where each of these starts in the dataset.
+        samples: (n,) the images' positions in the dataset, rising.
         maps: (p,) of the candidates near the top whose images these are: the feature map,
         slots: (p,) its place among the map's candidates,
-        samples: (p,) and the position of its sample.
+        places: (p,) and the image's position in the dataset.
     """
 
-    part: Part
     look: int
-    positions: NDArray[np.int64]
-    maps: NDArray[np.int64]
-    slots: NDArray[np.int64]
-    samples: NDArray[np.int64]
+    parts: tuple[Part, ...]
+    starts: Positions
+    samples: Positions
+    maps: Positions
+    slots: Positions
+    places: Positions
 
     @property
     def file(self) -> str:
         """The object that holds what came of it."""
-        return schema.rescored_name(self.part.name, self.look)
+        return schema.rescored_name(self.parts[0].name, self.look)
+
+    def read(self, dataset: Dataset) -> Numbered:
+        """The images, with their positions in the dataset."""
+        ends = np.searchsorted(self.samples, self.starts[1:])
+        some = np.split(self.samples, ends)
+        for part, start, samples in zip(self.parts, self.starts.tolist(), some, strict=True):
+            for position, sample in dataset.pick(part, (samples - start).tolist()):
+                yield start + position, sample
 
 
 def rescore_unit(
@@ -70,13 +85,12 @@ def rescore_unit(
     exact = np.full(len(unit.maps), np.nan, np.float32)
 
     def keep(batch: Batch, values: Tensor) -> None:
-        positions = np.array([picture.position for picture in batch.pictures])
-        rows = np.searchsorted(positions, unit.samples).clip(max=len(positions) - 1)
-        here = positions[rows] == unit.samples
+        samples = np.array([picture.position for picture in batch.pictures])
+        rows = np.searchsorted(samples, unit.places).clip(max=len(samples) - 1)
+        here = samples[rows] == unit.places
         exact[here] = values.cpu().numpy()[rows[here], unit.maps[here]]
 
-    positions = unit.positions.tolist()
-    seen = mine([miner], [heaps], lambda: dataset.pick(unit.part, positions), decoders, keep)
+    seen = mine([miner], [heaps], lambda: unit.read(dataset), decoders, keep)
     checked = _checked(unit, exact, len(heaps.activations))
     run.write_table(unit.file, heap_table(net, heaps, seen).append_column("checked", checked))
     return len(seen)
@@ -106,7 +120,7 @@ class Looks:
 
     def __init__(self, run: Store, parts: Sequence[Part], top_k: int) -> None:
         self._run, self._parts, self._top_k = run, parts, top_k
-        self._candidates = gather(run, [part.name for part in parts], top_k)
+        self._candidates, self._starts = gather(run, [part.name for part in parts], top_k)
         shape = self._candidates.values.shape
         self._looked_at = np.zeros(shape, bool)
         self._exact = np.full((shape[0], kept(top_k)), np.nan, np.float32)
@@ -140,27 +154,33 @@ class Looks:
         return made
 
     def _units(self, wanted: Flags) -> list[SecondLook]:
-        """The wanted candidates' images by part, and all candidates that these images are."""
-        candidates, flat = self._candidates, np.flatnonzero(wanted)
-        chosen: dict[int, NDArray[np.int64]] = {}
-        for number, where in by_part(candidates.part.ravel()[flat]):
-            chosen[number] = np.unique(candidates.position.ravel()[flat[where]])
+        """The wanted candidates' images, some parts together, and all candidates that they are."""
+        values, samples = self._candidates.values, self._candidates.sample
+        images = np.unique(samples[wanted])
+        nearest = np.searchsorted(images, samples).clip(max=len(images) - 1)
+        here = (images[nearest] == samples) & (values > -np.inf)
+        self._looked_at |= here
+        maps, slots = here[:, : self._exact.shape[1]].nonzero()
+        order = np.argsort(samples[maps, slots], kind="stable")
+        maps, slots = maps[order], slots[order]
+        places = samples[maps, slots]
         units = []
-        held = np.flatnonzero(candidates.values > -np.inf)
-        for number, where in by_part(candidates.part.ravel()[held]):
-            if number in chosen:
-                positions = candidates.position.ravel()[held[where]]
-                here = held[where][np.isin(positions, chosen[number])]
-                self._looked_at.ravel()[here] = True
-                maps, slots = np.divmod(here, candidates.values.shape[1])
-                near = slots < self._exact.shape[1]
-                samples = candidates.position.ravel()[here]
-                unit = SecondLook(
-                    self._parts[number], self._look, chosen[number],
-                    maps[near], slots[near], samples[near],
-                )  # fmt: skip
-                units.append(unit)
+        for some in self._together(images):
+            first, end = np.searchsorted(places, [some[0], some[-1] + 1])
+            numbers = np.unique(np.searchsorted(self._starts, some, side="right") - 1)
+            parts = tuple(self._parts[number] for number in numbers)
+            pairs = (maps[first:end], slots[first:end], places[first:end])
+            units.append(SecondLook(self._look, parts, self._starts[numbers], some, *pairs))
         return units
+
+    def _together(self, images: Positions) -> list[Positions]:
+        """Images of whole parts, enough of them to fill some batches."""
+        ends = np.searchsorted(images, self._starts[1:])  # of each part but the last
+        cuts, begin = [], 0
+        for end in ends.tolist():
+            if end - begin >= _FEWEST_IMAGES:
+                cuts.append(begin := end)
+        return [some for some in np.split(images, cuts) if len(some)]
 
     def learn(self, units: Sequence[SecondLook]) -> None:
         """Take note of what came of the units of a look, which are all done.

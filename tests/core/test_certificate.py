@@ -60,8 +60,10 @@ def look(truth: Floats, screened: Floats, k: int = K, held: int | None = None) -
         errors = np.where(looked_at, exact - candidates, np.nan)[:, near]
         ranked = -np.sort(-np.where(seen[:, None], truth, 0), axis=0)
         bars = np.maximum(ranked[k - 1], 0) if k <= images else np.zeros(maps, np.float32)
-        outside = np.full(maps, images - held)
-        verdict = judge(candidates, looked_at, outside, below, bars, scale_of_errors(errors))
+        outside = np.full((maps, 1), images - held)
+        verdict = judge(
+            candidates, looked_at, outside, below[:, None], bars, scale_of_errors(errors)
+        )
         assert not (verdict.wanted & looked_at).any()
         assert not verdict.wanted[verdict.certified].any()
         certified, wanted, looks = verdict.certified, verdict.wanted, looks + 1
@@ -260,8 +262,8 @@ def test_from_few_errors_nothing_is_concluded(count: int) -> None:
     verdict = judge(
         candidates,
         np.array([[True, False]] * 2),
-        np.zeros(2, np.int64),
-        np.full(2, -np.inf, np.float32),
+        np.zeros((2, 1), np.int64),
+        np.full((2, 1), -np.inf, np.float32),
         np.ones(2, np.float32),
         scale_of_errors(errors),
     )
@@ -286,8 +288,8 @@ class Asked:
 
     candidates: Floats
     looked_at: NDArray[np.bool_]
-    outside: int
-    below: float
+    outside: list[int]
+    below: list[float]
     bar: float
     scale: float
     maps: int
@@ -297,8 +299,8 @@ class Asked:
         verdict = judge(
             np.stack([self.candidates] * self.maps),
             np.stack([looked_at] * self.maps),
-            np.full(self.maps, self.outside),
-            np.full(self.maps, self.below, np.float32),
+            np.array([self.outside] * self.maps),
+            np.array([self.below] * self.maps, np.float32),
             np.full(self.maps, self.bar, np.float32),
             np.full(self.maps, self.scale),
         )
@@ -307,11 +309,16 @@ class Asked:
 
     def risk(self, looked_at: NDArray[np.bool_]) -> float:
         """The stated sum, written out."""
-        total = self.outside * self._of(self.below)
+        total = self.risk_outside()
         for value, known in zip(self.candidates, looked_at, strict=True):
             if not known and value > -np.inf:
                 total += self._of(float(value))
         return total
+
+    def risk_outside(self) -> float:
+        """Of those that are no candidates."""
+        steps = zip(self.outside, self.below, strict=True)
+        return sum(count * self._of(value) for count, value in steps)
 
     def _of(self, value: float) -> float:
         gap = float(np.float32(self.bar) - np.float32(value))
@@ -328,11 +335,17 @@ def asked(draw: st.DrawFn) -> Asked:
     if fewer:
         candidates[-fewer:] = -np.inf
     complete = bool(np.isneginf(candidates[-1])) or draw(st.booleans())
+    if complete:
+        outside, below = [0, 0], [-np.inf, -np.inf]
+    else:
+        outside = [*draw(st.lists(st.integers(0, 9), max_size=3)), draw(st.integers(1, 10**9))]
+        steps = [draw(st.sampled_from([0.0, 0.1, 2.0])) for _ in outside]
+        below = (float(candidates[-1]) - np.cumsum(steps)).tolist()
     return Asked(
         candidates,
         np.array(draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values)))),
-        0 if complete else draw(st.integers(1, 10**9)),
-        -np.inf if complete else float(candidates[-1]) - draw(st.sampled_from([0.0, 2.0])),
+        outside,
+        below,
         draw(st.sampled_from([0.0, 0.5, 3.0])),
         draw(st.sampled_from([0.0, 0.01, 0.3, 1.0, 5.0, np.inf])),
         draw(st.sampled_from([1, 10, 10_000])),
@@ -351,8 +364,7 @@ def test_a_verdict_is_the_stated_sum_and_wants_no_more_than_it_needs(one: Asked)
     assert not wanted[np.isneginf(one.candidates)].any()
     if certified or not wanted.any():
         assert not wanted.any()
-        hopeless = one.outside * one._of(one.below)
-        assert certified or hopeless > allowed * (1 - 1e-6)
+        assert certified or one.risk_outside() > allowed * (1 - 1e-6)
         return
     after, _ = one.judged(one.looked_at | wanted)
     assert after  # what is wanted is enough, if the bar and the scale stay

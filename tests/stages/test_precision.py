@@ -2,7 +2,7 @@
 
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
 from pipeline.mining import MineResult
+from pipeline.stages import rescore
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.rescore import Looks, rescore_unit
@@ -38,6 +39,14 @@ IMAGES, SHARDS = 400, 5
 
 def store() -> Store:
     return Store(f"memory://{uuid.uuid4().hex}")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_units() -> Iterator[None]:
+    """Several tasks in a look, and some of several parts."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rescore, "_FEWEST_IMAGES", 12)
+        yield
 
 
 @pytest.fixture(params=[True, False], ids=["integers", "bfloat16"])
@@ -66,7 +75,7 @@ def fast(net: Net, dataset: Dataset, parts: Sequence[Part], top_k: int) -> tuple
     looks = Looks(run, parts, top_k)
     while units := looks.next():
         seen = [rescore_unit(net, unit, dataset, run, top_k) for unit in units]
-        assert seen == [len(unit.positions) for unit in units]
+        assert seen == [len(unit.samples) for unit in units]
         looks.learn(units)
     merge(run, tiny.spec_of(net, dataset, top_k), [part.name for part in parts], looks)
     return run, looks
