@@ -43,7 +43,7 @@ class SecondLook:
         samples: (n,) the images' positions in the dataset, rising.
         maps: (p,) of the candidates near the top whose images these are: the feature map,
         slots: (p,) its place among the map's candidates,
-        places: (p,) and the image's position in the dataset.
+        sample_of: (p,) and the image's position in the dataset.
     """
 
     look: int
@@ -52,7 +52,7 @@ class SecondLook:
     samples: Positions
     maps: Positions
     slots: Positions
-    places: Positions
+    sample_of: Positions
 
     @property
     def file(self) -> str:
@@ -86,8 +86,8 @@ def rescore_unit(
 
     def keep(batch: Batch, values: Tensor) -> None:
         samples = np.array([picture.position for picture in batch.pictures])
-        rows = np.searchsorted(samples, unit.places).clip(max=len(samples) - 1)
-        here = samples[rows] == unit.places
+        rows = np.searchsorted(samples, unit.sample_of).clip(max=len(samples) - 1)
+        here = samples[rows] == unit.sample_of
         exact[here] = values.cpu().numpy()[rows[here], unit.maps[here]]
 
     seen = mine([miner], [heaps], lambda: unit.read(dataset), decoders, keep)
@@ -163,13 +163,13 @@ class Looks:
         maps, slots = here[:, : self._exact.shape[1]].nonzero()
         order = np.argsort(samples[maps, slots], kind="stable")
         maps, slots = maps[order], slots[order]
-        places = samples[maps, slots]
+        sample_of = samples[maps, slots]
         units = []
         for some in self._together(images):
-            first, end = np.searchsorted(places, [some[0], some[-1] + 1])
+            first, end = np.searchsorted(sample_of, [some[0], some[-1] + 1])
             numbers = np.unique(np.searchsorted(self._starts, some, side="right") - 1)
             parts = tuple(self._parts[number] for number in numbers)
-            pairs = (maps[first:end], slots[first:end], places[first:end])
+            pairs = (maps[first:end], slots[first:end], sample_of[first:end])
             units.append(SecondLook(self._look, parts, self._starts[numbers], some, *pairs))
         return units
 
