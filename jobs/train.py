@@ -24,8 +24,8 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
-from pipeline.core.demo_net import CROP, MEAN, RESIZE, STD, DemoNet
-from pipeline.data.demo import WEIGHTS, draw
+from pipeline.core.nets.demo import CROP, MEAN, RESIZE, STD, DemoNet
+from pipeline.data.demo.images import WEIGHTS, draw
 
 TRAIN_FROM = 1_000_000
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.core.networks import ColourOrder
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.core.receptive_field import ReceptiveField
+from pipeline.core.graph.receptive_field import ReceptiveField
+from pipeline.core.nets.known import ColourOrder
+from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.errors import RequestError
 
 Precision = Literal["exact", "fast"]

@@ -16,15 +16,15 @@ from pydantic import ValidationError
 from pipeline import schema
 from pipeline.atlas import sheets
 from pipeline.config import RunSpec
-from pipeline.core.deconvnet import Seeds, Unpooling, ascend, project
-from pipeline.core.networks import Net
+from pipeline.core.heaps.topk import strongest
+from pipeline.core.nets.known import Net
+from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend, project
 from pipeline.core.render import projection_contrast
-from pipeline.core.topk import strongest
 from pipeline.data.decoding import decode
+from pipeline.data.results import read_projections
 from pipeline.data.store import Store
-from pipeline.data.weights import load_net
+from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError
-from pipeline.stages.projected import read_projections
 
 
 class Run:

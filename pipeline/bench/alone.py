@@ -18,13 +18,13 @@ from typing import IO, Literal, TypeVar, cast
 import torch
 from torch import Tensor
 
-from jobs.bench_order import Subject, load
-from jobs.bench_rounds import Rival, one_core
-from pipeline.core.networks import Net
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.core.process import settle
+from pipeline.bench.order import Subject, load
+from pipeline.bench.rounds import Rival, one_core
+from pipeline.cluster.process import settle
+from pipeline.core.nets.known import Net
+from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.decoding import decode
-from pipeline.data.shards import Dataset, open_dataset
+from pipeline.data.formats.dataset import Dataset, open_dataset
 
 Kind = Literal["net", "decoding"]
 
@@ -166,7 +166,7 @@ class Resident:
     def __init__(self, kind: Kind, subject: Subject, chosen: Fastest) -> None:
         said = json.dumps({"kind": kind, "subject": asdict(subject), "chosen": asdict(chosen)})
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "jobs.bench_alone", said],
+            [sys.executable, "-m", "pipeline.bench.alone", said],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from jobs.bench_figures import Block, Column, Finding
-from jobs.bench_order import TOP_K, Order, Subject, load, mine, run_store, subject
-from jobs.bench_rounds import CPU, RATE, Rival, Speed, one_core, rounds
-from pipeline.core.networks import Net
-from pipeline.data.shards import Dataset, open_dataset
+from pipeline.bench.figures import Block, Column, Finding
+from pipeline.bench.order import TOP_K, Order, Subject, load, mine, run_store, subject
+from pipeline.bench.rounds import CPU, RATE, Rival, Speed, one_core, rounds
+from pipeline.core.nets.known import Net
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.store import Store
 from pipeline.stages.mine import Miner
 

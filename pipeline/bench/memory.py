@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from jobs.bench_figures import Block, Column, Figure, Finding
-from jobs.bench_order import TOP_K, Order, load, mine, subject
-from pipeline.core.process import settle
-from pipeline.data.shards import open_dataset
+from pipeline.bench.figures import Block, Column, Figure, Finding
+from pipeline.bench.order import TOP_K, Order, load, mine, subject
+from pipeline.cluster.process import settle
+from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.progress import progress
 from pipeline.stages.mine import Miner
@@ -70,7 +70,7 @@ def _block(net: str, peaks: dict[int, Figure]) -> Finding:
 
 def _peak(data: str, net: str) -> float:
     """MiB that a process of its own takes at most to mine a dataset."""
-    command = [sys.executable, "-m", "jobs.bench_memory", data, net]
+    command = [sys.executable, "-m", "pipeline.bench.memory", data, net]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout)
 

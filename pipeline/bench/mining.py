@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from torchvision.transforms import v2
 
-from jobs.bench_alone import decoding, fastest, net_alone
-from jobs.bench_figures import Block, Column, Finding, bound, combined
-from jobs.bench_order import BATCH, TOP_K, Order, Subject, load, mine, run_store, subject
-from jobs.bench_rounds import CPU, RATE, Rival, Speed, one_core, rounds
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.data.shards import Dataset, open_dataset
+from pipeline.bench.alone import decoding, fastest, net_alone
+from pipeline.bench.figures import Block, Column, Finding, bound, combined
+from pipeline.bench.order import BATCH, TOP_K, Order, Subject, load, mine, run_store, subject
+from pipeline.bench.rounds import CPU, RATE, Rival, Speed, one_core, rounds
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.store import Store
 from pipeline.stages.mine import Miner
 

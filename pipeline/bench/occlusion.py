@@ -15,10 +15,10 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from jobs.bench_figures import Figure, repeated
-from jobs.bench_rounds import one_thread
-from pipeline.core.occlusion import Occluder, Occlusion
-from pipeline.data.weights import load_net
+from pipeline.bench.figures import Figure, repeated
+from pipeline.bench.rounds import one_thread
+from pipeline.core.occlusion.occlusion import Occluder, Occlusion
+from pipeline.data.weights.load import load_net
 
 NETS = ("alexnet", "vgg16", "resnet50")
 _BATCHES = (8, 32, 128)

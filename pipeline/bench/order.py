@@ -10,14 +10,14 @@ from tarfile import TarFile, TarInfo
 
 import torch
 
-from jobs.bench_rounds import one_thread
-from pipeline.core.networks import Net
-from pipeline.data import demo
+from pipeline.bench.rounds import one_thread
+from pipeline.core.nets.known import Net
 from pipeline.data.decoding import decode
+from pipeline.data.demo.images import draw
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Part
-from pipeline.data.shards import Dataset, open_dataset
 from pipeline.data.store import Store
-from pipeline.data.weights import load_net
+from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError, SampleError
 from pipeline.progress import progress
 from pipeline.stages.mine import Miner, mine_part
@@ -127,7 +127,7 @@ def _drawn(count: int) -> list[bytes]:
     with progress("drawing, images", count) as advance:
         for index in range(count):
             buffer = BytesIO()
-            demo.draw(index, size=_PHOTOGRAPH).image.save(buffer, "JPEG", quality=92)
+            draw(index, size=_PHOTOGRAPH).image.save(buffer, "JPEG", quality=92)
             made.append(buffer.getvalue())
             advance(1)
     return made

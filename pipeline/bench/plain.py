@@ -1,12 +1,12 @@
-"""A plain process that mines its share of a dataset's parts, for `jobs.bench_workers`."""
+"""A plain process that mines its share of a dataset's parts, for `pipeline.bench.workers`."""
 
 import json
 import sys
 import time
 
-from jobs.bench_order import load, mine
-from pipeline.core.process import settle
-from pipeline.data.shards import open_dataset
+from pipeline.bench.order import load, mine
+from pipeline.cluster.process import settle
+from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.stages.mine import Miner
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobs.bench_figures import Block, Column, Figure, Finding, combined
-from jobs.bench_order import TOP_K, Order, Subject, load, mine, run_store, subject
-from jobs.bench_rounds import CPU, RATE, Speed, one_core, rounds
-from pipeline.core.certificate import first_look, judge, kept, scale_of_errors
+from pipeline.bench.figures import Block, Column, Figure, Finding, combined
+from pipeline.bench.order import TOP_K, Order, Subject, load, mine, run_store, subject
+from pipeline.bench.rounds import CPU, RATE, Speed, one_core, rounds
+from pipeline.core.heaps.certificate import first_look, judge, kept, scale_of_errors
 from pipeline.data.batches import Batch
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Sample
-from pipeline.data.shards import Dataset, open_dataset
 from pipeline.progress import progress
 from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.mine import mine as stream

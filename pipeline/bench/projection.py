@@ -23,12 +23,12 @@ import torch
 from rich.table import Table
 from torch import Tensor, fx, nn
 
-from pipeline.core.clipping import Clipping, multiply_adds
-from pipeline.core.deconvnet import Seeds, project_on_windows
-from pipeline.core.graph import Graph, Layer
-from pipeline.core.receptive_field import receptive_field
-from pipeline.core.steps import is_relu
-from pipeline.data.weights import load_net
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.graph.steps import is_relu
+from pipeline.core.graph.trace import Graph, Layer
+from pipeline.core.projection.clipping import Clipping, multiply_adds
+from pipeline.core.projection.deconvnet import Seeds, project_on_windows
+from pipeline.data.weights.load import load_net
 
 NETS = ("alexnet", "vgg16")
 _BATCHES = (1, 4, 8)

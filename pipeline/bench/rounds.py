@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from jobs.bench_figures import Column, Figure
-from pipeline.core.process import settle
+from pipeline.bench.figures import Column, Figure
+from pipeline.cluster.process import settle
 from pipeline.progress import progress
 
 Rival = Callable[[], int]

@@ -1,7 +1,7 @@
 """How fast it all is here: ``deconv-atlas bench``.
 
 Everything is compared within one run, interleaved and repeated, because machines drift: the
-ratios hold where the times do not. Each section is a module of its own, ``jobs.bench_…``.
+ratios hold where the times do not. Each section is a module of its own, ``pipeline.bench``.
 """
 
 import json
@@ -15,16 +15,17 @@ from typing import Any, TypeVar
 import torch
 from rich.table import Table
 
-from jobs import bench_occlusion, bench_projection
-from jobs.bench_figures import Finding
-from jobs.bench_heaps import bench_heaps
-from jobs.bench_memory import bench_memory
-from jobs.bench_mining import bench_mining
-from jobs.bench_order import Order
-from jobs.bench_precision import bench_precision
-from jobs.bench_workers import bench_workers
+from pipeline.bench import occlusion as bench_occlusion
+from pipeline.bench import projection as bench_projection
+from pipeline.bench.figures import Finding
+from pipeline.bench.heaps import bench_heaps
+from pipeline.bench.memory import bench_memory
+from pipeline.bench.mining import bench_mining
+from pipeline.bench.order import Order
+from pipeline.bench.precision import bench_precision
+from pipeline.bench.workers import bench_workers
 from pipeline.config import versions
-from pipeline.core import custom_net, networks
+from pipeline.core.nets import custom, known
 from pipeline.errors import RequestError
 from pipeline.progress import progress
 
@@ -122,7 +123,7 @@ def _check(sections: Sequence[str], nets: Sequence[str]) -> None:
         if name not in SECTIONS:
             raise RequestError(f"No section {name!r}; there are {', '.join(SECTIONS)}.")
     for name in nets:
-        if name not in networks.known() and not custom_net.is_custom(name):
+        if name not in known.names() and not custom.is_custom(name):
             raise RequestError(f"No net {name!r}; deconv-atlas nets lists them.")
 
 

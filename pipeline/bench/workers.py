@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from jobs.bench_alone import Kind, Resident, fastest, residents, together
-from jobs.bench_figures import Block, Column, Figure, Finding, bound, combined
-from jobs.bench_order import TOP_K, Order, Subject, load, run_store, subject
-from jobs.bench_processes import descendants, seconds_between
-from jobs.bench_rounds import CPU, RATE, Speed
-from pipeline import cluster, connection
-from pipeline.data.shards import open_dataset
+from pipeline.bench.alone import Kind, Resident, fastest, residents, together
+from pipeline.bench.figures import Block, Column, Figure, Finding, bound, combined
+from pipeline.bench.order import TOP_K, Order, Subject, load, run_store, subject
+from pipeline.bench.processes import descendants, seconds_between
+from pipeline.bench.rounds import CPU, RATE, Speed
+from pipeline.cluster import connection
+from pipeline.cluster import stages as cluster
+from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.progress import progress
 
@@ -179,7 +180,7 @@ def _by_ray(one: Subject, run: Store, workers: int, passes: int) -> list[Done]:
 
 def _plain(one: Subject, run: Store, count: int, passes: int) -> list[Done]:
     start = time.monotonic()  # the same clock in all processes
-    command = [sys.executable, "-m", "jobs.bench_plain", one.net, one.data, run.url]
+    command = [sys.executable, "-m", "pipeline.bench.plain", one.net, one.data, run.url]
     started = [
         subprocess.Popen(
             [*command, f"{share}/{count}", str(passes)], stdout=subprocess.PIPE, text=True

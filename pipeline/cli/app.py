@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import cli_bench, cli_mine, cli_pictures
+from pipeline.cli import bench, mine, pictures
+from pipeline.cli.options import Address, Config, Layers, Run, Workers, names, say
 from pipeline.errors import AtlasError, RequestError
-from pipeline.options import Address, Config, Layers, Run, Workers, names, say
 from pipeline.terminal import Lines, console
 
 app = typer.Typer(
@@ -28,7 +28,7 @@ _UsageError: Any = typer.BadParameter.__mro__[1]  # click's; newer typers bring 
 
 
 app.command(epilog="Example: deconv-atlas mine photos/ --run runs/alexnet --layers conv1,conv5")(
-    cli_mine.mine
+    mine.mine
 )
 
 
@@ -56,12 +56,12 @@ def project(
 
     Does only what is missing.
     """
-    from pipeline import commands
+    from pipeline.commands import project as stage_2
     from pipeline.stages.project import ProjectSettings
 
     if unpooling not in ("sum", "max"):
         raise RequestError(f"--unpooling is sum or max, not {unpooling!r}.")
-    count = commands.project(
+    count = stage_2.project(
         run,
         layers=names(layers),
         rank_limit=rank_limit,
@@ -84,7 +84,7 @@ def publish(
     config: Config = None,  # noqa: ARG001
 ) -> None:
     """Compose the atlas and its web pages."""
-    from pipeline import commands
+    from pipeline.commands import project as commands
 
     published, where = commands.publish(run, dest, workers=workers, address=address)
     say(f"{published.maps} feature maps of {len(published.layers)} layers: {where}/index.html")
@@ -121,7 +121,8 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """The whole pipeline on generated images and a bundled net: no network, no GPU."""
-    from pipeline import commands, picture_commands
+    from pipeline.commands import pictures as picture_commands
+    from pipeline.commands import project as commands
 
     atlas = commands.make_demo(out_dir, images, workers)
     poster, _ = picture_commands.poster(f"{out_dir}/run", f"{out_dir}/poster")
@@ -137,7 +138,7 @@ def nets(
     ] = None,
 ) -> None:
     """The nets it knows: preprocessing, weights; and of those named, every layer."""
-    from pipeline.show import layers_table, nets_table
+    from pipeline.commands.show import layers_table, nets_table
 
     if not names:
         say(nets_table())
@@ -158,7 +159,7 @@ def show(
     ] = None,
 ) -> None:
     """The run in the terminal: its state, a layer's feature maps, or a map's winners."""
-    from pipeline.show import layer_table, run_table, winners_table
+    from pipeline.commands.show import layer_table, run_table, winners_table
 
     if layer is None:
         say(run_table(run))
@@ -168,15 +169,13 @@ def show(
         say(winners_table(run, layer, feature_map))
 
 
-app.command(epilog="Example: deconv-atlas explain dog.jpg --run runs/alexnet")(cli_pictures.explain)
+app.command(epilog="Example: deconv-atlas explain dog.jpg --run runs/alexnet")(pictures.explain)
 app.command(epilog="Example: deconv-atlas occlude --run runs/alexnet --images dog.jpg,17")(
-    cli_pictures.occlude
+    pictures.occlude
 )
-app.command(epilog="Example: deconv-atlas poster --run runs/alexnet --out poster")(
-    cli_pictures.poster
-)
+app.command(epilog="Example: deconv-atlas poster --run runs/alexnet --out poster")(pictures.poster)
 app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json bench.json")(
-    cli_bench.bench
+    bench.bench
 )
 
 

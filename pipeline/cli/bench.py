@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.options import names, say
+from pipeline.cli.options import names, say
 
 
 def bench(
@@ -39,7 +39,7 @@ def bench(
 
     Processors only. The machine should have nothing else to do meanwhile.
     """
-    from jobs.bench import bench as measure
+    from pipeline.bench.run import bench as measure
 
     nets, sections = (names(",".join(given or ())) or () for given in (net, section))
     for table in measure(data, nets, sections, repeats, short, json_file):

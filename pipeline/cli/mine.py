@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
+from pipeline.cli.options import Address, Config, Layers, Run, Workers, names, say
 from pipeline.errors import RequestError
-from pipeline.options import Address, Config, Layers, Run, Workers, names, say
 
 if TYPE_CHECKING:
-    from pipeline.mining import MineResult
+    from pipeline.commands.mine import MineResult
 
 
 def mine(
@@ -76,7 +76,7 @@ def mine(
 
     Goes on where an interrupted run stopped.
     """
-    from pipeline import mining
+    from pipeline.commands.mine import mine_together
     from pipeline.config import MineRequest
 
     if precision not in ("exact", "fast"):
@@ -106,7 +106,7 @@ def mine(
         wrong = error.errors()[0]
         name = "--" + str(wrong["loc"][0]).replace("_", "-")
         raise RequestError(f"{name} {wrong['input']}: {wrong['msg']}.") from error
-    for result in mining.mine_together(requests):
+    for result in mine_together(requests):
         _say_mined(result)
 
 

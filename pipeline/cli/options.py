@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pipeline.config_file import read_config
+from pipeline.cli.config_file import read_config
 from pipeline.terminal import console
 
 Run = Annotated[str, typer.Option("--run", help="Where the run is: a path or any fsspec URL.")]

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import Address, Config, Layers, Run, Workers, names, say
 from pipeline.errors import RequestError
-from pipeline.options import Address, Config, Layers, Run, Workers, names, say
 
 Occluder = Annotated[int, typer.Option(help="Side of the square, in pixels of the net's input.")]
 Stride = Annotated[int, typer.Option(help="Pixels from one place of the square to the next.")]
@@ -30,7 +30,7 @@ def explain(
     Boxes show what each one sees; below, the three strongest of the top layer, and what else in
     the run's dataset excites the same feature maps.
     """
-    from pipeline.picture_commands import explain as do
+    from pipeline.commands.pictures import explain as do
 
     _tell(run, do(run, images, layers=names(layers), workers=workers, address=address))
 
@@ -65,7 +65,7 @@ def occlude(
     For each place: the total activation of the map that was strongest, the probability of the
     correct class, and the most probable class.
     """
-    from pipeline.picture_commands import occlude as do
+    from pipeline.commands.pictures import occlude as do
     from pipeline.stages.occlude import OccludeSettings
 
     settings = OccludeSettings(layer, occluder, stride, _colour(colour), label)
@@ -91,7 +91,7 @@ def poster(
     config: Config = None,  # noqa: ARG001
 ) -> None:
     """One page, PDF and PNG, with what the run has found."""
-    from pipeline.picture_commands import poster as do
+    from pipeline.commands.pictures import poster as do
     from pipeline.stages.occlude import OccludeSettings
 
     place = re.sub(r"\.(pdf|png)$", "", out) if out else None

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from pipeline.crew import first_line
+from pipeline.cluster.crew import first_line
 from pipeline.errors import RequestError
 
 _PATIENCE = 30.0

@@ -12,19 +12,19 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import ray
 
+from pipeline.atlas.publish import Unit, publish_unit
+from pipeline.cluster.connection import Seats, await_room, seats
+from pipeline.cluster.crew import Crew, Slots, bounded
+from pipeline.cluster.process import settle
 from pipeline.config import Precision
-from pipeline.connection import Seats, await_room, seats
-from pipeline.core.networks import Net
-from pipeline.core.process import settle
-from pipeline.core.recipe import Recipe
-from pipeline.crew import Crew, Slots, bounded
+from pipeline.core.nets.known import Net
+from pipeline.core.nets.recipe import Recipe
+from pipeline.data.formats.dataset import Dataset
+from pipeline.data.pictures import Made, Wanted
 from pipeline.data.samples import Part
-from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.stages.mine import Miner, PartDone, mine_part
-from pipeline.stages.pictures import Made, Wanted
 from pipeline.stages.project import ProjectSettings, project_task
-from pipeline.stages.publish import Unit, publish_unit
 from pipeline.stages.rescore import SecondLook, rescore_unit
 
 _Some = TypeVar("_Some")

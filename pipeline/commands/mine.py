@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline import cluster, connection, schema
-from pipeline.cluster import Target
+from pipeline import schema
+from pipeline.cluster import connection
+from pipeline.cluster import stages as cluster
+from pipeline.cluster.stages import Target
 from pipeline.config import LayerSpec, MineRequest, RunSpec, versions
-from pipeline.core.networks import Net
-from pipeline.core.receptive_field import receptive_field
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames, load_class_names
-from pipeline.data.shards import Dataset, open_dataset
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.store import Store
-from pipeline.data.weights import Weighted, load_net
+from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
 from pipeline.progress import progress
 from pipeline.run import Run, read_spec, resolve_layers

@@ -3,11 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from pipeline import cluster, connection
-from pipeline.commands import dataset_of
-from pipeline.core.networks import Net
+from pipeline.atlas.poster.choice import example_pictures
+from pipeline.atlas.poster.compose import compose, most_telling
+from pipeline.cluster import connection
+from pipeline.cluster import stages as cluster
+from pipeline.commands.project import dataset_of
+from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames, load_class_names
-from pipeline.data.shards import Dataset
+from pipeline.data.formats.dataset import Dataset
+from pipeline.data.pictures import Made, Wanted, find_pictures, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.progress import progress
@@ -18,9 +22,6 @@ from pipeline.stages.explain_files import ExplainRequest, explain_unit, run_capt
 from pipeline.stages.occlude import Occluded, OccludeSettings, check, prepare
 from pipeline.stages.occlude import occlude as occlude_picture
 from pipeline.stages.occlude_files import OccludeRequest, occlude_unit
-from pipeline.stages.pictures import Made, Wanted, find_pictures, read_picture
-from pipeline.stages.poster import compose, most_telling
-from pipeline.stages.poster_choice import example_pictures
 
 POSTER_EXAMPLES = 2
 _MOST_REASONS = 5

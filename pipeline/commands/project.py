@@ -9,17 +9,19 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from pipeline import cluster, connection, schema
+from pipeline import schema
+from pipeline.atlas.publish import Published, publish_pages, units
+from pipeline.cluster import connection
+from pipeline.cluster import stages as cluster
+from pipeline.commands.mine import mine
 from pipeline.config import MineRequest
-from pipeline.data import demo
-from pipeline.data.shards import Dataset, open_dataset
+from pipeline.data.demo.images import shard_bytes
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.mining import mine
 from pipeline.progress import progress
 from pipeline.run import Run, resolve_layers
 from pipeline.stages.project import ProjectSettings, missing, tasks
-from pipeline.stages.publish import Published, publish_pages, units
 
 DEMO_IMAGES = 2048
 _DEMO_SHARD = 128
@@ -157,5 +159,5 @@ def _draw(data: Store, images: int) -> None:
     with progress("drawing, images", images) as advance:
         for name, some in shards.items():
             if name not in there:
-                data.write(name, demo.shard_bytes(some))
+                data.write(name, shard_bytes(some))
             advance(len(some))

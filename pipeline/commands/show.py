@@ -3,9 +3,9 @@
 from rich.table import Table
 
 from pipeline import schema
-from pipeline.core import networks
-from pipeline.core.receptive_field import receptive_field
-from pipeline.data.weights import load_net
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.nets import known
+from pipeline.data.weights.load import load_net
 from pipeline.run import Run
 
 
@@ -95,10 +95,10 @@ def winners_table(url: str, layer: str, feature_map: int) -> Table:
 def nets_table() -> Table:
     """Every net that is known by name: its input and its weights."""
     table = Table("net", "input", "resize", "weights", box=None, pad_edge=False)
-    for name in networks.known():
-        prepared = networks.preprocessing(name)
-        weights = ", ".join(networks.torchvision_weights(name)) or "bundled"
-        if name in networks.VARIANTS:
+    for name in known.names():
+        prepared = known.preprocessing(name)
+        weights = ", ".join(known.torchvision_weights(name)) or "bundled"
+        if name in known.VARIANTS:
             weights = "--weights FILE"
         resize = prepared.resize
         resized = str(resize) if isinstance(resize, int) else _by(resize)

@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.decoding import decode
 from pipeline.data.samples import Sample
 from pipeline.errors import SampleError

@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.decoding import decode
+from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Located, Part, Sample
-from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import RequestError, SampleError
 from pipeline.stages.heap_files import SAMPLES_IN_PART

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from pipeline import schema
 from pipeline.config import LayerSpec
-from pipeline.core.deconvnet import Ascent, Seeds, Unpooling, ascend, project
-from pipeline.core.graph import Layer
-from pipeline.core.networks import Net
-from pipeline.core.receptive_field import ReceptiveField, receptive_field
+from pipeline.core.graph.receptive_field import ReceptiveField, receptive_field
+from pipeline.core.graph.trace import Layer
+from pipeline.core.heaps.topk import ranked, strongest
+from pipeline.core.nets.known import Net
+from pipeline.core.projection.deconvnet import Ascent, Seeds, Unpooling, ascend, project
 from pipeline.core.render import projection_contrast
-from pipeline.core.topk import ranked, strongest
+from pipeline.data.pictures import Picture
 from pipeline.errors import NumericsError, RequestError
-from pipeline.stages.pictures import Picture
 from pipeline.stages.project import png
 
 _SIDES = ("top", "left", "bottom", "right")

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from pipeline.atlas.explain_bands import Winners
-from pipeline.atlas.explain_figure import MOST_LAYERS, explain_page
-from pipeline.atlas.figure_style import place_name
-from pipeline.atlas.page import FileFormat
+from pipeline.atlas.drawing.page import FileFormat
+from pipeline.atlas.drawing.style import place_name
+from pipeline.atlas.explain.bands import Winners
+from pipeline.atlas.explain.figure import MOST_LAYERS, explain_page
 from pipeline.config import RunSpec
-from pipeline.core.networks import Net
-from pipeline.data.shards import Dataset
+from pipeline.core.nets.known import Net
+from pipeline.data.formats.dataset import Dataset
+from pipeline.data.pictures import Made, Wanted, read_picture
+from pipeline.data.results import read_projections, spread_by_depth
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages.explain import ExplainSettings, Explanation, explain, to_table
-from pipeline.stages.pictures import Made, Wanted, read_picture
-from pipeline.stages.projected import read_projections, spread_by_depth
 
 FOLDER = "explain"
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline import schema
-from pipeline.core.networks import Net
-from pipeline.core.topk import NOBODY, Heaps
+from pipeline.core.heaps.topk import NOBODY, Heaps
+from pipeline.core.nets.known import Net
 from pipeline.data.batches import Picture, Seen
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError

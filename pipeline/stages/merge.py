@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
-from pipeline.core.certificate import Flags
+from pipeline.core.heaps.certificate import Flags
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages.heap_files import SAMPLES_IN_PART, read_tables

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.core.certificate import kept
-from pipeline.core.networks import Net
-from pipeline.core.peaks import Peaks
-from pipeline.core.screening import screened
-from pipeline.core.topk import Heaps
+from pipeline.core.heaps.certificate import kept
+from pipeline.core.heaps.peaks import Peaks
+from pipeline.core.heaps.screening import screened
+from pipeline.core.heaps.topk import Heaps
+from pipeline.core.nets.known import Net
 from pipeline.data.batches import Batch, Seen, Stream, batches
+from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part, Sample
-from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
 from pipeline.stages.heap_files import heap_table, screen_table, write_skipped

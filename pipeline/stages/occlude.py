@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import schema
-from pipeline.core.deconvnet import Seeds, ascend, project
-from pipeline.core.graph import Layer
-from pipeline.core.networks import Net
-from pipeline.core.occlusion import Occluder, Occlusion, Sensitivity
-from pipeline.core.receptive_field import receptive_field
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.graph.trace import Layer
+from pipeline.core.nets.known import Net
+from pipeline.core.occlusion.occlusion import Occluder, Occlusion, Sensitivity
+from pipeline.core.projection.deconvnet import Seeds, ascend, project
 from pipeline.data.class_names import ClassNames
+from pipeline.data.pictures import Picture, Wanted
 from pipeline.errors import NumericsError, RequestError
-from pipeline.stages.pictures import Picture, Wanted
 
 ClassFrom = Literal["label", "given", "prediction"]
 

@@ -8,17 +8,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 
-from pipeline.atlas.occlusion_figure import occlusion_page
-from pipeline.atlas.page import FileFormat
-from pipeline.core.networks import Net
-from pipeline.core.occlusion import Occlusion
+from pipeline.atlas.drawing.page import FileFormat
+from pipeline.atlas.occlusion.figure import occlusion_page
+from pipeline.core.nets.known import Net
+from pipeline.core.occlusion.occlusion import Occlusion
 from pipeline.data.class_names import ClassNames
-from pipeline.data.shards import Dataset
+from pipeline.data.formats.dataset import Dataset
+from pipeline.data.pictures import Made, Wanted, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages.explain_files import file_stem
 from pipeline.stages.occlude import OccludeSettings, occlude, to_table
-from pipeline.stages.pictures import Made, Wanted, read_picture
 
 FOLDER = "occlusion"
 

@@ -23,13 +23,13 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.core.deconvnet import Seeds, Unpooling
-from pipeline.core.either_way import Projected, project_either_way, whole_depths
-from pipeline.core.networks import Net
+from pipeline.core.nets.known import Net
+from pipeline.core.projection.deconvnet import Seeds, Unpooling
+from pipeline.core.projection.either_way import Projected, project_either_way, whole_depths
 from pipeline.core.render import projection_contrast
 from pipeline.data.decoding import decode
+from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Located
-from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError, SampleError
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.core.certificate import Flags, first_look, judge, kept, scale_of_errors
-from pipeline.core.networks import Net
+from pipeline.core.heaps.certificate import Flags, first_look, judge, kept, scale_of_errors
+from pipeline.core.nets.known import Net
 from pipeline.data.batches import Batch
+from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
-from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.stages.heap_files import heap_table, read_tables
 from pipeline.stages.mine import Miner, Numbered, mine

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import schema
-from pipeline.core.certificate import kept
+from pipeline.core.heaps.certificate import kept
 from pipeline.data.store import Store
 from pipeline.stages.heap_files import SAMPLES_IN_PART, read_tables
 

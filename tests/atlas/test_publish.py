@@ -8,10 +8,9 @@ import pytest
 from PIL import Image
 
 from pipeline import schema
-from pipeline.atlas import manifest
+from pipeline.atlas import manifest, publish
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, RequestError
-from pipeline.stages import publish
 from tests.atlas import synthetic_run
 
 LAYERS = {"conv1": (8, 11, 4), "conv2": (132, 6, 8), "layer2.0": (4, 200, 16)}

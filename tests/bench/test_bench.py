@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from jobs import bench, bench_memory, bench_order, bench_workers
-from jobs.bench_figures import Block, Column, Figure, bound, repeated
-from jobs.bench_workers import Course, Done, Size
-from pipeline.cli import run_app
-from pipeline.data import demo
-from pipeline.data.shards import open_dataset
+from pipeline.bench.figures import Block, Column, Figure, bound, repeated
+from pipeline.bench.workers import Course, Done, Size
+from pipeline.cli.app import run_app
+from pipeline.data.demo.images import draw
+from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 
 
@@ -22,7 +22,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three pictures, and something that is none."""
     folder = tmp_path_factory.mktemp("photographs")
     for index in range(3):
-        demo.draw(index, size=(200, 150)).image.save(folder / f"{index}.jpg")
+        draw(index, size=(200, 150)).image.save(folder / f"{index}.jpg")
     (folder / "1a.jpg").write_bytes(b"no picture")
     return folder
 

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from jobs import bench_projection
-from jobs.bench_projection import ProjectionFigure, to_json
-from pipeline.core import networks
-from pipeline.core.deconvnet import project_on_windows
-from pipeline.core.graph import trace
-from tests.core.test_deconvnet import noise
+from pipeline.bench.projection import ProjectionFigure, to_json
+from pipeline.core.graph.trace import trace
+from pipeline.core.nets import known
+from pipeline.core.projection.deconvnet import project_on_windows
+from tests.core.projection.test_deconvnet import noise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_autograd_gives_the_same_projections() -> None:
-    net = networks.build("alexnet", seed=7).double()
+    net = known.build("alexnet", seed=7).double()
     graph, images = trace(net, (128, 128)), noise(4, 3, 128, 128)
     for layer in graph.layers:
         seeds = bench_projection._winners(layer, 4)

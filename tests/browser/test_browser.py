@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.atlas import publish
 from pipeline.data.store import Store
-from pipeline.stages import publish
 from tests.atlas import synthetic_run
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import mining
+from pipeline.commands import mine as mining
 from pipeline.config import MineRequest
-from pipeline.core.graph import trace
-from pipeline.core.networks import Net
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.graph.trace import trace
+from pipeline.core.nets.known import Net
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Sample
-from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
 from pipeline.stages import mine as mining_stage

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.batches import Batch, Stream, batches
 from pipeline.data.samples import Sample
 

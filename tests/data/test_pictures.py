@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 from pipeline import schema
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.data.shards import Dataset, open_dataset
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.pictures import find_pictures, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages.heap_files import SAMPLES_IN_PART
-from pipeline.stages.pictures import find_pictures, read_picture
 
 PREPROCESSING = Preprocessing(32, 32)
 COUNT = 100

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cluster, commands, connection
-from pipeline.cluster import Target, Work
+from pipeline.cluster import connection
+from pipeline.cluster import stages as cluster
+from pipeline.cluster.stages import Target, Work
+from pipeline.commands import mine as commands
 from pipeline.config import MineRequest, Precision
-from pipeline.core.recipe import Recipe
-from pipeline.data import demo
-from pipeline.data.shards import Dataset, open_dataset
+from pipeline.core.nets.recipe import Recipe
+from pipeline.data.demo.images import draw
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.run import Run, open_run
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
@@ -61,7 +63,7 @@ def end_to_end(
     folder, place = tmp_path / "pictures", str(tmp_path / "run")
     folder.mkdir()
     for index in range(count):
-        demo.draw(index).image.save(folder / f"{index}.png")
+        draw(index).image.save(folder / f"{index}.png")
     usual = {"data": str(folder), "run": place, "top_k": 2}
     commands.mine(MineRequest.model_validate(usual | request))
 

@@ -12,7 +12,7 @@ import ray
 from moto.server import ThreadedMotoServer
 from ray.cluster_utils import Cluster
 
-from pipeline.data import demo
+from pipeline.data.demo.images import CLASS_NAMES, draw, shard_bytes
 from tests.end_to_end.runs import Run, command
 
 IMAGES, SHARDS = 150, 5
@@ -25,7 +25,7 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     size = IMAGES // SHARDS
     for shard in range(SHARDS):
         some = range(shard * size, (shard + 1) * size)
-        (folder / f"demo-{shard:04d}.tar").write_bytes(demo.shard_bytes(some))
+        (folder / f"demo-{shard:04d}.tar").write_bytes(shard_bytes(some))
     return folder
 
 
@@ -34,8 +34,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 generated pictures in folders by class."""
     folder = tmp_path_factory.mktemp("pictures")
     for index in range(48):
-        picture = demo.draw(index)
-        path = folder / demo.CLASS_NAMES[picture.label] / f"{index:04d}.png"
+        picture = draw(index)
+        path = folder / CLASS_NAMES[picture.label] / f"{index:04d}.png"
         path.parent.mkdir(exist_ok=True)
         picture.image.save(path)
     return folder
@@ -103,5 +103,5 @@ def run(tmp_path: Path) -> Run:
 def jpeg() -> bytes:
     """One usable picture."""
     stream = io.BytesIO()
-    demo.draw(0).image.save(stream, "JPEG")
+    draw(0).image.save(stream, "JPEG")
     return stream.getvalue()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.cli import run_app
+from pipeline.cli.app import run_app
 from pipeline.data.store import Store
 
 TOP_K = 3
@@ -25,7 +25,7 @@ def command(*arguments: object, code: int = 0) -> None:
 
 def program(*arguments: object) -> list[str]:
     """The same as a program of its own."""
-    return [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "pipeline.cli.app", *map(str, arguments)]
 
 
 def finished(

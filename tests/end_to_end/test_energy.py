@@ -7,15 +7,15 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.data import demo
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.data.demo.images import draw
 from pipeline.run import open_run
 from tests.end_to_end.runs import Run
 
 
 def mask_of(sample: int, preprocessing: Preprocessing) -> NDArray[np.bool_]:
     """The object's mask, resized and cut as the picture is: crop × crop."""
-    mask = torch.from_numpy(demo.draw(sample).mask)
+    mask = torch.from_numpy(draw(sample).mask)
     picture = mask.to(torch.uint8).mul(255).expand(3, *mask.shape)
     return (preprocessing.prepare(picture)[0] > 127).numpy()
 

@@ -15,11 +15,11 @@ from ray.cluster_utils import Cluster
 
 from pipeline import schema
 from pipeline.config import RunSpec
-from pipeline.core.recipe import Recipe
+from pipeline.core.nets.recipe import Recipe
 from pipeline.data.class_names import ClassNames
-from pipeline.data.shards import open_dataset
+from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
-from pipeline.data.weights import load_net
+from pipeline.data.weights.load import load_net
 from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
 from tests.end_to_end.runs import (

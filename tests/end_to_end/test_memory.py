@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data import demo
+from pipeline.data.demo.images import draw, shard_bytes
 
 N = 256
 ALLOWED = 32 * 2**20
@@ -15,10 +15,10 @@ ALLOWED = 32 * 2**20
 MINE = """
 import re, sys, tempfile
 from pathlib import Path
-from pipeline.core.recipe import Recipe
-from pipeline.data.shards import open_dataset
+from pipeline.core.nets.recipe import Recipe
+from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
-from pipeline.data.weights import load_net
+from pipeline.data.weights.load import load_net
 from pipeline.stages.mine import Miner, mine_part
 import torch
 torch.set_num_threads(1)
@@ -36,12 +36,12 @@ print(images, int(peak[1]) * 1024)
 
 def folder_of(place: Path, count: int) -> Path:
     for index in range(count):
-        demo.draw(index % 64, size=(180, 180)).image.save(place / f"{index:04d}.jpg")
+        draw(index % 64, size=(180, 180)).image.save(place / f"{index:04d}.jpg")
     return place
 
 
 def tar_of(place: Path, count: int) -> Path:
-    (place / "all.tar").write_bytes(demo.shard_bytes(range(count), size=(180, 180)))
+    (place / "all.tar").write_bytes(shard_bytes(range(count), size=(180, 180)))
     return place
 
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from pipeline import open_run
-from pipeline.data import demo
 from pipeline.data.decoding import decode
+from pipeline.data.demo.images import draw
 from pipeline.errors import RequestError, SampleError
 from tests.end_to_end.runs import TOP_K, Run
 
@@ -38,7 +38,7 @@ def test_pictures(undisturbed: Run) -> None:
 
 def test_a_picture_of_ones_own(undisturbed: Run, tmp_path: Path) -> None:
     run = open_run(undisturbed.url)
-    picture = demo.draw(1000).image
+    picture = draw(1000).image
     mine = run.project(picture, "conv5")
     crop = run.spec.preprocessing.crop
     assert mine.size == (crop, crop)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from ray.cluster_utils import Cluster
 
-from pipeline.cli import app, run_app
+from pipeline.cli.app import app, run_app
 from tests.end_to_end.runs import Run, finished
 
 Said = Callable[..., str]

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.data import demo
+from pipeline.data.demo.images import draw
+from pipeline.data.pictures import Wanted
 from pipeline.stages import explain_files
-from pipeline.stages.pictures import Wanted
 from tests.end_to_end.runs import Run, command
 
 
@@ -18,7 +18,7 @@ from tests.end_to_end.runs import Run, command
 def picture(tmp_path: Path) -> Path:
     """A picture of one's own, that the run has not seen."""
     path = tmp_path / "own.png"
-    demo.draw(7, seed=3).image.save(path)
+    draw(7, seed=3).image.save(path)
     return path
 
 
@@ -97,7 +97,7 @@ def test_explain_does_the_others(
     monkeypatch.setattr(explain_files, "_IMAGES_AT_ONCE", 4 // units)
     names = [tmp_path / name for name in ("a.png", "torn.png", "letter.jpg", "b.png")]
     for seed, name in enumerate(names):
-        demo.draw(seed, seed=units).image.save(name, "PNG")
+        draw(seed, seed=units).image.save(name, "PNG")
     names[1].write_bytes(names[1].read_bytes()[:200])
     names[2].write_text("Dear net,")
     command("explain", *names, "--run", undisturbed.url, code=2)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from ray.cluster_utils import Cluster
 
-from pipeline.data import demo
+from pipeline.data.demo.images import draw
 from tests.end_to_end.runs import TOP_K, Run, command, until
 from tests.end_to_end.test_faults import kill, meanwhile
 
@@ -73,7 +73,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with some pictures and one that is none."""
     folder = tmp_path_factory.mktemp("few")
     for index in range(20):
-        demo.draw(index).image.save(folder / f"{index:02}.jpg")
+        draw(index).image.save(folder / f"{index:02}.jpg")
     (folder / "05a.jpg").write_text("no picture")
     return folder
 

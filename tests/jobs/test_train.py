@@ -20,7 +20,7 @@ from jobs.train import (
     normalised,
     untrained,
 )
-from pipeline.core.demo_net import CROP, MEAN, RESIZE, STD
+from pipeline.core.nets.demo import CROP, MEAN, RESIZE, STD
 
 SHORT = Recipe(epochs=5, batch=16, rate=2e-3)
 

@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 
 from pipeline import schema
-from pipeline.core import demo_net, networks
-from pipeline.core.deconvnet import ascend
-from pipeline.core.networks import Net
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.nets import demo, known
+from pipeline.core.nets.known import Net
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.core.projection.deconvnet import ascend
 from pipeline.core.render import projection_contrast
+from pipeline.data.pictures import Picture, Wanted, find_pictures, read_picture
+from pipeline.data.results import spread_by_depth
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages import explain as stage
@@ -27,21 +29,19 @@ from pipeline.stages.explain_files import (
     found_winners,
     units,
 )
-from pipeline.stages.pictures import Picture, Wanted, find_pictures, read_picture
-from pipeline.stages.projected import spread_by_depth
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
 
 
 def small_net(**dead: float) -> Net:
     """The demo's net with random weights; `dead` layers get such a bias that nothing is active."""
-    module = networks.build("demo", seed=3)
+    module = known.build("demo", seed=3)
     path = dict(zip(LAYERS, (0, 3, 6, 8, 10), strict=True))
     with torch.no_grad():
         for layer, bias in dead.items():
             module.get_submodule(f"features.{path[layer]}").bias.fill_(bias)
-    preprocessing = Preprocessing(demo_net.RESIZE, demo_net.CROP, demo_net.MEAN, demo_net.STD)
-    return networks.assemble("demo", module, preprocessing)
+    preprocessing = Preprocessing(demo.RESIZE, demo.CROP, demo.MEAN, demo.STD)
+    return known.assemble("demo", module, preprocessing)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_boxes_grow_with_depth_and_hold_the_whole_projection(net: Net) -> None:
         above, before, below, behind = one.source_box
         assert 0 <= above < below <= 190
         assert 0 <= before < behind <= 150
-        scale = 150 / demo_net.RESIZE
+        scale = 150 / demo.RESIZE
         assert behind - before == pytest.approx((right - left) * scale, rel=1e-5)
 
 
@@ -164,8 +164,8 @@ def test_wrong_requests(net: Net, tmp_path: Path) -> None:
 
 
 def test_layers_spread_by_depth(net: Net) -> None:
-    squeeze = networks.assemble(
-        "squeezenet1_1", networks.build("squeezenet1_1"), networks.preprocessing("squeezenet1_1")
+    squeeze = known.assemble(
+        "squeezenet1_1", known.build("squeezenet1_1"), known.preprocessing("squeezenet1_1")
     )
     picture = read_picture(photo(0), squeeze.preprocessing)
     (explanation,) = explain(squeeze, [picture])

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from pipeline import schema
-from pipeline.core.networks import Net
-from pipeline.core.topk import NOBODY, Heaps
+from pipeline.core.heaps.topk import NOBODY, Heaps
+from pipeline.core.nets.known import Net
+from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
-from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
 from pipeline.stages.heap_files import SAMPLES_IN_PART

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.core.networks import Net
-from pipeline.core.pointing import Pointing, pointing, spearman
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.data import demo
+from pipeline.core.nets.known import Net
+from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.class_names import ClassNames
+from pipeline.data.demo.images import CLASS_NAMES, draw
+from pipeline.data.pictures import Picture, Wanted, read_picture
 from pipeline.data.store import Store
-from pipeline.data.weights import load_net
+from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError, WriteError
 from pipeline.stages.occlude import (
     OCCLUSION,
@@ -35,9 +35,9 @@ from pipeline.stages.occlude_files import (
     occlude_unit,
     units,
 )
-from pipeline.stages.pictures import Picture, Wanted, read_picture
+from tests.core.occlusion.pointing import Pointing, pointing, spearman
 
-NAMES = ClassNames.of(demo.CLASS_NAMES)
+NAMES = ClassNames.of(CLASS_NAMES)
 COARSE = OccludeSettings(occluder=32, stride=16)
 
 
@@ -56,10 +56,10 @@ def net() -> Net:
 
 def generated(net: Net, index: int, *, labelled: bool = True) -> tuple[Picture, np.ndarray]:
     """A generated picture and the mask of its object, both as the net sees them."""
-    drawn = demo.draw(index, seed=7)
+    drawn = draw(index, seed=7)
     picture = read_picture(drawn.image, net.preprocessing)
     if labelled:
-        name = demo.CLASS_NAMES[drawn.label]
+        name = CLASS_NAMES[drawn.label]
         wanted = replace(picture.wanted, label=drawn.label, class_name=name)
         picture = replace(picture, wanted=wanted)
     return picture, prepared_mask(net.preprocessing, drawn.mask)
@@ -89,7 +89,7 @@ def test_rows_say_what_happened_where(occluded: Occluded) -> None:
         pivot = frame.pivot_table(index="top", columns="left", values=column)
         np.testing.assert_allclose(pivot.to_numpy(), values, rtol=1e-6)
         assert pivot.index.tolist() == occluded.found.tops.tolist()
-    named = frame["top_class"].map(dict(enumerate(demo.CLASS_NAMES)))
+    named = frame["top_class"].map(dict(enumerate(CLASS_NAMES)))
     assert (named == frame["top_class_name"]).all()
     assert set(frame["class_from"]) == {"label"}
     assert set(frame["colour"]) == {"mean"}
@@ -158,7 +158,7 @@ def test_a_label_of_the_dataset_that_the_net_does_not_have(net: Net) -> None:
 
 def test_files_whole_or_not_at_all(net: Net, tmp_path: Path) -> None:
     for index in (1, 2):
-        demo.draw(index, seed=7).image.save(tmp_path / f"{index}.png")
+        draw(index, seed=7).image.save(tmp_path / f"{index}.png")
     run = Store(tmp_path / "run")
     asked = [Wanted(str(tmp_path / f"{index}.png")) for index in (1, 2)]
     request = OccludeRequest(COARSE, formats=("png",), names=NAMES)
@@ -181,7 +181,7 @@ def test_files_whole_or_not_at_all(net: Net, tmp_path: Path) -> None:
 def test_a_failed_write_leaves_no_table(
     net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    demo.draw(1, seed=7).image.save(tmp_path / "1.png")
+    draw(1, seed=7).image.save(tmp_path / "1.png")
     run, asked = Store(tmp_path / "run"), Wanted(str(tmp_path / "1.png"))
     (tmp_path / "run" / "occlusion").mkdir(parents=True)
     (tmp_path / "run" / MAPS).write_text("in the way of the folder")
@@ -191,7 +191,7 @@ def test_a_failed_write_leaves_no_table(
 
 def test_pictures_that_cannot_be_used_spoil_nothing(net: Net, tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
-    demo.draw(1, seed=7).image.save(tmp_path / "1.png")
+    draw(1, seed=7).image.save(tmp_path / "1.png")
     asked = [Wanted(str(tmp_path / name)) for name in ("no.png", "1.png", "missing.png", "1.png")]
     asked[3] = replace(asked[3], label=900)
     made = occlude_unit(

@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline import mining, schema
+from pipeline import schema
+from pipeline.commands.mine import MineResult, mine
 from pipeline.config import MineRequest
-from pipeline.core import screening
-from pipeline.core.networks import Net
-from pipeline.data import demo
+from pipeline.core.heaps import screening
+from pipeline.core.nets.known import Net
+from pipeline.data.demo.images import shard_bytes
+from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
-from pipeline.data.shards import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
-from pipeline.mining import MineResult
 from pipeline.stages import rescore
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
@@ -201,7 +201,7 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     size = IMAGES // SHARDS
     for shard in range(SHARDS):
         some = range(shard * size, (shard + 1) * size)
-        data = bytearray(demo.shard_bytes(some, size=(130, 120)))
+        data = bytearray(shard_bytes(some, size=(130, 120)))
         for broken in (data.find(b"\xff\xd8\xff", at) for at in (0, len(data) // 2)):
             data[broken : broken + 3] = b"no!"
         (folder / f"{shard}.tar").write_bytes(data)
@@ -211,7 +211,7 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mined(tars: Path, run: Path, precision: str, **more: object) -> MineResult:
     """By the function behind the command."""
     asked = {"data": str(tars), "run": str(run), "net": "demo", "precision": precision, "top_k": 3}
-    return mining.mine(MineRequest.model_validate(asked | more))
+    return mine(MineRequest.model_validate(asked | more))
 
 
 @pytest.fixture(scope="module")

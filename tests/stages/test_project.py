@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.core import either_way
-from pipeline.core.ascent import Ascent, ascend
-from pipeline.core.graph import Graph
-from pipeline.data.shards import Dataset
+from pipeline.core.graph.trace import Graph
+from pipeline.core.projection import either_way
+from pipeline.core.projection.ascent import Ascent, ascend
+from pipeline.data.formats.dataset import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, NumericsError, RequestError
 from pipeline.stages import project as projecting

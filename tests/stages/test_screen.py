@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline import schema
-from pipeline.core.certificate import kept
+from pipeline.core.heaps.certificate import kept
 from pipeline.data.store import Store
 from pipeline.stages import screen
 from pipeline.stages.heap_files import SAMPLES_IN_PART

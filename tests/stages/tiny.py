@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.config import LayerSpec, RunSpec
-from pipeline.core.graph import trace
-from pipeline.core.networks import Net
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.core.receptive_field import receptive_field
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.graph.trace import trace
+from pipeline.core.nets.known import Net
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Part, numbered
-from pipeline.data.shards import Dataset, open_dataset
 
 SIDE = 12
 NAMES = {"0": "first", "3": "second"}

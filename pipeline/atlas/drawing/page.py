@@ -17,8 +17,8 @@ from matplotlib.patheffects import Stroke
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.atlas.figure_style import HAIR, INK, PAPER, POINT, text_on
-from pipeline.atlas.type_fitting import FAMILY, LINE, broken, fit, text_width
+from pipeline.atlas.drawing.style import HAIR, INK, PAPER, POINT, text_on
+from pipeline.atlas.drawing.type import FAMILY, LINE, broken, fit, text_width
 
 FileFormat = Literal["png", "pdf", "svg"]
 

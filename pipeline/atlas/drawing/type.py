@@ -5,7 +5,7 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from pipeline.atlas.figure_style import POINT
+from pipeline.atlas.drawing.style import POINT
 
 FAMILY = "DejaVu Sans"
 """Comes with matplotlib, so figures look the same everywhere."""

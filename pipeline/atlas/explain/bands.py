@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from pipeline.atlas.explain_items import (
+from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.style import HAIR, POINT, QUIET, WASH
+from pipeline.atlas.drawing.type import LINE, fit, text_width
+from pipeline.atlas.explain.items import (
     Item,
     Measure,
     depth_items,
@@ -17,9 +20,6 @@ from pipeline.atlas.explain_items import (
     top_items,
     winner_pictures,
 )
-from pipeline.atlas.figure_style import HAIR, POINT, QUIET, WASH
-from pipeline.atlas.page import Area, Page
-from pipeline.atlas.type_fitting import LINE, fit, text_width
 from pipeline.stages.explain import Explanation
 
 Winners = Mapping[tuple[str, int], pd.DataFrame]

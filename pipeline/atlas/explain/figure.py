@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from pipeline.atlas.explain_bands import (
+from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.style import QUIET
+from pipeline.atlas.explain.bands import (
     Winners,
     depth_height,
     draw_depth,
     draw_top,
     top_height,
 )
-from pipeline.atlas.explain_items import Measure
-from pipeline.atlas.figure_style import QUIET
-from pipeline.atlas.page import Area, Page
+from pipeline.atlas.explain.items import Measure
 from pipeline.stages.explain import Explanation
 
 MOST_LAYERS = 8

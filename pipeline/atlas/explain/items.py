@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.atlas.figure_style import PAPER, POINT, RANK_COLOURS, depth_colours
-from pipeline.atlas.page import Area, Page, chip_size
+from pipeline.atlas.drawing.page import Area, Page, chip_size
+from pipeline.atlas.drawing.style import PAPER, POINT, RANK_COLOURS, depth_colours
 from pipeline.core.render import MID_GREY
 from pipeline.stages.explain import Activation, Explanation
 

@@ -13,8 +13,7 @@ from typing import Literal
 
 from torch import nn
 
-from pipeline.core.graph import Graph
-from pipeline.core.steps import (
+from pipeline.core.graph.steps import (
     Add,
     AvgPool,
     Concat,
@@ -27,6 +26,7 @@ from pipeline.core.steps import (
     Rectify,
     Step,
 )
+from pipeline.core.graph.trace import Graph
 
 MOST_COLUMNS = 14
 

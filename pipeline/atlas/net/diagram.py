@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atlas.figure_style import (
+from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.style import (
     ACCENT,
     HAIR,
     INK,
@@ -21,10 +22,9 @@ from pipeline.atlas.figure_style import (
     SECOND,
     WASH,
 )
-from pipeline.atlas.net_columns import Column, columns
-from pipeline.atlas.page import Area, Page
-from pipeline.atlas.type_fitting import fit
-from pipeline.core.graph import Graph
+from pipeline.atlas.drawing.type import fit
+from pipeline.atlas.net.columns import Column, columns
+from pipeline.core.graph.trace import Graph
 
 _UP, _DOWN = "#cfe3f1", "#f6dcc8"
 _SHEETS = 3

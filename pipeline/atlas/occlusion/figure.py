@@ -12,9 +12,9 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atlas.figure_style import ACCENT, HAIR, INK, POINT, QUIET, RANK_COLOURS, SECOND
-from pipeline.atlas.page import Area, Page
-from pipeline.atlas.type_fitting import LINE, broken
+from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.style import ACCENT, HAIR, INK, POINT, QUIET, RANK_COLOURS, SECOND
+from pipeline.atlas.drawing.type import LINE, broken
 from pipeline.core.render import projection_contrast
 from pipeline.stages.occlude import Occluded
 

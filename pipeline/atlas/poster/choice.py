@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline import schema
-from pipeline.atlas.poster import MOST_LAYERS
+from pipeline.atlas.poster.poster import MOST_LAYERS
 from pipeline.config import LayerSpec, RunSpec
+from pipeline.data.pictures import Wanted
+from pipeline.data.results import read_projections, spread_by_depth
 from pipeline.data.samples import Located
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages.pictures import Wanted
-from pipeline.stages.projected import read_projections, spread_by_depth
 
 RANKS = 3
 """Winners that are shown of each feature map."""

@@ -6,22 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import schema
-from pipeline.atlas.poster import PosterContent, draw_poster, row_plan
-from pipeline.atlas.poster_panels import OcclusionPanel
-from pipeline.config import RunSpec
-from pipeline.core.networks import Net
-from pipeline.core.render import projection_contrast
-from pipeline.data.store import Store
-from pipeline.errors import RequestError
-from pipeline.stages.explain import Explanation
-from pipeline.stages.occlude import Occluded
-from pipeline.stages.poster_choice import (
+from pipeline.atlas.poster.choice import (
     BY_HAND,
     CRITERION,
     check_by_hand,
     shown_layers,
     shown_maps,
 )
+from pipeline.atlas.poster.panels import OcclusionPanel
+from pipeline.atlas.poster.poster import PosterContent, draw_poster, row_plan
+from pipeline.config import RunSpec
+from pipeline.core.nets.known import Net
+from pipeline.core.render import projection_contrast
+from pipeline.data.store import Store
+from pipeline.errors import RequestError
+from pipeline.stages.explain import Explanation
+from pipeline.stages.occlude import Occluded
 
 MOST_EXAMPLES = 2
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.atlas.explain_items import Pixels, winner_pictures
-from pipeline.atlas.figure_style import HAIR, INK, POINT, QUIET, RANK_COLOURS
-from pipeline.atlas.page import Area, Page
-from pipeline.atlas.type_fitting import fit
+from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.style import HAIR, INK, POINT, QUIET, RANK_COLOURS
+from pipeline.atlas.drawing.type import fit
+from pipeline.atlas.explain.items import Pixels, winner_pictures
 from pipeline.config import LayerSpec
 
 _RANKS = 3

@@ -7,18 +7,19 @@ single pictures explained and occluded, and what it was all made from.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.atlas.explain_bands import (
+from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.style import HAIR, INK, POINT, QUIET, place_name
+from pipeline.atlas.drawing.type import LINE, broken
+from pipeline.atlas.explain.bands import (
     depth_height,
     draw_depth,
     draw_top,
     top_height,
 )
-from pipeline.atlas.explain_items import Measure, depth_items, placed
-from pipeline.atlas.figure_style import HAIR, INK, POINT, QUIET, place_name
-from pipeline.atlas.net_columns import columns
-from pipeline.atlas.net_diagram import diagram_height, draw_diagram
-from pipeline.atlas.page import Area, Page
-from pipeline.atlas.poster_panels import (
+from pipeline.atlas.explain.items import Measure, depth_items, placed
+from pipeline.atlas.net.columns import columns
+from pipeline.atlas.net.diagram import diagram_height, draw_diagram
+from pipeline.atlas.poster.panels import (
     Map,
     OcclusionPanel,
     RowPlan,
@@ -26,9 +27,8 @@ from pipeline.atlas.poster_panels import (
     draw_occlusion,
     occlusion_height,
 )
-from pipeline.atlas.type_fitting import LINE, broken
 from pipeline.config import LayerSpec, RunSpec
-from pipeline.core.graph import Graph
+from pipeline.core.graph.trace import Graph
 from pipeline.stages.explain import Explanation
 
 WIDTH, HEIGHT = 841.0, 1189.0

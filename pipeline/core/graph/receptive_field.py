@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.graph import Graph, Layer
-from pipeline.core.steps import AvgPool, Conv, Gate, GlobalPool, MaxPool, Op, Pair
+from pipeline.core.graph.steps import AvgPool, Conv, Gate, GlobalPool, MaxPool, Op, Pair
+from pipeline.core.graph.trace import Graph, Layer
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from pipeline.core.steps import (
+from pipeline.core.graph.steps import (
     Gate,
     Opaque,
     Pair,

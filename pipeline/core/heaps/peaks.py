@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from pipeline.core.graph import Graph
-from pipeline.core.topk import strongest
+from pipeline.core.graph.trace import Graph
+from pipeline.core.heaps.topk import strongest
 
 Find = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps (N, C, H, W) to the largest value of each and its flattened place, (N, C)."""

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pipeline.core.graph import Graph
-from pipeline.core.peaks import Peaks
+from pipeline.core.graph.trace import Graph
+from pipeline.core.heaps.peaks import Peaks
 
 _FEWEST_CHANNELS = 16
 """Input channels of a filter from which on 8 bits pay: depthwise filters are bound by memory."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.core.variant import Variant
+from pipeline.core.nets.old import Variant
 
 RESIZE = (256, 256)
 CROP = 227

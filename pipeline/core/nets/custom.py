@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.nets.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from pipeline.core import alexnet_2012, custom_net, demo_net, zfnet
-from pipeline.core.graph import Graph, trace
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.core.variant import Variant
+from pipeline.core.graph.trace import Graph, trace
+from pipeline.core.nets import alexnet_2012, custom, demo, zfnet
+from pipeline.core.nets.old import Variant
+from pipeline.core.nets.preprocessing import Preprocessing
 
 DEMO = "demo"
 """The small net that is bundled with its weights."""
@@ -74,15 +74,15 @@ class Net:
     variant: Variant | None = None
 
 
-def known() -> list[str]:
+def names() -> list[str]:
     """The names of all nets; those of one's own are not among them."""
-    names = torchvision.models.list_models(module=torchvision.models)
-    return [DEMO, *VARIANTS, *(name for name in names if name.startswith(_FAMILIES))]
+    models = torchvision.models.list_models(module=torchvision.models)
+    return [DEMO, *VARIANTS, *(name for name in models if name.startswith(_FAMILIES))]
 
 
 def torchvision_weights(name: str) -> dict[str, Any]:
     """The weights that torchvision has for a net, by name, the first one being the default."""
-    if name == DEMO or name in VARIANTS or custom_net.is_custom(name):
+    if name == DEMO or name in VARIANTS or custom.is_custom(name):
         return {}
     # what DEFAULT stands for changes with torchvision's version, so it is left out
     return {weights.name: weights for weights in torchvision.models.get_model_weights(name)}
@@ -91,11 +91,11 @@ def torchvision_weights(name: str) -> dict[str, Any]:
 def preprocessing(name: str, weights: str | None = None) -> Preprocessing:
     """How a net trained as these torchvision weights (or the default ones) wants its pictures."""
     if name == DEMO:
-        return Preprocessing(demo_net.RESIZE, demo_net.CROP, demo_net.MEAN, demo_net.STD)
+        return Preprocessing(demo.RESIZE, demo.CROP, demo.MEAN, demo.STD)
     if name in VARIANTS:
         return subtracting(Preprocessing(*_OLD_SIZES[name]), _OLD_MEAN)
     members = torchvision_weights(name)
-    found = custom_net.from_preset(members[weights or next(iter(members))].transforms())
+    found = custom.from_preset(members[weights or next(iter(members))].transforms())
     if name in ("googlenet", "inception_v3"):
         # their `transform_input` turns torchvision's normalisation into this one
         return replace(found, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -125,7 +125,7 @@ def build(
     """The untrained net, its weights drawn from the seed.
 
     Args:
-        name: one of `known`, or a function of one's own, which gives the net its weights.
+        name: one of `names`, or a function of one's own, which gives the net its weights.
         classes: how many classes it tells apart; the net's own number if not given.
         seed: of torch's generator, whose state is left as it was.
         variant: which of several, for one of `VARIANTS`.
@@ -133,28 +133,28 @@ def build(
     Raises:
         ValueError: there is no such function, or it returns no net.
     """
-    if custom_net.is_custom(name):
+    if custom.is_custom(name):
         return make_custom(name, seed).module
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True, "transform_input": False}
     with _seeded(seed):
         if name == DEMO:
-            return demo_net.DemoNet(classes or demo_net.CLASSES)
+            return demo.DemoNet(classes or demo.CLASSES)
         if name in VARIANTS:
             return _OLD[name](classes or 1000, variant or VARIANTS[name])
         net: nn.Module = torchvision.models.get_model(name, weights=None, **options)
         return net
 
 
-def make_custom(name: str, seed: int = 0) -> custom_net.CustomNet:
+def make_custom(name: str, seed: int = 0) -> custom.CustomNet:
     """A net of one's own; whatever it draws at random follows from the seed.
 
     Raises:
         ValueError: there is no such function, or it returns no net.
     """
     with _seeded(seed):
-        return custom_net.make(name)
+        return custom.make(name)
 
 
 @contextmanager
@@ -207,10 +207,10 @@ def assemble(
     Raises:
         ValueError: the net cannot be traced.
     """
-    custom = custom_net.is_custom(name)
-    short = getattr(net, "short_names", {}) if custom else _SHORT_NAMES.get(name, {})
+    is_custom = custom.is_custom(name)
+    short = getattr(net, "short_names", {}) if is_custom else _SHORT_NAMES.get(name, {})
     graph = trace(net, preprocessing.input_size, lambda path: short.get(path, path))
-    if custom:
+    if is_custom:
         classes = _outputs(net, preprocessing.input_size)
     else:
         classes = len(net.state_dict()[classifier_bias(net)])

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.core import networks
-from pipeline.core.networks import Net
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.core.variant import Variant
+from pipeline.core.nets import known
+from pipeline.core.nets.known import Net
+from pipeline.core.nets.old import Variant
+from pipeline.core.nets.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Recipe:
 
     def make(self, device: str) -> Net:
         """The net on a device, in the memory layout that is fastest there."""
-        module = networks.build(self.name, self.classes, variant=self.variant)
-        graph = networks.assemble(self.name, module, self.preprocessing).graph.only(self.layers)
+        module = known.build(self.name, self.classes, variant=self.variant)
+        graph = known.assemble(self.name, module, self.preprocessing).graph.only(self.layers)
         needed = module if self.whole else graph.trunk
         needed.load_state_dict(self.state)  # they share their parameters
         needed.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

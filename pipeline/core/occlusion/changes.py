@@ -21,8 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from pipeline.core.graph import steps_of, symbolic
-from pipeline.core.steps import (
+from pipeline.core.graph.steps import (
     Add,
     Affine,
     AvgPool,
@@ -41,6 +40,7 @@ from pipeline.core.steps import (
     is_relu,
     normalises,
 )
+from pipeline.core.graph.trace import steps_of, symbolic
 
 Places = NDArray[np.int64]
 

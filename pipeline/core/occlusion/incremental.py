@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
-from pipeline.core.changes import Places, Spans, WholeNet, is_local
-from pipeline.core.steps import Add, AvgPool, Concat, Conv, Input, MaxPool, Step
-from pipeline.core.windows import Base, Group, Window, grouped, reach
+from pipeline.core.graph.steps import Add, AvgPool, Concat, Conv, Input, MaxPool, Step
+from pipeline.core.occlusion.changes import Places, Spans, WholeNet, is_local
+from pipeline.core.occlusion.windows import Base, Group, Window, grouped, reach
 
 
 @dataclass(frozen=True)

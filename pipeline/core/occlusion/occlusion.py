@@ -15,7 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.core.changes import (
+from pipeline.core.graph.steps import Pair
+from pipeline.core.graph.trace import Layer
+from pipeline.core.heaps.topk import strongest
+from pipeline.core.occlusion.changes import (
     Operations,
     Places,
     WholeNet,
@@ -24,11 +27,8 @@ from pipeline.core.changes import (
     positions,
     trace_whole,
 )
-from pipeline.core.graph import Layer
-from pipeline.core.incremental import Chunk, Incremental, tail
-from pipeline.core.steps import Pair
-from pipeline.core.topk import strongest
-from pipeline.core.windows import Base
+from pipeline.core.occlusion.incremental import Chunk, Incremental, tail
+from pipeline.core.occlusion.windows import Base
 
 Method = Literal["incremental", "full"]
 

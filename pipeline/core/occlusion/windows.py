@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.core.changes import Places, Spans
+from pipeline.core.occlusion.changes import Places, Spans
 
 
 @dataclass(frozen=True)

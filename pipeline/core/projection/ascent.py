@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
-from pipeline.core.filtering import filter_up
-from pipeline.core.graph import Graph, Layer
-from pipeline.core.receptive_field import Windows
-from pipeline.core.steps import AvgPool, Conv, Gate, MaxPool, Step
-from pipeline.core.window_batch import Seeds, WindowBatch, shares
+from pipeline.core.graph.receptive_field import Windows
+from pipeline.core.graph.steps import AvgPool, Conv, Gate, MaxPool, Step
+from pipeline.core.graph.trace import Graph, Layer
+from pipeline.core.projection.filtering import filter_up
+from pipeline.core.projection.windows import Seeds, WindowBatch, shares
 
 _LARGE = 2000
 """Pixels: windows above this are copied one by one, smaller ones picked pixel by pixel."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
-from pipeline.core.graph import Graph, Layer
-from pipeline.core.receptive_field import Window, Windows, windows
-from pipeline.core.steps import Conv, Gate, GlobalPool, Pair
+from pipeline.core.graph.receptive_field import Window, Windows, windows
+from pipeline.core.graph.steps import Conv, Gate, GlobalPool, Pair
+from pipeline.core.graph.trace import Graph, Layer
 
 Places = NDArray[np.int64]
 

@@ -19,12 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.core.ascent import Ascent, WindowAscent, ascend, ascend_windows
-from pipeline.core.clipping import Clipping, clipping_of
-from pipeline.core.filtering import filter_down
-from pipeline.core.graph import Graph, Layer
-from pipeline.core.receptive_field import receptive_field, sources
-from pipeline.core.steps import (
+from pipeline.core.graph.receptive_field import receptive_field, sources
+from pipeline.core.graph.steps import (
     Affine,
     AvgPool,
     Concat,
@@ -36,7 +32,11 @@ from pipeline.core.steps import (
     Rectify,
     Step,
 )
-from pipeline.core.window_batch import Seeds, WindowBatch, shares
+from pipeline.core.graph.trace import Graph, Layer
+from pipeline.core.projection.ascent import Ascent, WindowAscent, ascend, ascend_windows
+from pipeline.core.projection.clipping import Clipping, clipping_of
+from pipeline.core.projection.filtering import filter_down
+from pipeline.core.projection.windows import Seeds, WindowBatch, shares
 
 __all__ = ["Ascent", "Seeds", "Unpooling", "ascend", "project", "project_on_windows"]
 

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from pipeline.core.clipping import clipping_of, multiply_adds
-from pipeline.core.deconvnet import Seeds, Unpooling, ascend, project, project_on_windows
-from pipeline.core.graph import Graph
+from pipeline.core.graph.trace import Graph
+from pipeline.core.projection.clipping import clipping_of, multiply_adds
+from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend, project, project_on_windows
 
 _IMAGES_AT_ONCE = 4
 """Whole images; more are not faster."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.core.steps import Conv
+from pipeline.core.graph.steps import Conv
 
 _NARROW = 4
 """Places: windows up to this width are filtered by a matrix product (3 places: 1.6 to 2 times as

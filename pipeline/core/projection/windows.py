@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.core.graph import Graph
-from pipeline.core.receptive_field import Window, Windows, below
-from pipeline.core.steps import AvgPool, Pair, Step
+from pipeline.core.graph.receptive_field import Window, Windows, below
+from pipeline.core.graph.steps import AvgPool, Pair, Step
+from pipeline.core.graph.trace import Graph
 
 
 @dataclass(frozen=True)

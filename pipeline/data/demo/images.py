@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.data.demo_brush import Brush, Palette
-from pipeline.data.demo_scene import background, composed
-from pipeline.data.demo_things import THINGS
+from pipeline.data.demo.brush import Brush, Palette
+from pipeline.data.demo.scene import background, composed
+from pipeline.data.demo.things import THINGS
 
 CLASS_NAMES: tuple[str, ...] = tuple(thing.name for thing in THINGS)
-WEIGHTS = Path(__file__).with_name("demo_net.safetensors")  # of core.demo_net, by jobs.train
+WEIGHTS = Path(__file__).with_name("net.safetensors")  # of core.nets.demo, by jobs.train
 
 SIDES = (150, 210)  # the range of a picture's sides, in pixels
 RADIUS = (0.29, 0.46)  # the range of a thing's radius, as a share of the shorter side

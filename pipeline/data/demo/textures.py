@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.data.demo_brush import (
+from pipeline.data.demo.brush import (
     Brush,
     Palette,
     Points,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.demo_brush import Brush, Palette, arc, moved, oval, turned, varied
-from pipeline.data.demo_textures import bricks, checks, dots, glyphs, rings, stripes
+from pipeline.data.demo.brush import Brush, Palette, arc, moved, oval, turned, varied
+from pipeline.data.demo.textures import bricks, checks, dots, glyphs, rings, stripes
 
 Rng = np.random.Generator
 FULL_TURN = 2 * math.pi

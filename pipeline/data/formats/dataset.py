@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, get_args
 
 from pipeline.data.class_names import ClassNames
-from pipeline.data.files import Listing, list_files, reaching
-from pipeline.data.folder import open_folder
-from pipeline.data.parquet import SUFFIXES as PARQUET_SUFFIXES
-from pipeline.data.parquet import open_parquet
+from pipeline.data.formats.files import Listing, list_files, reaching
+from pipeline.data.formats.folder import open_folder
+from pipeline.data.formats.parquet import SUFFIXES as PARQUET_SUFFIXES
+from pipeline.data.formats.parquet import open_parquet
+from pipeline.data.formats.webdataset import SUFFIXES as TAR_SUFFIXES
+from pipeline.data.formats.webdataset import open_webdataset
 from pipeline.data.samples import PICTURES, Located, Part, Sample
-from pipeline.data.webdataset import SUFFIXES as TAR_SUFFIXES
-from pipeline.data.webdataset import open_webdataset
 from pipeline.errors import RequestError
 
 __all__ = ["Dataset", "Format", "Located", "Part", "Reader", "Sample", "open_dataset"]

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypeVar
 
 from pipeline.data.class_names import ClassNames, folder_classes
-from pipeline.data.files import Listing, why_unreadable
+from pipeline.data.formats.files import Listing, why_unreadable
 from pipeline.data.samples import Located, Part, Sample, numbered
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError

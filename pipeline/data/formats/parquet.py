@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pipeline.data.class_names import ClassNames, described
-from pipeline.data.files import Listing
-from pipeline.data.parquet_file import NoImageColumnError, ParquetFile, UnreadableError
+from pipeline.data.formats.files import Listing
+from pipeline.data.formats.parquet_file import NoImageColumnError, ParquetFile, UnreadableError
 from pipeline.data.samples import Located, Part, Sample, checked_label, numbered
 from pipeline.errors import IncompleteError, RequestError
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.data.files import open_file, why_unreadable
+from pipeline.data.formats.files import open_file, why_unreadable
 from pipeline.data.store import Store
 
 _ROWS_AT_ONCE = 32

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pipeline.data.class_names import ClassNames, described
-from pipeline.data.files import Listing, open_file, why_unreadable
+from pipeline.data.formats.files import Listing, open_file, why_unreadable
+from pipeline.data.formats.tar import DamagedTarError, Member, Stream, members
 from pipeline.data.samples import PICTURES, Located, Part, Sample, checked_label, numbered
 from pipeline.data.store import Store
-from pipeline.data.tar_stream import DamagedTarError, Member, Stream, members
 from pipeline.errors import IncompleteError, RequestError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pipeline.core import networks
+from pipeline.core.nets import known
 from pipeline.errors import RequestError
 
 
@@ -34,10 +34,10 @@ def read_bytes(weights: str, name: str) -> bytes:
             data: bytes = stream.read()
             return data
     except FileNotFoundError as error:
-        official = ["bundled"] if name == networks.DEMO else networks.torchvision_weights(name)
-        known = f" nor weights of {name} ({', '.join(official)})" if official else ""
+        official = ["bundled"] if name == known.DEMO else known.torchvision_weights(name)
+        official_too = f" nor weights of {name} ({', '.join(official)})" if official else ""
         raise RequestError(
-            f"Weights {weights!r} are {'neither' if known else 'not'} a file{known}; "
+            f"Weights {weights!r} are {'neither' if official else 'not'} a file{official_too}; "
             "random:SEED is possible too."
         ) from error
     except Exception as error:  # every file system has errors of its own

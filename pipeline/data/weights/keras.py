@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core import networks
-from pipeline.core.variant import Normalisation
-from pipeline.data.stored_weights import StoredWeights
+from pipeline.core.nets import known
+from pipeline.core.nets.old import Normalisation
+from pipeline.data.weights.state_dict import StoredWeights
 from pipeline.errors import RequestError
 
 # its `crosschannelnormalization`: 2 + 1e-4 · the sum of five squares
@@ -48,8 +48,8 @@ def read(data: bytes, name: str) -> StoredWeights:
         matrix, bias = _pair(layers, f"dense_{number}")
         state[f"fc{5 + number}.weight"] = torch.from_numpy(matrix.T.copy())
         state[f"fc{5 + number}.bias"] = torch.from_numpy(bias)
-    own = replace(networks.VARIANTS[name], normalisation=_NORMALISATION, pool_first=True)
-    return StoredWeights(state, own.as_wide_as(state), networks.preprocessing(name))
+    own = replace(known.VARIANTS[name], normalisation=_NORMALISATION, pool_first=True)
+    return StoredWeights(state, own.as_wide_as(state), known.preprocessing(name))
 
 
 def _layers(data: bytes) -> dict[str, Arrays]:

@@ -11,14 +11,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pipeline.core import custom_net, networks
-from pipeline.core.networks import ColourOrder, Net, subtracting
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.core.variant import Variant
-from pipeline.data import keras_weights, onnx_weights
-from pipeline.data.demo import CLASS_NAMES
-from pipeline.data.stored_weights import from_state_dict
-from pipeline.data.weight_files import brief, read_bytes, read_state
+from pipeline.core.nets import custom, known
+from pipeline.core.nets.known import ColourOrder, Net, subtracting
+from pipeline.core.nets.old import Variant
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.data.demo.images import CLASS_NAMES
+from pipeline.data.weights import keras, onnx
+from pipeline.data.weights.files import brief, read_bytes, read_state
+from pipeline.data.weights.state_dict import from_state_dict
 from pipeline.errors import RequestError
 
 BUNDLED = "bundled"
@@ -53,7 +53,7 @@ def load_net(
     """A net by name, with the weights asked for.
 
     Args:
-        name: one of `networks.known`, or ``module:function``, a function of one's own that
+        name: one of `known.names`, or ``module:function``, a function of one's own that
             returns a net and its preprocessing.
         weights: the name of torchvision's weights; a ``.pth`` or ``.safetensors`` path or URL, for
             the old nets also ``.onnx`` or Keras' ``.h5``; ``random:SEED``; or None for the net's
@@ -66,16 +66,16 @@ def load_net(
     Raises:
         RequestError: an unknown net, or weights that are not there or do not fit.
     """
-    if custom_net.is_custom(name):
+    if custom.is_custom(name):
         weights = weights or OWN
         found = _custom(name, weights)
-    elif name not in networks.known():
+    elif name not in known.names():
         raise RequestError(_unknown_net(name))
     else:
         weights = weights or _default(name)
-        found = _old(name, weights) if name in networks.VARIANTS else _known(name, weights)
+        found = _old(name, weights) if name in known.VARIANTS else _known(name, weights)
     if (colour_order or found.colour_order) == "bgr":
-        networks.swap_red_and_blue(found.module)
+        known.swap_red_and_blue(found.module)
     prepared = found.preprocessing if mean is None else subtracting(found.preprocessing, mean)
     net = _assembled(name, found, prepared)
     return Weighted(net, weights, digest(net.graph.trunk.state_dict()))
@@ -93,40 +93,40 @@ class _Found:
 
 
 def _default(name: str) -> str:
-    if name in networks.VARIANTS:
+    if name in known.VARIANTS:
         raise RequestError(
             f"{name} has no weights that can be fetched; give --weights FILE (a torch state dict, "
             "the ONNX model zoo's file, or Keras' .h5), or --weights random:0."
         )
-    return BUNDLED if name == networks.DEMO else next(iter(networks.torchvision_weights(name)))
+    return BUNDLED if name == known.DEMO else next(iter(known.torchvision_weights(name)))
 
 
 def _known(name: str, weights: str) -> _Found:
-    official = networks.torchvision_weights(name)
-    categories = tuple(CLASS_NAMES) if name == networks.DEMO else None
+    official = known.torchvision_weights(name)
+    categories = tuple(CLASS_NAMES) if name == known.DEMO else None
     if weights.startswith(_RANDOM):
-        module, categories = networks.build(name, seed=_seed(weights)), None
+        module, categories = known.build(name, seed=_seed(weights)), None
     elif weights in official:
         module = _torchvision(name, weights)
         categories = tuple(official[weights].meta["categories"])
-    elif weights == BUNDLED and name == networks.DEMO:
-        module = networks.build(name)
-        networks.fit(module, _bundled())
+    elif weights == BUNDLED and name == known.DEMO:
+        module = known.build(name)
+        known.fit(module, _bundled())
     else:
         _refuse_format(name, weights)
         module = _fitted(name, read_state(weights, name), weights)
         categories = categories or _categories_of(module, name)
-    prepared = networks.preprocessing(name, weights if weights in official else None)
+    prepared = known.preprocessing(name, weights if weights in official else None)
     return _Found(module, prepared, categories)
 
 
 def _old(name: str, weights: str) -> _Found:
     """One of the nets of which several variants were published."""
     if weights.startswith(_RANDOM):
-        return _Found(networks.build(name, seed=_seed(weights)), networks.preprocessing(name))
+        return _Found(known.build(name, seed=_seed(weights)), known.preprocessing(name))
     try:
         if weights.endswith(_FORMATS):
-            reader = onnx_weights if weights.endswith(".onnx") else keras_weights
+            reader = onnx if weights.endswith(".onnx") else keras
             stored = reader.read(read_bytes(weights, name), name)
         else:
             stored = from_state_dict(read_state(weights, name), name)
@@ -140,13 +140,13 @@ def _old(name: str, weights: str) -> _Found:
 def _custom(name: str, weights: str) -> _Found:
     """A net of one's own."""
     try:
-        made = networks.make_custom(name, _seed(weights) if weights.startswith(_RANDOM) else 0)
+        made = known.make_custom(name, _seed(weights) if weights.startswith(_RANDOM) else 0)
     except ValueError as error:
         raise RequestError(f"Net {error}.") from error
     if weights != OWN and not weights.startswith(_RANDOM):
         _refuse_format(name, weights)
         try:
-            networks.fit(made.module, read_state(weights, name))
+            known.fit(made.module, read_state(weights, name))
         except ValueError as error:
             raise RequestError(f"Weights {weights} do not fit {name}: {error}.") from error
     return _Found(made.module, made.preprocessing, made.categories)
@@ -155,14 +155,14 @@ def _custom(name: str, weights: str) -> _Found:
 def _refuse_format(name: str, weights: str) -> None:
     if weights.endswith(_FORMATS):
         raise RequestError(
-            f"Weights {weights}: ONNX and Keras files are read for {', '.join(networks.VARIANTS)} "
+            f"Weights {weights}: ONNX and Keras files are read for {', '.join(known.VARIANTS)} "
             f"only, for {name} a torch state dict."
         )
 
 
 def _assembled(name: str, found: _Found, prepared: Preprocessing) -> Net:
     try:
-        net = networks.assemble(name, found.module, prepared, found.categories, found.variant)
+        net = known.assemble(name, found.module, prepared, found.categories, found.variant)
     except (ValueError, RuntimeError, TypeError) as error:  # the last two from the net's own code
         raise RequestError(f"Net {name} cannot be used: {brief(error)}.") from error
     if not net.graph.layers and not net.graph.opaque:
@@ -180,10 +180,10 @@ def digest(state: Mapping[str, Tensor]) -> str:
 
 
 def _unknown_net(name: str) -> str:
-    known = networks.known()
-    close = difflib.get_close_matches(name, known, n=1)
+    nets = known.names()
+    close = difflib.get_close_matches(name, nets, n=1)
     hint = f", did you mean {close[0]}" if close else ""
-    return f"There is no net {name!r}{hint}; known are {', '.join(known)}."
+    return f"There is no net {name!r}{hint}; known are {', '.join(nets)}."
 
 
 def _seed(weights: str) -> int:
@@ -196,7 +196,7 @@ def _seed(weights: str) -> int:
 
 
 def _torchvision(name: str, weights: str) -> nn.Module:
-    member = networks.torchvision_weights(name)[weights]
+    member = known.torchvision_weights(name)[weights]
     kept = Path(torch.hub.get_dir(), "checkpoints", Path(member.url).name)
     try:
         state = member.get_state_dict(
@@ -216,13 +216,13 @@ def _torchvision(name: str, weights: str) -> nn.Module:
 
 
 def _fitted(name: str, state: Mapping[str, Tensor], weights: str) -> nn.Module:
-    module = networks.build(name)
-    last = networks.classifier_bias(module)
+    module = known.build(name)
+    last = known.classifier_bias(module)
     classes = len(state[last]) if last in state and state[last].dim() == 1 else None
     if classes not in (None, len(module.state_dict()[last])):
-        module = networks.build(name, classes)  # fine-tuned for other classes
+        module = known.build(name, classes)  # fine-tuned for other classes
     try:
-        networks.fit(module, state)
+        known.fit(module, state)
     except ValueError as error:
         raise RequestError(f"Weights {weights} do not fit {name}: {error}.") from error
     return module
@@ -230,14 +230,14 @@ def _fitted(name: str, state: Mapping[str, Tensor], weights: str) -> nn.Module:
 
 def _categories_of(module: nn.Module, name: str) -> tuple[str, ...] | None:
     """The default weights' categories, if a file's weights tell as many classes apart."""
-    official = networks.torchvision_weights(name)
+    official = known.torchvision_weights(name)
     if not official:
         return None
     names = tuple(next(iter(official.values())).meta["categories"])
-    classes = len(module.state_dict()[networks.classifier_bias(module)])
+    classes = len(module.state_dict()[known.classifier_bias(module)])
     return names if classes == len(names) else None
 
 
 def _bundled() -> dict[str, Tensor]:
-    data = resources.files("pipeline.data").joinpath("demo_net.safetensors").read_bytes()
+    data = resources.files("pipeline.data.demo").joinpath("net.safetensors").read_bytes()
     return {key: tensor.float() for key, tensor in safetensors.torch.load(data).items()}

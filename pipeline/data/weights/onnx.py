@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.core import networks
-from pipeline.core.variant import Normalisation, Variant
-from pipeline.data.stored_weights import StoredWeights
+from pipeline.core.nets import known
+from pipeline.core.nets.old import Normalisation, Variant
+from pipeline.data.weights.state_dict import StoredWeights
 from pipeline.errors import RequestError
 
 # what else there may be reshapes, serves training, or ranks
@@ -66,10 +66,10 @@ def read(data: bytes, name: str) -> StoredWeights:
     """
     steps = _parse(data)
     state = _state(steps)
-    variant = _variant(steps, networks.VARIANTS[name])
+    variant = _variant(steps, known.VARIANTS[name])
     _require_same(steps, name, variant)
     return StoredWeights(
-        state, variant.as_wide_as(state), networks.preprocessing(name), colour_order="bgr"
+        state, variant.as_wide_as(state), known.preprocessing(name), colour_order="bgr"
     )
 
 
@@ -151,7 +151,7 @@ def _require_same(steps: Sequence[_Step], name: str, variant: Variant) -> None:
         ValueError: naming the first one that differs.
     """
     with torch.device("meta"):  # shapes alone
-        expected = list(_steps_of(networks.build(name, variant=variant)))
+        expected = list(_steps_of(known.build(name, variant=variant)))
     layer = "the input"
     for number, (called, own) in enumerate([*expected, ("", "its end")]):
         found = str(steps[number]) if number < len(steps) else "its end"

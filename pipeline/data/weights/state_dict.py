@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from pipeline.core import networks
-from pipeline.core.networks import ColourOrder
-from pipeline.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from pipeline.core.variant import Variant
+from pipeline.core.nets import known
+from pipeline.core.nets.known import ColourOrder
+from pipeline.core.nets.old import Variant
+from pipeline.core.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class StoredWeights:
         """
         classes = len(self.state["fc8.bias"]) if "fc8.bias" in self.state else None
         try:
-            module = networks.build(name, classes, variant=self.variant)
+            module = known.build(name, classes, variant=self.variant)
         except ValueError as error:
             widths = ", ".join(map(str, self.variant.maps))
             raise ValueError(f"{widths} feature maps cannot be in two groups") from error
-        networks.fit(module, self.state)
+        known.fit(module, self.state)
         side = self.preprocessing.crop
         with torch.no_grad(), torch.device("meta"):  # shapes alone
-            whole = networks.build(name, classes, variant=self.variant)
+            whole = known.build(name, classes, variant=self.variant)
             try:
                 whole(torch.empty(1, 3, side, side))
             except RuntimeError as error:
@@ -73,8 +73,8 @@ def from_state_dict(state: Mapping[str, Tensor], name: str) -> StoredWeights:
         for part in ("weight", "bias")
     }
     renamed = {names.get(key, key): tensor.float() for key, tensor in state.items()}
-    variant = networks.VARIANTS[name].as_wide_as(renamed)
-    usual = replace(networks.preprocessing(name), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    variant = known.VARIANTS[name].as_wide_as(renamed)
+    usual = replace(known.preprocessing(name), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     return StoredWeights(renamed, variant, usual)
 
 

@@ -7,14 +7,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from pipeline.atlas.explain_bands import Winners
-from pipeline.atlas.explain_figure import explain_page
-from pipeline.atlas.explain_items import depth_items, placed, squared
-from pipeline.atlas.page import Area, Page
-from pipeline.atlas.type_fitting import broken, fit, text_width
+from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.type import broken, fit, text_width
+from pipeline.atlas.explain.bands import Winners
+from pipeline.atlas.explain.figure import explain_page
+from pipeline.atlas.explain.items import depth_items, placed, squared
 from pipeline.core.render import MID_GREY
+from pipeline.data.pictures import Picture, Wanted, read_picture
 from pipeline.stages.explain import Explanation, explain
-from pipeline.stages.pictures import Picture, Wanted, read_picture
 from pipeline.stages.project import png
 from tests.stages.test_explain import LAYERS, photo, small_net
 

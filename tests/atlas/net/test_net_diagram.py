@@ -5,16 +5,16 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from pipeline.atlas.net_columns import MOST_COLUMNS, columns
-from pipeline.atlas.net_diagram import diagram_page
-from pipeline.core import networks
-from pipeline.core.graph import Graph
-from pipeline.core.steps import MaxPool
+from pipeline.atlas.net.columns import MOST_COLUMNS, columns
+from pipeline.atlas.net.diagram import diagram_page
+from pipeline.core.graph.steps import MaxPool
+from pipeline.core.graph.trace import Graph
+from pipeline.core.nets import known
 
 
 def graph(name: str) -> Graph:
-    net = networks.build(name)
-    return networks.assemble(name, net, networks.preprocessing(name)).graph
+    net = known.build(name)
+    return known.assemble(name, net, known.preprocessing(name)).graph
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.atlas.figure_style import RANK_COLOURS
-from pipeline.atlas.occlusion_figure import (
+from pipeline.atlas.drawing.page import Page
+from pipeline.atlas.drawing.style import RANK_COLOURS
+from pipeline.atlas.occlusion.figure import (
     occlusion_page,
 )
-from pipeline.atlas.page import Page
-from pipeline.data import demo
 from pipeline.data.class_names import ClassNames
-from pipeline.data.weights import load_net
+from pipeline.data.demo.images import CLASS_NAMES, draw
+from pipeline.data.pictures import read_picture
+from pipeline.data.weights.load import load_net
 from pipeline.stages.occlude import Occluded, OccludeSettings, occlude, prepare
-from pipeline.stages.pictures import read_picture
 
 SETTINGS = OccludeSettings(occluder=32, stride=16)
 
@@ -36,8 +36,8 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def occluded() -> Occluded:
     net = load_net("demo").net
-    picture = read_picture(demo.draw(1, seed=7).image, net.preprocessing)
-    names = ClassNames.of(demo.CLASS_NAMES)
+    picture = read_picture(draw(1, seed=7).image, net.preprocessing)
+    names = ClassNames.of(CLASS_NAMES)
     return occlude(net, prepare(net, SETTINGS), picture, SETTINGS, names)
 
 
@@ -93,7 +93,7 @@ def many_classes(occluded: Occluded) -> Occluded:
 def test_the_correct_class_keeps_its_colour_and_the_rare_ones_share_one(occluded: Occluded) -> None:
     page = occlusion_page([many_classes(occluded)])
     said = texts(page)
-    assert demo.CLASS_NAMES[8] in said
+    assert CLASS_NAMES[8] in said
     assert "4 other classes" in said
     colours = [
         "#" + bytes(round(255 * part) for part in patch.get_facecolor()[:3]).hex()

@@ -9,24 +9,24 @@ import pytest
 from PIL import Image
 
 from pipeline import schema
-from pipeline.atlas.figure_style import place_name
-from pipeline.atlas.poster import HEIGHT, WIDTH, row_plan
-from pipeline.config import LayerSpec, RunSpec
-from pipeline.core.networks import Net
-from pipeline.core.receptive_field import receptive_field
-from pipeline.core.render import projection_contrast
-from pipeline.data.store import Store
-from pipeline.errors import RequestError
-from pipeline.stages.explain import explain
-from pipeline.stages.pictures import read_picture
-from pipeline.stages.poster import compose
-from pipeline.stages.poster_choice import (
+from pipeline.atlas.drawing.style import place_name
+from pipeline.atlas.poster.choice import (
     RANKS,
     example_pictures,
     outstanding,
     shown_layers,
     shown_maps,
 )
+from pipeline.atlas.poster.compose import compose
+from pipeline.atlas.poster.poster import HEIGHT, WIDTH, row_plan
+from pipeline.config import LayerSpec, RunSpec
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.nets.known import Net
+from pipeline.core.render import projection_contrast
+from pipeline.data.pictures import read_picture
+from pipeline.data.store import Store
+from pipeline.errors import RequestError
+from pipeline.stages.explain import explain
 from pipeline.stages.project import png
 from tests.stages.test_explain import LAYERS, photo, small_net
 

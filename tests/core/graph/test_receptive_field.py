@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.core import networks
-from pipeline.core.graph import Graph, Layer, trace
-from pipeline.core.receptive_field import ReceptiveField, Window, receptive_field
+from pipeline.core.graph.receptive_field import ReceptiveField, Window, receptive_field
+from pipeline.core.graph.trace import Graph, Layer, trace
+from pipeline.core.nets import known
 from tests.core import guided, random_nets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,8 +35,8 @@ KNOWN = {
 
 def test_alexnets_are_those_of_the_table() -> None:
     with torch.device("meta"):
-        net = networks.build("alexnet")
-    graph = networks.assemble("alexnet", net, networks.preprocessing("alexnet")).graph
+        net = known.build("alexnet")
+    graph = known.assemble("alexnet", net, known.preprocessing("alexnet")).graph
     found = {}
     for layer in graph.layers:
         field = receptive_field(graph, layer)
@@ -52,7 +52,7 @@ def test_alexnets_are_those_of_the_table() -> None:
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_fields_of_other_nets(name: str) -> None:
     with torch.device("meta"):
-        graph = trace(networks.build(name), (224, 224))
+        graph = trace(known.build(name), (224, 224))
     for layer, (pixels, stride, start) in KNOWN[name].items():
         expected = ReceptiveField((pixels, pixels), (stride, stride), (start, start))
         assert receptive_field(graph, graph.layer(layer)) == expected
@@ -128,7 +128,7 @@ REACHED = [
 
 @pytest.mark.parametrize(("name", "size", "every"), REACHED)
 def test_fields_are_exactly_what_is_reached(name: str, size: tuple[int, int], every: int) -> None:
-    net = positive(networks.build(name))
+    net = positive(known.build(name))
     graph = trace(net, size)
     images = torch.rand(4, 3, *size, dtype=torch.float64).requires_grad_()
     maps = guided.layers(net, images, reach=True)
@@ -163,7 +163,7 @@ def test_nothing_outside_a_field_is_reached(case: random_nets.Case, data: st.Dat
 @pytest.mark.parametrize("name", ["alexnet", "resnet18"])
 def test_the_corner_pixel_of_a_field_counts_and_its_neighbours_do_not(name: str) -> None:
     """Forward only: what a changed pixel does to the activation."""
-    net = positive(networks.build(name))
+    net = positive(known.build(name))
     graph = trace(net, (227, 227))
     images = torch.rand(1, 3, 227, 227, dtype=torch.float64)
 

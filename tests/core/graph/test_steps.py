@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from pipeline.core.graph import trace
-from pipeline.core.receptive_field import receptive_field
-from pipeline.core.steps import (
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.graph.steps import (
     Add,
     AvgPool,
     Concat,
@@ -24,6 +23,7 @@ from pipeline.core.steps import (
     Rectify,
     classify,
 )
+from pipeline.core.graph.trace import trace
 
 
 class Does(nn.Module):

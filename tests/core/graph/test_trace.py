@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.core import networks
-from pipeline.core.deconvnet import ascend
-from pipeline.core.graph import Graph, trace
-from pipeline.core.receptive_field import receptive_field
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.graph.trace import Graph, trace
+from pipeline.core.nets import known
+from pipeline.core.projection.deconvnet import ascend
 from tests.core import guided, random_nets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -24,7 +24,7 @@ def names(graph: Graph) -> list[str]:
 
 def shapes_of(name: str) -> nn.Module:
     with torch.device("meta"):
-        return networks.build(name)
+        return known.build(name)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -36,8 +36,8 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 def test_the_layers_of_alexnet() -> None:
     with torch.device("meta"):
-        net = networks.build("alexnet")
-    graph = networks.assemble("alexnet", net, networks.preprocessing("alexnet")).graph
+        net = known.build("alexnet")
+    graph = known.assemble("alexnet", net, known.preprocessing("alexnet")).graph
     assert names(graph) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     assert [(layer.maps, layer.size) for layer in graph.layers] == [
         (64, (55, 55)),
@@ -49,7 +49,7 @@ def test_the_layers_of_alexnet() -> None:
 
 
 def test_the_layers_of_squeezenet_are_all_its_convolutions() -> None:
-    net = networks.build("squeezenet1_1")
+    net = known.build("squeezenet1_1")
     paths = [path for path, module in net.named_modules() if isinstance(module, nn.Conv2d)]
     assert names(trace(net, (96, 96))) == paths
     assert {"features.0", "features.3.expand3x3", "classifier.1"} <= set(paths)
@@ -73,7 +73,7 @@ def test_a_bottleneck_has_three_layers() -> None:
 
 
 def test_sizes_are_those_of_the_maps_that_come_out() -> None:
-    graph = trace(networks.build("googlenet"), (97, 112))
+    graph = trace(known.build("googlenet"), (97, 112))
     with torch.no_grad():
         outputs = graph.trunk(torch.zeros(2, 3, 97, 112))
     assert len(outputs) == len(graph.layers) == 57
@@ -174,7 +174,7 @@ def test_a_rectifier_behind_a_dropout_does_not_overwrite_a_layer() -> None:
 
 
 def test_parameters_are_shared_and_the_net_is_put_into_inference_mode() -> None:
-    net = networks.build("resnet18").train()
+    net = known.build("resnet18").train()
     graph = trace(net, (64, 64))
     assert not net.training
     with torch.no_grad():
@@ -185,7 +185,7 @@ def test_parameters_are_shared_and_the_net_is_put_into_inference_mode() -> None:
 
 
 def test_only_some_layers_run_only_what_they_need() -> None:
-    graph = trace(networks.build("resnet18"), (64, 64))
+    graph = trace(known.build("resnet18"), (64, 64))
     some = graph.only(["layer2.0", "conv1"])
     assert names(some) == ["conv1", "layer2.0"]  # in the order of the net
     modules = {path for path, _ in some.trunk.named_modules()}

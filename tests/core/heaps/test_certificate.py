@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pipeline.core.certificate import RISK, first_look, judge, kept, scale_of_errors
+from pipeline.core.heaps.certificate import RISK, first_look, judge, kept, scale_of_errors
 
 Floats = NDArray[np.float32]
 Errors = Callable[[np.random.Generator, Floats], NDArray[np.float64]]

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from pipeline.core import networks, screening
-from pipeline.core.graph import Graph, trace
-from pipeline.core.peaks import Find, Peaks
-from pipeline.core.topk import Heaps, strongest
+from pipeline.core.graph.trace import Graph, trace
+from pipeline.core.heaps import screening
+from pipeline.core.heaps.peaks import Find, Peaks
+from pipeline.core.heaps.topk import Heaps, strongest
+from pipeline.core.nets import known
 from tests.core import random_nets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -91,7 +92,7 @@ def test_peaks_are_those_of_the_whole_maps(case: random_nets.Case, coarse: bool)
 )
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_of_known_nets(name: str, all_rectified: bool, layout: torch.memory_format) -> None:
-    net = networks.build(name).eval().to(memory_format=layout)  # type: ignore[call-overload]
+    net = known.build(name).eval().to(memory_format=layout)  # type: ignore[call-overload]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         random_nets.settle(net)

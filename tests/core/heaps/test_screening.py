@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.core import networks, screening
-from pipeline.core.graph import trace
-from pipeline.core.peaks import Peaks
-from pipeline.core.screening import IntegerConv, screened
-from pipeline.data.demo import draw
-from pipeline.data.weights import load_net
+from pipeline.core.graph.trace import trace
+from pipeline.core.heaps import screening
+from pipeline.core.heaps.peaks import Peaks
+from pipeline.core.heaps.screening import IntegerConv, screened
+from pipeline.core.nets import known
+from pipeline.data.demo.images import draw
+from pipeline.data.weights.load import load_net
 from tests.core import random_nets
 
 Floats = NDArray[np.float64]
@@ -207,9 +208,9 @@ def test_they_are_used_where_they_are() -> None:
 WITHOUT_VNNI = """
 import torch
 from torch import nn
-from pipeline.core.graph import trace
-from pipeline.core.peaks import Peaks
-from pipeline.core.screening import screened
+from pipeline.core.graph.trace import trace
+from pipeline.core.heaps.peaks import Peaks
+from pipeline.core.heaps.screening import screened
 net = nn.Sequential(nn.Conv2d(3, 64, 1), nn.ReLU(), nn.Conv2d(64, 16, 3)).requires_grad_(False)
 for weights in net.parameters():
     nn.init.ones_(weights)
@@ -278,7 +279,7 @@ def test_a_net_that_is_not_finite_is_seen_to_be_so(
     value: float, integers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choose(integers, monkeypatch)
-    net = networks.build("demo").requires_grad_(False)
+    net = known.build("demo").requires_grad_(False)
     net.features[3].bias[7] = value  # type: ignore[index, union-attr]
     graph = trace(net, (112, 112))
     values, _ = screened(graph)(torch.randn(2, 3, 112, 112))
@@ -302,7 +303,7 @@ def test_the_exact_net_is_left_as_it_is(
     name: str, integers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choose(integers, monkeypatch)
-    net = networks.build(name)
+    net = known.build(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         random_nets.settle(net)

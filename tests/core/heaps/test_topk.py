@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pipeline.core.topk import NOBODY, Heaps, ranked, strongest
+from pipeline.core.heaps.topk import NOBODY, Heaps, ranked, strongest
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]

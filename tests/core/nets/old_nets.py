@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.core import networks
-from pipeline.core.deconvnet import Seeds, ascend, project
-from pipeline.core.graph import Graph, Layer
-from pipeline.core.receptive_field import receptive_field
-from pipeline.core.variant import Variant
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.graph.trace import Graph, Layer
+from pipeline.core.nets import known
+from pipeline.core.nets.old import Variant
+from pipeline.core.projection.deconvnet import Seeds, ascend, project
 from tests.core import guided
 from tests.core.dense import Array, Chain
 
@@ -24,10 +24,10 @@ def picture(side: int, seed: int = 0) -> Tensor:
 
 def made(name: str, variant: Variant, seed: int = 0) -> tuple[nn.Module, Graph, Tensor]:
     """A net in float64, its graph, and one normalised image (3, H, W)."""
-    prepared = networks.preprocessing(name)
+    prepared = known.preprocessing(name)
     image = prepared.normalise(picture(prepared.crop)[None])[0].double()
-    module = networks.build(name, 7, seed, variant).double()
-    return module, networks.assemble(name, module, prepared).graph, image
+    module = known.build(name, 7, seed, variant).double()
+    return module, known.assemble(name, module, prepared).graph, image
 
 
 def chain(net: nn.Module, image: Tensor) -> tuple[Chain, dict[str, int]]:

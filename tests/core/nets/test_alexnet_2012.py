@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.core import networks
-from pipeline.core.alexnet_2012 import VARIANT, AlexNet2012
-from pipeline.core.recipe import Recipe
-from pipeline.core.variant import Normalisation
-from tests.core.old_nets import check_forward, check_projections, geometry, made, picture
+from pipeline.core.nets import known
+from pipeline.core.nets.alexnet_2012 import VARIANT, AlexNet2012
+from pipeline.core.nets.old import Normalisation
+from pipeline.core.nets.recipe import Recipe
+from tests.core.nets.old_nets import check_forward, check_projections, geometry, made, picture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -20,8 +20,8 @@ NARROW = replace(VARIANT, maps=(24, 32, 20, 24, 16), hidden=(12, 10), normalisat
 
 
 def test_maps_and_receptive_fields_are_the_posters() -> None:
-    net = networks.build(NAME, variant=replace(VARIANT, hidden=(8, 8)))
-    graph = networks.assemble(NAME, net, networks.preprocessing(NAME)).graph
+    net = known.build(NAME, variant=replace(VARIANT, hidden=(8, 8)))
+    graph = known.assemble(NAME, net, known.preprocessing(NAME)).graph
     assert geometry(graph) == [
         ("conv1", 96, 55, 11, 4, 0),
         ("conv2", 256, 27, 51, 8, -16),
@@ -42,7 +42,7 @@ def test_it_has_as_many_parameters_as_the_paper_says() -> None:
 
 
 def test_pictures_lose_their_aspect_and_their_mean() -> None:
-    prepared = networks.preprocessing(NAME)
+    prepared = known.preprocessing(NAME)
     assert (prepared.resize, prepared.crop) == ((256, 256), 227)
     batch = prepared.normalise(prepared.prepare(torch.full((3, 60, 200), 200).byte())[None])
     means = torch.tensor([123.68, 116.779, 103.939])
@@ -101,8 +101,8 @@ def test_a_normalisation_is_caffes(pool_first: bool) -> None:
 
 def test_a_worker_builds_the_same_variant() -> None:
     variant = replace(NARROW, pool_first=False, ceil=(False, False, True))
-    module = networks.build(NAME, 5, 3, variant)
-    net = networks.assemble(NAME, module, networks.preprocessing(NAME), variant=variant)
+    module = known.build(NAME, 5, 3, variant)
+    net = known.assemble(NAME, module, known.preprocessing(NAME), variant=variant)
     there = Recipe.of(net, ["conv2", "conv5"]).make("cpu")
     images = net.preprocessing.normalise(torch.stack([picture(227, 1), picture(227, 2)]))
     with torch.inference_mode():

@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from torch import fx, nn
 
 from jobs.train import TRAIN_FROM, Examples, accuracy, examples, normalised
-from pipeline.core.demo_net import CLASSES, CROP, DemoNet
-from pipeline.data.demo import CLASS_NAMES, WEIGHTS, draw
+from pipeline.core.nets.demo import CLASSES, CROP, DemoNet
+from pipeline.data.demo.images import CLASS_NAMES, WEIGHTS, draw
 
 
 def bundled() -> DemoNet:

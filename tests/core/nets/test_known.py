@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torchvision.models import GoogLeNet, Inception3
 
-from pipeline.core import networks
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.nets import known
+from pipeline.core.nets.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-KNOWN = networks.known()
+KNOWN = known.names()
 
 
 def test_known_are_the_convnets_of_torchvision_and_the_demos() -> None:
@@ -22,29 +22,29 @@ def test_known_are_the_convnets_of_torchvision_and_the_demos() -> None:
 @pytest.mark.parametrize("name", [name for name in KNOWN if not name.startswith("regnet")])
 def test_every_known_net_can_be_built_for_any_number_of_classes(name: str) -> None:
     with torch.device("meta"):  # shapes alone
-        net = networks.build(name, 7)
+        net = known.build(name, 7)
     assert isinstance(net, nn.Module)
-    assert len(net.state_dict()[networks.classifier_bias(net)]) == 7
+    assert len(net.state_dict()[known.classifier_bias(net)]) == 7
 
 
 @pytest.mark.parametrize("name", ["regnet_x_400mf", "regnet_y_400mf"])
 def test_a_regnet_can_be_built_for_any_number_of_classes(name: str) -> None:
-    net = networks.build(name, 7)  # it computes its widths, so not by shapes alone
-    assert len(net.state_dict()[networks.classifier_bias(net)]) == 7
+    net = known.build(name, 7)  # it computes its widths, so not by shapes alone
+    assert len(net.state_dict()[known.classifier_bias(net)]) == 7
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_known_net_has_a_preprocessing(name: str) -> None:
-    prepared = networks.preprocessing(name)
+    prepared = known.preprocessing(name)
     shortest = prepared.resize if isinstance(prepared.resize, int) else min(prepared.resize)
     assert 100 < prepared.crop <= shortest <= 640
     assert prepared.interpolation in ("bilinear", "bicubic")
 
 
 def test_the_preprocessing_belongs_to_the_weights() -> None:
-    assert networks.preprocessing("resnet50") == Preprocessing(256, 224)
-    assert networks.preprocessing("resnet50", "IMAGENET1K_V2") == Preprocessing(232, 224)
-    bicubic = networks.preprocessing("efficientnet_b0")
+    assert known.preprocessing("resnet50") == Preprocessing(256, 224)
+    assert known.preprocessing("resnet50", "IMAGENET1K_V2") == Preprocessing(232, 224)
+    bicubic = known.preprocessing("efficientnet_b0")
     assert bicubic == Preprocessing(256, 224, interpolation="bicubic")
 
 
@@ -57,18 +57,18 @@ def test_the_input_transform_of_the_inceptions_is_in_their_preprocessing(
     with torch.device("meta"):
         net = kind(transform_input=True, init_weights=False)
     expected = net._transform_input(usual)
-    torch.testing.assert_close(networks.preprocessing(name).normalise(picture), expected)
-    assert not networks.build(name).transform_input
+    torch.testing.assert_close(known.preprocessing(name).normalise(picture), expected)
+    assert not known.build(name).transform_input
 
 
 def test_weights_follow_from_the_seed_alone() -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    one = networks.build("squeezenet1_1", seed=3).state_dict()
+    one = known.build("squeezenet1_1", seed=3).state_dict()
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(6)
-    again = networks.build("squeezenet1_1", seed=3).state_dict()
-    other = networks.build("squeezenet1_1", seed=4).state_dict()
+    again = known.build("squeezenet1_1", seed=3).state_dict()
+    other = known.build("squeezenet1_1", seed=4).state_dict()
     assert all(torch.equal(one[key], again[key]) for key in one)
     assert not torch.equal(one["features.0.weight"], other["features.0.weight"])
 
@@ -77,8 +77,8 @@ def test_weights_follow_from_the_seed_alone() -> None:
 
 
 def test_a_nets_own_weights_fit_another_of_its_kind() -> None:
-    net, other = (networks.build("demo", seed=seed) for seed in (0, 1))
-    networks.fit(other, net.state_dict())
+    net, other = (known.build("demo", seed=seed) for seed in (0, 1))
+    known.fit(other, net.state_dict())
     for key, tensor in net.state_dict().items():
         assert torch.equal(other.state_dict()[key], tensor)
 
@@ -93,7 +93,7 @@ def test_a_nets_own_weights_fit_another_of_its_kind() -> None:
     ],
 )
 def test_the_first_mismatch_is_named(key: str, change: tuple[int, ...] | None, text: str) -> None:
-    net = networks.build("demo")
+    net = known.build("demo")
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     state = {name: tensor + 1 for name, tensor in before.items()}
     if change is None:
@@ -101,24 +101,24 @@ def test_the_first_mismatch_is_named(key: str, change: tuple[int, ...] | None, t
     else:
         state[key] = torch.zeros(change)
     with pytest.raises(ValueError, match=text):
-        networks.fit(net, state)
+        known.fit(net, state)
     assert all(torch.equal(net.state_dict()[name], before[name]) for name in before)
 
 
 def test_auxiliary_classifiers_and_counters_may_be_missing() -> None:
-    net = networks.build("googlenet", 3)
+    net = known.build("googlenet", 3)
     state = {
         key: tensor
-        for key, tensor in networks.build("googlenet", 3, seed=9).state_dict().items()
+        for key, tensor in known.build("googlenet", 3, seed=9).state_dict().items()
         if not key.startswith("aux") and not key.endswith("num_batches_tracked")
     }
-    networks.fit(net, state)
+    known.fit(net, state)
     assert torch.equal(net.state_dict()["conv1.conv.weight"], state["conv1.conv.weight"])
     with_others = {**state, "aux1.fc2.weight": torch.zeros(1)}  # of another number of classes
-    networks.fit(net, with_others)
+    known.fit(net, with_others)
 
 
 def test_a_net_that_is_assembled_knows_its_classes() -> None:
-    net = networks.assemble("demo", networks.build("demo", 5), networks.preprocessing("demo"))
+    net = known.assemble("demo", known.build("demo", 5), known.preprocessing("demo"))
     assert (net.name, net.classes, net.categories) == ("demo", 5, None)
     assert [layer.name for layer in net.graph.layers] == [f"conv{n}" for n in range(1, 6)]

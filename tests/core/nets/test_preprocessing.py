@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.models import AlexNet_Weights, EfficientNet_B0_Weights, ResNet50_Weights
 from torchvision.transforms import InterpolationMode
 
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.errors import SampleError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipeline.core import networks
-from pipeline.core.variant import Normalisation
-from pipeline.core.zfnet import VARIANT, ZFNet
-from tests.core.old_nets import check_forward, check_projections, geometry, made
+from pipeline.core.nets import known
+from pipeline.core.nets.old import Normalisation
+from pipeline.core.nets.zfnet import VARIANT, ZFNet
+from tests.core.nets.old_nets import check_forward, check_projections, geometry, made
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -19,8 +19,8 @@ NARROW = replace(VARIANT, maps=(12, 16, 20, 18, 14), hidden=(12, 10), normalisat
 
 def test_maps_are_the_papers() -> None:
     """Figure 3: 110, 55 after pooling, 26, 13 after pooling; 13, 13, 13, 6 after pooling."""
-    net = networks.build(NAME, variant=replace(VARIANT, hidden=(8, 8)))
-    graph = networks.assemble(NAME, net, networks.preprocessing(NAME)).graph
+    net = known.build(NAME, variant=replace(VARIANT, hidden=(8, 8)))
+    graph = known.assemble(NAME, net, known.preprocessing(NAME)).graph
     assert geometry(graph) == [
         ("conv1", 96, 110, 7, 2, -1),
         ("conv2", 256, 26, 27, 8, -1),
@@ -33,7 +33,7 @@ def test_maps_are_the_papers() -> None:
 
 
 def test_pictures_keep_their_aspect() -> None:
-    prepared = networks.preprocessing(NAME)
+    prepared = known.preprocessing(NAME)
     assert (prepared.resize, prepared.crop) == (256, 224)
     black = prepared.normalise(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
     expected = -torch.tensor([123.68, 116.779, 103.939])

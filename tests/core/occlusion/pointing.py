@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.occlusion import Sensitivity
+from pipeline.core.occlusion.occlusion import Sensitivity
 
 _ON_OBJECT = 0.5
 """An occluder is on the object if this share of it is."""

@@ -9,17 +9,17 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from pipeline.core import networks
-from pipeline.core.changes import (
+from pipeline.core.graph.trace import Graph, Layer, trace
+from pipeline.core.nets import known
+from pipeline.core.occlusion.changes import (
     WholeNet,
     count,
     occluder_changes,
     positions,
     trace_whole,
 )
-from pipeline.core.graph import Graph, Layer, trace
-from pipeline.core.incremental import Incremental
-from pipeline.core.occlusion import Method, Occluder, Occlusion, Sensitivity
+from pipeline.core.occlusion.incremental import Incremental
+from pipeline.core.occlusion.occlusion import Method, Occluder, Occlusion, Sensitivity
 from tests.core import random_nets
 
 METHODS: tuple[Method, ...] = ("incremental", "full")
@@ -190,7 +190,7 @@ def test_the_count_is_exact() -> None:
     ["squeezenet1_1", "resnet18", "googlenet", "densenet121", "mobilenet_v3_small"],
 )
 def test_nets_against_every_image_by_hand(name: str) -> None:
-    net = networks.build(name, classes=7, seed=3).double().eval()
+    net = known.build(name, classes=7, seed=3).double().eval()
     random_nets.settle(net) if name == "resnet18" else None
     side = 80 if name == "squeezenet1_1" else 64
     image = noise(3, side, side, seed=5)
@@ -218,7 +218,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_float32_is_as_accurate_as_it_can_be() -> None:
-    net = networks.build("alexnet", seed=1)
+    net = known.build("alexnet", seed=1)
     graph = trace(net, (224, 224))
     image = noise(3, 224, 224).float()
     plan = Occlusion(net, graph.layers[-1], (224, 224), Occluder(54, 40))
@@ -253,7 +253,7 @@ def test_impossible_occluders(size: int, stride: int) -> None:
 
 
 def test_a_label_outside_the_classes() -> None:
-    net = networks.build("demo")
+    net = known.build("demo")
     graph = trace(net, (112, 112))
     plan = Occlusion(net, graph.layers[-1], (112, 112))
     with pytest.raises(ValueError, match="classes 0 to 15, not 16"):
@@ -261,7 +261,7 @@ def test_a_label_outside_the_classes() -> None:
 
 
 def test_an_occluder_of_the_whole_image() -> None:
-    net = networks.build("demo").double()
+    net = known.build("demo").double()
     graph = trace(net, (112, 112))
     plan = Occlusion(net, graph.layers[-1], (112, 112), Occluder(112, 7, (1.0, 0.0, -1.0)))
     found = plan.measure(noise(3, 112, 112), 4)

@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.core import deconvnet, networks
-from pipeline.core.deconvnet import Seeds, Unpooling, ascend, project
-from pipeline.core.graph import Graph, Layer, trace
-from pipeline.core.receptive_field import receptive_field
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.graph.trace import Graph, Layer, trace
+from pipeline.core.nets import known
+from pipeline.core.projection import deconvnet
+from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend, project
 from tests.core import guided, random_nets
 from tests.core.dense import Array, Chain
 
@@ -59,8 +60,8 @@ def corners_borders_middle(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def alexnet() -> tuple[Graph, Chain, Tensor]:
-    net = networks.build("alexnet", seed=7).double()
-    graph = networks.assemble("alexnet", net, networks.preprocessing("alexnet")).graph
+    net = known.build("alexnet", seed=7).double()
+    graph = known.assemble("alexnet", net, known.preprocessing("alexnet")).graph
     image = noise(3, 224, 224)
     return graph, Chain(net.features, image.numpy()), image
 
@@ -265,7 +266,7 @@ NETS = [
 
 @pytest.mark.parametrize(("name", "pixels", "every"), NETS)
 def test_layers_equal_guided_autograd(name: str, pixels: int, every: int) -> None:
-    net = networks.build(name, seed=1).eval()
+    net = known.build(name, seed=1).eval()
     random_nets.settle(net)
     short = ALEXNET_CONVS if name == "alexnet" else {}
     names = {f"features.{place}": conv for conv, place in short.items()}
@@ -323,7 +324,7 @@ def test_random_nets_equal_guided_autograd(case: random_nets.Case, random: objec
 
 @pytest.fixture(scope="module")
 def squeezenet() -> tuple[Graph, Tensor]:
-    net = networks.build("squeezenet1_1", seed=2).double()
+    net = known.build("squeezenet1_1", seed=2).double()
     return trace(net, (96, 96)), noise(2, 3, 96, 96, seed=5)
 
 
@@ -371,7 +372,7 @@ def test_seeds_do_not_disturb_each_other(
 def test_the_memory_layout_does_not_matter(squeezenet: tuple[Graph, Tensor]) -> None:
     graph, images = squeezenet
     other = trace(
-        networks.build("squeezenet1_1", seed=2).double().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        known.build("squeezenet1_1", seed=2).double().to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         (96, 96),
     )
     layer = graph.layer("features.12.expand3x3")

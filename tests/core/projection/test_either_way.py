@@ -10,19 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.core import either_way, networks
-from pipeline.core.ascent import Ascent
-from pipeline.core.clipping import Clipping, multiply_adds
-from pipeline.core.deconvnet import Seeds, Unpooling, ascend, project
-from pipeline.core.either_way import cheapest, project_either_way, whole_depths
-from pipeline.core.graph import Graph, trace
-from tests.core.test_deconvnet import noise
+from pipeline.core.graph.trace import Graph, trace
+from pipeline.core.nets import known
+from pipeline.core.projection import either_way
+from pipeline.core.projection.ascent import Ascent
+from pipeline.core.projection.clipping import Clipping, multiply_adds
+from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend, project
+from pipeline.core.projection.either_way import cheapest, project_either_way, whole_depths
+from tests.core.projection.test_deconvnet import noise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def net(name: str, pixels: int) -> Graph:
-    made = networks.build(name, seed=3).double()
+    made = known.build(name, seed=3).double()
     return trace(made, (pixels, pixels), lambda path: path.removeprefix("features."))
 
 
@@ -102,9 +103,7 @@ def test_the_cheapest_depth_is_found(layers: int, images: int, seed: int) -> Non
 
 
 def test_alexnet_is_run_as_a_whole_only_where_that_counts_less() -> None:
-    graph = networks.assemble(
-        "alexnet", networks.build("alexnet"), networks.preprocessing("alexnet")
-    ).graph
+    graph = known.assemble("alexnet", known.build("alexnet"), known.preprocessing("alexnet")).graph
     whole = multiply_adds(graph)
     conv5 = graph.layer("conv5")
     middle = int(Clipping(graph, conv5).work(np.array([6]), np.array([6]))[0])

@@ -7,13 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.core import clipping, deconvnet, networks
-from pipeline.core.clipping import Clipping, multiply_adds
-from pipeline.core.deconvnet import Seeds, Unpooling, ascend, project, project_on_windows
-from pipeline.core.graph import Graph, Layer, trace
-from pipeline.core.steps import Conv
+from pipeline.core.graph.steps import Conv
+from pipeline.core.graph.trace import Graph, Layer, trace
+from pipeline.core.nets import known
+from pipeline.core.projection import clipping, deconvnet
+from pipeline.core.projection.clipping import Clipping, multiply_adds
+from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend, project, project_on_windows
 from tests.core import random_nets
-from tests.core.test_deconvnet import CHAINS, noise
+from tests.core.projection.test_deconvnet import CHAINS, noise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,8 +60,8 @@ def assert_alike(
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("name", [f"conv{n}" for n in range(1, 6)])
 def test_alexnet(name: str, dtype: torch.dtype, tolerance: float) -> None:
-    net = networks.build("alexnet", seed=7).to(dtype)
-    graph = networks.assemble("alexnet", net, networks.preprocessing("alexnet")).graph
+    net = known.build("alexnet", seed=7).to(dtype)
+    graph = known.assemble("alexnet", net, known.preprocessing("alexnet")).graph
     layer = graph.layer(name)
     seeds = some_positions(layer, 2, 40)
     assert_alike(graph, layer, noise(2, 3, 224, 224, dtype=dtype), seeds, tolerance)
@@ -99,7 +100,7 @@ def test_every_position_of_random_nets(case: random_nets.Case, again: int) -> No
     ("name", "every"), [("googlenet", 9), ("densenet121", 19), ("resnet18", 4)]
 )
 def test_branches_of_real_nets(name: str, every: int) -> None:
-    net = networks.build(name, seed=1).double().eval()
+    net = known.build(name, seed=1).double().eval()
     random_nets.settle(net)
     graph = trace(net, (64, 64))
     for layer in graph.layers[::every]:
@@ -125,16 +126,14 @@ def test_positions_that_read_padding_alone() -> None:
 
 
 def test_what_looks_at_whole_maps_is_told() -> None:
-    graph = trace(networks.build("efficientnet_b0"), (64, 64))
+    graph = trace(known.build("efficientnet_b0"), (64, 64))
     local = [Clipping(graph, layer).is_local for layer in graph.layers]
     assert local[0]
     assert not any(local[2:])
 
 
 def test_seeds_are_split_only_where_it_saves(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = networks.assemble(
-        "alexnet", networks.build("alexnet"), networks.preprocessing("alexnet")
-    ).graph
+    graph = known.assemble("alexnet", known.build("alexnet"), known.preprocessing("alexnet")).graph
     layer = graph.layer("conv4")
     seeds = every_position(layer, 1)
     y, x = seeds.y.numpy(), seeds.x.numpy()
@@ -151,7 +150,7 @@ def test_seeds_are_split_only_where_it_saves(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = networks.build("squeezenet1_1", seed=2).double()
+    net = known.build("squeezenet1_1", seed=2).double()
     graph, images = trace(net, (96, 96)), noise(2, 3, 96, 96, seed=5)
     layer = graph.layer("features.6.expand1x1")
     monkeypatch.setattr(deconvnet, "_LARGEST_SIGNAL", 500_000)

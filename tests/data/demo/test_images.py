@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.demo import CLASS_NAMES, draw, label_of, shard_bytes
-from pipeline.data.demo_brush import FINE, Brush, oklch
-from pipeline.data.demo_scene import background, composed
+from pipeline.data.demo.brush import FINE, Brush, oklch
+from pipeline.data.demo.images import CLASS_NAMES, draw, label_of, shard_bytes
+from pipeline.data.demo.scene import background, composed
 
 CLASSES = len(CLASS_NAMES)
 

@@ -18,7 +18,7 @@ from s3fs.core import S3File
 
 from pipeline.data.class_names import ClassNames
 from pipeline.data.decoding import decode
-from pipeline.data.shards import Dataset, Located, Sample, open_dataset
+from pipeline.data.formats.dataset import Dataset, Located, Sample, open_dataset
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, RequestError
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.files import expand_braces, list_files
+from pipeline.data.formats.files import expand_braces, list_files
 from pipeline.errors import RequestError
 
 

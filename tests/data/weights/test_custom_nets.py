@@ -10,11 +10,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipeline.cli import run_app
-from pipeline.core import networks
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.core.recipe import Recipe
-from pipeline.data.weights import OWN, load_net
+from pipeline.cli.app import run_app
+from pipeline.core.nets import known
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.core.nets.recipe import Recipe
+from pipeline.data.weights.load import OWN, load_net
 from pipeline.errors import RequestError
 from tests.data.without_ray import end_to_end
 
@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
 
-from pipeline.core.preprocessing import Preprocessing
+from pipeline.core.nets.preprocessing import Preprocessing
 
 PREPARED = Preprocessing(64, 48, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -128,7 +128,7 @@ def test_a_net_and_its_preprocessing(function: str) -> None:
 
 def test_torchvisions_presets_and_nets_do_too() -> None:
     net = load_net("mynets:preset").net
-    assert net.preprocessing == networks.preprocessing("resnet18")
+    assert net.preprocessing == known.preprocessing("resnet18")
     assert net.classes == 4
     usual = load_net("resnet18", "random:0").net
     names = [layer.name for layer in usual.graph.layers]
@@ -151,7 +151,7 @@ def test_what_it_draws_follows_from_the_seed() -> None:
 
 
 def test_weights_from_a_file(tmp_path: Path) -> None:
-    state = networks.build("mynets:pair", seed=9).state_dict()
+    state = known.build("mynets:pair", seed=9).state_dict()
     path = tmp_path / "w.safetensors"
     safetensors.torch.save_file(state, path)
     weighted = load_net("mynets:pair", str(path))

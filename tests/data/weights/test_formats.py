@@ -14,17 +14,25 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pipeline import commands
+from pipeline.commands import mine as commands
 from pipeline.config import MineRequest
-from pipeline.core import networks
-from pipeline.core.networks import Net
-from pipeline.core.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from pipeline.core.variant import Normalisation
-from pipeline.data.weights import Weighted, load_net
+from pipeline.core.nets import known
+from pipeline.core.nets.known import Net
+from pipeline.core.nets.old import Normalisation
+from pipeline.core.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError
-from tests.core.old_nets import picture
+from tests.core.nets.old_nets import picture
 from tests.data import theano
-from tests.data.old_files import BVLC_ALEXNET, CAFFENET, ZFNET_512, Keras, Zoo, onnx_model, weights
+from tests.data.weights.old_files import (
+    BVLC_ALEXNET,
+    CAFFENET,
+    ZFNET_512,
+    Keras,
+    Zoo,
+    onnx_model,
+    weights,
+)
 from tests.data.without_ray import end_to_end
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,9 +110,9 @@ def test_the_oracle_would_notice_each_mistake(tmp_path: Path) -> None:
     for change in ({"pool_first": True}, {"normalisation": Normalisation(5, 5e-4)}):
         assert weighted.net.variant is not None
         variant = replace(weighted.net.variant, **change)  # type: ignore[arg-type]
-        module = networks.build(OLD, 6, variant=variant)
+        module = known.build(OLD, 6, variant=variant)
         assert weighted.net.module is not None
-        networks.fit(module, weighted.net.module.state_dict())
+        known.fit(module, weighted.net.module.state_dict())
         others.append(replace(weighted, net=replace(weighted.net, module=module)))
     for other in others:
         wrong = outputs(other.net, image)[-1]
@@ -113,7 +121,7 @@ def test_the_oracle_would_notice_each_mistake(tmp_path: Path) -> None:
 
 def test_pictures_for_a_zoo_file_lose_their_mean(tmp_path: Path) -> None:
     net = load_net(OLD, zoo_file(CAFFENET, tmp_path)).net
-    assert net.preprocessing == networks.preprocessing(OLD)
+    assert net.preprocessing == known.preprocessing(OLD)
     assert net.classes == 6
     assert net.categories is None  # six classes are not ImageNet's
 
@@ -173,14 +181,14 @@ SAVERS = {".pth": pth, ".safetensors": safetensors.torch.save}
 
 
 @pytest.mark.parametrize("suffix", SAVERS)
-@pytest.mark.parametrize("name", networks.VARIANTS)
+@pytest.mark.parametrize("name", known.VARIANTS)
 @pytest.mark.parametrize("sequential", [False, True])
 def test_a_torch_state_dict_comes_back(
     name: str, suffix: str, sequential: bool, tmp_path: Path
 ) -> None:
     """Whatever its modules are called: here also numbered, as in a Sequential."""
-    narrow = replace(networks.VARIANTS[name], maps=(8, 12, 10, 16, 6), hidden=(9, 7))
-    state = networks.build(name, 5, 4, narrow).state_dict()
+    narrow = replace(known.VARIANTS[name], maps=(8, 12, 10, 16, 6), hidden=(9, 7))
+    state = known.build(name, 5, 4, narrow).state_dict()
     places = dict(
         zip(("conv1", "conv2", "conv3", "conv4", "conv5"), (0, 4, 8, 10, 12), strict=True)
     )
@@ -198,7 +206,7 @@ def test_a_torch_state_dict_comes_back(
     assert all(torch.equal(found[key], tensor) for key, tensor in state.items())
     prepared = weighted.net.preprocessing
     assert (prepared.mean, prepared.std) == (IMAGENET_MEAN, IMAGENET_STD)
-    assert prepared.crop == networks.preprocessing(name).crop
+    assert prepared.crop == known.preprocessing(name).crop
 
 
 # --- colours ----------------------------------------------------------------------------------
@@ -229,7 +237,7 @@ def test_the_colour_order_can_be_said(name: str) -> None:
 def test_the_mean_can_be_said() -> None:
     usual = load_net("squeezenet1_1", "random:1").net
     other = load_net("squeezenet1_1", "random:1", mean=(10, 20, 30)).net
-    assert usual.preprocessing == networks.preprocessing("squeezenet1_1")
+    assert usual.preprocessing == known.preprocessing("squeezenet1_1")
     grey = torch.full((1, 3, 1, 1), 100, dtype=torch.uint8)
     found = other.preprocessing.normalise(grey).flatten()
     torch.testing.assert_close(found, torch.tensor([90.0, 80.0, 70.0]))
@@ -275,7 +283,7 @@ def test_a_run_keeps_the_colours_that_were_said(
 # --- what does not fit ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", networks.VARIANTS)
+@pytest.mark.parametrize("name", known.VARIANTS)
 def test_nothing_can_be_fetched(name: str) -> None:
     text = refusal(name, None)
     assert "--weights FILE" in text
@@ -373,17 +381,17 @@ def test_no_keras_file(tmp_path: Path) -> None:
 
 
 def test_a_state_dict_of_another_net(tmp_path: Path) -> None:
-    odd = networks.build(
+    odd = known.build(
         "zfnet",
         5,
-        variant=replace(networks.VARIANTS["zfnet"], maps=(3, 5, 7, 9, 11), hidden=(2, 2)),
+        variant=replace(known.VARIANTS["zfnet"], maps=(3, 5, 7, 9, 11), hidden=(2, 2)),
     )
     text = refusal(OLD, put(pth(odd.state_dict()), tmp_path, "w.pth"))
     assert "3, 5, 7, 9, 11 feature maps cannot be in two groups" in text
-    other = pth(networks.build("squeezenet1_1").state_dict())
+    other = pth(known.build("squeezenet1_1").state_dict())
     assert "fc6.weight is missing" in refusal(OLD, put(other, tmp_path, "w.pth"))
     with torch.device("meta"):
-        shapes = {key: one.shape for key, one in networks.build("alexnet").state_dict().items()}
+        shapes = {key: one.shape for key, one in known.build("alexnet").state_dict().items()}
     # its fully connected layers as narrow as may be, so that no time is lost on them
     narrow = {"classifier.1.weight": (9, 9216), "classifier.4.weight": (9, 9)}
     zeros = {key: torch.zeros(narrow.get(key, shape)) for key, shape in shapes.items()}

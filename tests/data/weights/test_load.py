@@ -16,12 +16,12 @@ import torchvision.transforms.functional as tvf
 from PIL import Image
 from torch import Tensor
 
-from pipeline.core import networks
-from pipeline.core.peaks import Peaks
-from pipeline.core.preprocessing import Preprocessing
-from pipeline.data.demo import CLASS_NAMES
+from pipeline.core.heaps.peaks import Peaks
+from pipeline.core.nets import known
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.data.demo.images import CLASS_NAMES
 from pipeline.data.store import Store
-from pipeline.data.weights import digest, load_net
+from pipeline.data.weights.load import digest, load_net
 from pipeline.errors import RequestError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -54,7 +54,7 @@ def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def state_of(seed: int = 3, classes: int = 16) -> State:
-    return dict(networks.build("demo", classes, seed).state_dict())
+    return dict(known.build("demo", classes, seed).state_dict())
 
 
 def pth(state: object) -> bytes:
@@ -149,7 +149,7 @@ def test_random_weights_follow_from_their_seed() -> None:
 def test_weights_that_were_fine_tuned_for_other_classes() -> None:
     loaded = load_net("demo", put(pth(state_of(classes=5)), ".pth"))
     assert loaded.net.classes == 5
-    net = networks.build("squeezenet1_1", 3, seed=1)
+    net = known.build("squeezenet1_1", 3, seed=1)
     tuned = load_net("squeezenet1_1", put(pth(net.state_dict()), ".pth")).net
     assert (tuned.classes, tuned.categories) == (3, None)
     assert tuned.graph.layer("classifier.1").maps == 3
@@ -193,7 +193,7 @@ def test_the_first_mismatch_is_named(change: dict[str, Tensor | None], text: str
 
 
 def test_weights_of_another_net() -> None:
-    data = pth(networks.build("squeezenet1_1").state_dict())
+    data = pth(known.build("squeezenet1_1").state_dict())
     assert "do not fit demo: features.0.weight is 64×3×3×3" in refusal("demo", put(data, ".pth"))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.data.old_files import Keras
+from tests.data.weights.old_files import Keras
 
 Array = NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""The figure of one picture: what excites each layer most."""

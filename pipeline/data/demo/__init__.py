@@ -1,0 +1,1 @@
+"""The demo's generated picture set, and the weights of its net."""
