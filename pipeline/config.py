@@ -1,12 +1,14 @@
 """What a run is, and what is asked of one: small frozen models, validated once."""
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.core.graph.receptive_field import ReceptiveField
+from pipeline.core.graph.receptive_field import ReceptiveField, receptive_field
+from pipeline.core.graph.trace import Graph, Layer
 from pipeline.core.nets.known import ColourOrder
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.errors import RequestError
@@ -44,6 +46,27 @@ class LayerSpec(_Frozen):
     maps: int
     size: tuple[int, int]
     receptive_field: ReceptiveField
+
+    def require_map(self, feature_map: int) -> None:
+        """Refuse a feature map that the layer does not have.
+
+        Raises:
+            RequestError: naming those that it has.
+        """
+        if not 0 <= feature_map < self.maps:
+            raise RequestError(
+                f"Layer {self.name} has feature maps 0 to {self.maps - 1}, not {feature_map}."
+            )
+
+    @classmethod
+    def of(cls, graph: Graph, layer: Layer) -> "LayerSpec":
+        """A layer of a net."""
+        return cls(
+            name=layer.name,
+            maps=layer.maps,
+            size=layer.size,
+            receptive_field=receptive_field(graph, layer),
+        )
 
 
 class RunSpec(_Frozen):
@@ -87,11 +110,21 @@ class RunSpec(_Frozen):
         Raises:
             RequestError: the run has no such layer.
         """
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        names = ", ".join(layer.name for layer in self.layers)
-        raise RequestError(f"The run has no layer {name!r}; it has {names}.")
+        names = [layer.name for layer in self.layers]
+        choose_layers(names, [name], "The run")
+        return self.layers[names.index(name)]
+
+
+def choose_layers(names: Sequence[str], wanted: Sequence[str] | None, whose: str) -> list[str]:
+    """The layers asked for, in the order of the forward pass; all if none are named.
+
+    Raises:
+        RequestError: one is unknown.
+    """
+    for name in wanted or ():
+        if name not in names:
+            raise RequestError(f"{whose} has no layer {name!r}; it has {', '.join(names)}.")
+    return [name for name in names if not wanted or name in wanted]
 
 
 def _brief(value: object) -> str:

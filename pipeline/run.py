@@ -1,6 +1,6 @@
 """A run in a notebook: its winners as data frames, its sheets and projections as pictures."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -11,17 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from PIL import Image
-from pydantic import ValidationError
 
-from pipeline import schema
 from pipeline.atlas import sheets
-from pipeline.config import RunSpec
 from pipeline.core.heaps.topk import strongest
 from pipeline.core.nets.known import Net
 from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend, project
 from pipeline.core.render import projection_contrast
-from pipeline.data.decoding import decode
-from pipeline.data.results import read_projections
+from pipeline.data.pictures import read_picture
+from pipeline.data.results import (
+    read_feature_maps,
+    read_projections,
+    read_skipped,
+    read_spec,
+    read_winners,
+)
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError
@@ -49,13 +52,11 @@ class Run:
 
     def feature_maps(self) -> pd.DataFrame:
         """One row per feature map, with its statistics."""
-        return _frame(self._table(schema.FEATURE_MAPS))
+        return read_feature_maps(self.store)
 
     def skipped(self) -> pd.DataFrame:
         """The samples that could not be used: shard, key and reason."""
-        names = self.store.list(schema.SKIPPED)
-        tables = [self.store.read_table(name) for name in names]
-        return _frame(pa.concat_tables([schema.SKIPPED_SAMPLE.empty_table(), *tables]))
+        return read_skipped(self.store)
 
     def winners(self, layer: str | None = None, feature_map: int | None = None) -> pd.DataFrame:
         """The winners of the run, of a layer, or of one feature map, by rank.
@@ -64,17 +65,18 @@ class Run:
             RequestError: there is no such layer or map, or the run is not mined to its end.
         """
         if layer is not None and feature_map is not None:
-            self._require_map(layer, feature_map)
+            self.spec.layer(layer).require_map(feature_map)
         layers = self.layers if layer is None else [self.spec.layer(layer).name]
         tables = []
         for name in layers:
-            table = self._table(schema.winners_name(name))
+            table = read_winners(self.store, name)
             column = pa.array([name] * len(table), pa.string())
             tables.append(table.add_column(0, "layer", column))
         table = pa.concat_tables(tables)
         if feature_map is not None:
             table = table.filter(pc.equal(table["feature_map"], feature_map))
-        return _frame(table)
+        winners: pd.DataFrame = table.to_pandas()
+        return winners
 
     def projections(self, layer: str, feature_map: int) -> pd.DataFrame:
         """The projections of one feature map by rank, with projection and patch as PNG bytes.
@@ -82,7 +84,7 @@ class Run:
         Raises:
             RequestError: no such layer or map, a dead map, or nothing is projected yet.
         """
-        self._require_map(layer, feature_map)
+        self.spec.layer(layer).require_map(feature_map)
         rows = read_projections(self.store, layer, [feature_map])
         if rows.empty:
             dead = self.winners(layer, feature_map).empty
@@ -118,6 +120,11 @@ class Run:
             )
         return weighted.net
 
+    @cached_property
+    def mined_net(self) -> Net:
+        """The net with the run's layers alone."""
+        return replace(self.net, graph=self.net.graph.only(self.layers))
+
     def project(
         self,
         picture: "str | Path | Image.Image",
@@ -138,14 +145,14 @@ class Run:
             the receptive field.
 
         Raises:
-            RequestError: there is no such layer or map, or nothing in the picture activates it.
-            SampleError: the picture cannot be used.
+            RequestError: there is no such layer or map, the picture cannot be used, or nothing in
+                it activates the map.
         """
         if feature_map is not None:
-            self._require_map(layer, feature_map)
+            self.spec.layer(layer).require_map(feature_map)
         self.spec.layer(layer)
         graph = self.net.graph.only([layer])
-        prepared = self.net.preprocessing.prepare(_pixels(picture))
+        prepared = read_picture(picture, self.net.preprocessing).image
         ascent = ascend(graph, self.net.preprocessing.normalise(prepared[None]))
         values, places = strongest(ascent.activations[layer])
         if feature_map is None:
@@ -167,78 +174,11 @@ class Run:
         whole[:, top:bottom, left:right] = projection
         return Image.fromarray(projection_contrast(whole))
 
-    def _require_map(self, layer: str, feature_map: int) -> None:
-        maps = self.spec.layer(layer).maps
-        if not 0 <= feature_map < maps:
-            raise RequestError(
-                f"Layer {layer} has feature maps 0 to {maps - 1}, not {feature_map}."
-            )
-
-    def _table(self, name: str) -> pa.Table:
-        try:
-            return self.store.read_table(name)
-        except FileNotFoundError as error:
-            raise RequestError(
-                f"{self.store.url} is not mined to its end; give the same "
-                "`deconv-atlas mine` command again."
-            ) from error
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
-
 
 def open_run(url: str | Path) -> Run:
     """Open a run anywhere: a local path or any fsspec URL."""
     return Run(url)
 
 
-def read_spec(store: Store) -> RunSpec:
-    """What the run in a store is.
-
-    Raises:
-        RequestError: there is no run, or not one that this version reads.
-    """
-    try:
-        text = store.read(schema.RUN)
-    except FileNotFoundError as error:
-        raise RequestError(
-            f"There is no run at {store.url}; `deconv-atlas mine DATA --run {store.url}` makes one."
-        ) from error
-    try:
-        return RunSpec.model_validate_json(text)
-    except ValidationError as error:
-        raise RequestError(
-            f"{store.url}/{schema.RUN} cannot be read by this version: {error.errors()[0]['msg']}."
-        ) from error
-
-
-def resolve_layers(
-    spec_layers: Sequence[str], wanted: Sequence[str] | None, what: str
-) -> list[str]:
-    """The layers asked for, in the order of the forward pass; all if none are named.
-
-    Raises:
-        RequestError: one is unknown.
-    """
-    for name in wanted or ():
-        if name not in spec_layers:
-            raise RequestError(f"{what} has no layer {name!r}; it has {', '.join(spec_layers)}.")
-    return [name for name in spec_layers if not wanted or name in wanted]
-
-
 def _project_command(run: Run) -> str:
     return f"`deconv-atlas project --run {run.store.url}`"
-
-
-def _pixels(picture: "str | Path | Image.Image") -> torch.Tensor:
-    if isinstance(picture, Image.Image):
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
-    place = Store(picture)
-    try:
-        return decode(place.read(""))
-    except FileNotFoundError as error:
-        raise RequestError(f"There is no picture {picture}; check the path.") from error
-    except OSError as error:
-        raise RequestError(f"{picture} cannot be read ({error.strerror or error}).") from error

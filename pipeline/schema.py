@@ -11,7 +11,12 @@ FEATURE_MAPS = "feature_maps.parquet"
 """Written last by the merge: its presence says that the winners are complete."""
 
 HEAPS, SCREEN, SKIPPED, WINNERS = "heaps", "screen", "skipped", "winners"
-PROJECTIONS, ATLAS = "projections", "atlas"
+PROJECTIONS, EXPLAIN, ATLAS = "projections", "explain", "atlas"
+
+OCCLUSION_MAPS = "occlusion/maps"
+"""The tables, alone in their folder: ``pd.read_parquet("RUN/occlusion/maps")`` reads them all."""
+
+OCCLUSION_FIGURES = "occlusion/figures"
 
 PROJECTION_SETTINGS = "projections.json"
 """How the projections of this run are made; one run has one way."""
@@ -42,9 +47,18 @@ def winners_name(layer: str) -> str:
     return f"{WINNERS}/layer={layer}/part-0.parquet"
 
 
+def projections_folder(layer: str) -> str:
+    """Where the projections of a layer are."""
+    return f"{PROJECTIONS}/layer={layer}"
+
+
 def projections_name(layer: str, batch: str) -> str:
     """The projections of a layer that one task made; `batch` follows from what is in it."""
-    return f"{PROJECTIONS}/layer={layer}/{batch}.parquet"
+    return f"{projections_folder(layer)}/{batch}.parquet"
+
+
+SAMPLES_IN_PART = b"samples"
+"""Key of a heap file's metadata: how many samples the part has, unusable ones included."""
 
 
 # --- columns ----------------------------------------------------------------------------------
@@ -55,10 +69,9 @@ _WHERE = [
     pa.field("offset", pa.int64()),
     pa.field("length", pa.int64()),
 ]
-_BOX = [pa.field(side, pa.int16()) for side in ("top", "left", "bottom", "right")]
-_SOURCE_BOX = [
-    pa.field(f"source_{side}", pa.float32()) for side in ("top", "left", "bottom", "right")
-]
+SIDES = ("top", "left", "bottom", "right")
+_BOX = [pa.field(side, pa.int16()) for side in SIDES]
+_SOURCE_BOX = [pa.field(f"source_{side}", pa.float32()) for side in SIDES]
 _LABEL = [pa.field("label", pa.int32()), pa.field("class_name", pa.string())]
 
 SAMPLES = pa.schema(
@@ -156,3 +169,47 @@ PROJECTION = pa.schema(
 
 PROJECTION_ARRAY = pa.field("projection_array", pa.binary())
 """float32 little-endian, C×H×W of the box."""
+
+# --- single pictures --------------------------------------------------------------------------
+
+EXPLANATION = pa.schema(
+    [
+        pa.field("image", pa.string()),  # as asked for
+        *(WINNER.field(name) for name in ("sample", "label", "class_name")),
+        pa.field("layer", pa.string()),
+        *(WINNER.field(name) for name in ("rank", "feature_map", "activation", "y", "x")),
+        *_BOX,
+        *_SOURCE_BOX,
+        *(PROJECTION.field(name) for name in ("projection", "patch")),
+    ]
+)
+"""One row per (layer, rank); a layer that is wholly inactive has one row without activation."""
+
+OCCLUSION = pa.schema(
+    [
+        pa.field("image", pa.string()),  # as asked for: a path or URL, or the sample's key
+        *(WINNER.field(name) for name in ("shard", "key", "sample", "label")),
+        pa.field("net", pa.string()),
+        pa.field("layer", pa.string()),
+        pa.field("feature_map", pa.int32()),  # the strongest one without occluder
+        pa.field("occluder", pa.int16()),  # its side, in pixels of the net's input
+        pa.field("stride", pa.int16()),
+        pa.field("colour", pa.string()),  # mean, or #rrggbb
+        pa.field("correct_class", pa.int32()),
+        pa.field("correct_class_name", pa.string()),
+        pa.field("class_from", pa.string()),  # label, given or prediction
+        pa.field("top", pa.int16()),  # of the occluder, in the net's input
+        pa.field("left", pa.int16()),
+        pa.field("total_activation", pa.float32()),  # summed over the map
+        pa.field("probability", pa.float32()),  # of the correct class
+        pa.field("top_class", pa.int32()),
+        pa.field("top_class_name", pa.string()),
+        pa.field("total_activation_without", pa.float32()),  # the same without occluder
+        pa.field("probability_without", pa.float32()),
+        pa.field("top_class_without", pa.int32()),
+    ]
+)
+"""One row per picture and place of the occluder, row by row from the top left.
+
+``frame.pivot(index="top", columns="left", values="probability")`` is a map.
+"""

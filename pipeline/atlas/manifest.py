@@ -27,6 +27,7 @@ from pipeline.atlas.sheets import (
     THUMBNAIL,
     Layout,
 )
+from pipeline.config import LayerSpec, RunSpec
 
 Json = dict[str, Any]
 
@@ -80,18 +81,23 @@ class Layer:
     """What the atlas shows of a layer.
 
     Args:
-        name: of the layer.
+        spec: what it is.
         stats: its rows of ``feature_maps``, one per map, in order.
         winners: its winners up to the rank that is shown, ordered by map and rank.
         projected: the maps that have projections, hence sheets.
         layout: of its sheets.
     """
 
-    name: str
+    spec: LayerSpec
     stats: pd.DataFrame
     winners: pd.DataFrame
     projected: frozenset[int]
     layout: Layout
+
+    @property
+    def name(self) -> str:
+        """Of the layer."""
+        return self.spec.name
 
     @property
     def maps(self) -> int:
@@ -110,15 +116,9 @@ class Layer:
         return [m for m in range(self.maps) if m not in self.projected and m not in dead]
 
 
-def layer_entry(layer: Layer, shape: Mapping[str, Any], classes: Classes) -> Json:
-    """The manifest's entry for a layer.
-
-    Args:
-        layer: what there is to show.
-        shape: the layer in ``run.json``, for the size and stride of its receptive field.
-        classes: collects the classes met.
-    """
-    field = shape.get("receptive_field") or {}
+def layer_entry(layer: Layer, classes: Classes) -> Json:
+    """The manifest's entry for a layer; `classes` collects the classes met."""
+    field = layer.spec.receptive_field
     images = layer.stats["images"].clip(lower=1)
     numbers = _class_numbers(layer.winners, classes)
     by_map: list[list[int]] = [[] for _ in range(layer.maps)]
@@ -127,8 +127,8 @@ def layer_entry(layer: Layer, shape: Mapping[str, Any], classes: Classes) -> Jso
     return {
         "name": layer.name,
         "maps": layer.maps,
-        "receptive_field": field.get("size"),
-        "stride": field.get("stride"),
+        "receptive_field": field.size,
+        "stride": field.stride,
         "sheet": sheet_name(layer.name, "{map}"),
         "winners": winners_name(layer.name),
         "layout": {**asdict(layer.layout), "gutter": GUTTER, "spine": SPINE},
@@ -151,7 +151,7 @@ def layer_entry(layer: Layer, shape: Mapping[str, Any], classes: Classes) -> Jso
 
 
 def manifest(
-    run: Mapping[str, Any],
+    spec: RunSpec,
     layers: Sequence[Json],
     classes: Classes,
     counts: Mapping[str, int],
@@ -160,7 +160,7 @@ def manifest(
     """The manifest's script: it sets ``window.ATLAS``.
 
     Args:
-        run: ``run.json``.
+        spec: what the run is.
         layers: from `layer_entry`, in the net's order.
         classes: the ones that the entries' numbers mean.
         counts: ``images`` seen, ``skipped`` samples.
@@ -169,11 +169,11 @@ def manifest(
     document = {
         "format": 1,
         "run": {
-            "net": str(run.get("net", "")),
-            "weights": public_name(str(run.get("weights", ""))),
-            "data": public_name(str(run.get("data", ""))),
-            "top_k": run.get("top_k"),
-            "versions": run.get("versions") or {},
+            "net": spec.net,
+            "weights": public_name(spec.weights),
+            "data": public_name(spec.data),
+            "top_k": spec.top_k,
+            "versions": spec.versions,
             **counts,
         },
         "made": dict(made),

@@ -5,8 +5,7 @@ once. The index comes last of all, so that a half-published atlas shows nothing.
 gives the same bytes, and the same again changes nothing.
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
@@ -19,6 +18,14 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.atlas import manifest, sheets
+from pipeline.config import LayerSpec, RunSpec
+from pipeline.data.results import (
+    projection_files,
+    read_feature_maps,
+    read_skipped,
+    read_spec,
+    read_winners,
+)
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, RequestError
 
@@ -35,7 +42,7 @@ _READERS = 4
 """Files read at a time: a bucket answers each of them slowly, and all of them together fast."""
 
 _KEYS = ["feature_map", "rank"]
-_BOX = ["top", "left", "bottom", "right"]
+_BOX = list(schema.SIDES)
 _DRAWN = [*_KEYS, *_BOX, "projection", "patch"]
 _SHOWN = [*_KEYS, "activation", "key", "label", "class_name", *(f"source_{side}" for side in _BOX)]
 
@@ -78,9 +85,9 @@ def units(run: Store) -> list[Unit]:
     """
     step = sheets.OVERVIEW_COLUMNS * sheets.OVERVIEW_ROWS
     found = []
-    stats = _stats(run)
-    for layer, files in _projected_layers(run, stats).items():
-        maps = len(stats[layer])
+    statistics = _statistics(run, read_spec(run))
+    for layer, files in _projected_layers(run, statistics).items():
+        maps = len(statistics[layer])
         pages = manifest.overview_pages(maps)
         length = step * max(1, UNIT_BYTES * pages // max(1, sum(files.values())))
         found += [Unit(layer, at, min(at + length, maps)) for at in range(0, maps, length)]
@@ -130,19 +137,19 @@ def publish_pages(
         RequestError: this is no run, or it has no projections yet.
         IncompleteError: a unit has not been published.
     """
-    spec, stats = _spec(run), _stats(run)
-    names = list(_projected_layers(run, stats))
-    _check_complete(dest, {name: len(stats[name]) for name in names})
-    shapes = {shape["name"]: shape for shape in spec.get("layers", [])}
+    spec = read_spec(run)
+    statistics = _statistics(run, spec)
+    names = list(_projected_layers(run, statistics))
+    _check_complete(dest, {name: len(statistics[name]) for name in names})
     classes = manifest.Classes()
     entries, dead, missing = [], 0, 0
     for name in names:
-        layer = _layer(run, name, stats[name], ranks)
-        entries.append(manifest.layer_entry(layer, shapes.get(name, {}), classes))
+        layer = _layer(run, spec.layer(name), statistics[name], ranks)
+        entries.append(manifest.layer_entry(layer, classes))
         dest.write(manifest.winners_name(name), manifest.winners_script(layer, classes))
         dead, missing = dead + len(layer.dead), missing + len(layer.missing)
-    images = max(int(rows["images"].max()) for rows in stats.values())
-    counts = {"images": images, "skipped": _skipped(run)}
+    images = max(int(rows["images"].max()) for rows in statistics.values())
+    counts = {"images": images, "skipped": len(read_skipped(run))}
     document = manifest.manifest(spec, entries, classes, counts, made or {})
     viewer = resources.files("pipeline.atlas") / "viewer"
     dest.write(manifest.NAME, document)
@@ -153,44 +160,24 @@ def publish_pages(
         maps=sum(entry["maps"] for entry in entries),
         dead=dead,
         missing=missing,
-        unprojected=tuple(name for name in stats if name not in names),
+        unprojected=tuple(name for name in statistics if name not in names),
     )
 
 
-def _spec(run: Store) -> dict[str, Any]:
-    try:
-        spec: dict[str, Any] = json.loads(run.read(schema.RUN))
-    except FileNotFoundError as error:
-        raise RequestError(
-            f"{run.url} is no run: it has no {schema.RUN}. Give the folder that "
-            "`deconv-atlas mine DATA --run …` wrote."
-        ) from error
-    return spec
-
-
-def _stats(run: Store) -> dict[str, pd.DataFrame]:
+def _statistics(run: Store, spec: RunSpec) -> dict[str, pd.DataFrame]:
     """The rows of ``feature_maps`` by layer, in the net's order."""
-    spec = _spec(run)
-    try:
-        table = run.read_table(schema.FEATURE_MAPS).to_pandas()
-    except FileNotFoundError as error:
-        raise RequestError(
-            f"{run.url} is not mined to the end: give the `deconv-atlas mine DATA --run "
-            f"{run.url}` that began it again."
-        ) from error
-    by_layer = {
-        str(name): rows.sort_values("feature_map", ignore_index=True)
-        for name, rows in table.groupby("layer", sort=False)
+    frame = read_feature_maps(run)
+    return {
+        layer.name: rows.sort_values("feature_map", ignore_index=True)
+        for layer in spec.layers
+        if len(rows := frame[frame["layer"] == layer.name])
     }
-    in_net = [shape["name"] for shape in spec.get("layers", []) if shape["name"] in by_layer]
-    return {name: by_layer[name] for name in dict.fromkeys([*in_net, *by_layer])}
 
 
-def _projected_layers(run: Store, stats: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+def _projected_layers(run: Store, layers: Iterable[str]) -> dict[str, dict[str, int]]:
     """The layers that have projections: their files and how many bytes these have."""
-    files = run.list(schema.PROJECTIONS)
-    by_layer = {layer: _files(files, layer) for layer in stats}
-    found = {layer: of_layer for layer, of_layer in by_layer.items() if of_layer}
+    files = {layer: projection_files(run, layer) for layer in layers}
+    found = {layer: of_layer for layer, of_layer in files.items() if of_layer}
     if not found:
         raise RequestError(
             f"{run.url} has no projections yet: run `deconv-atlas project --run {run.url}` first."
@@ -198,27 +185,18 @@ def _projected_layers(run: Store, stats: Mapping[str, Any]) -> dict[str, dict[st
     return found
 
 
-def _files(files: Mapping[str, int], layer: str) -> dict[str, int]:
-    prefix = schema.projections_name(layer, "").rpartition("/")[0] + "/"
-    return {
-        name: size
-        for name, size in files.items()
-        if name.startswith(prefix) and name.endswith(".parquet")
-    }
-
-
-def _layer(run: Store, name: str, stats: pd.DataFrame, ranks: int) -> manifest.Layer:
-    winners = run.read_table(schema.winners_name(name), columns=_SHOWN)
+def _layer(run: Store, spec: LayerSpec, stats: pd.DataFrame, ranks: int) -> manifest.Layer:
+    winners = read_winners(run, spec.name, _SHOWN)
     shown = winners.filter(pc.field("rank") <= ranks).to_pandas()
     shown = shown.sort_values(["feature_map", "rank"], ignore_index=True)
-    keys = _keys(run, name)
+    keys = _keys(run, spec.name)
     projected = frozenset(m for table in keys.values() for m in table["feature_map"].to_pylist())
-    return manifest.Layer(name, stats, shown, projected, _layout(run, name, keys, ranks))
+    return manifest.Layer(spec, stats, shown, projected, _layout(run, spec.name, keys, ranks))
 
 
 def _keys(run: Store, layer: str) -> dict[str, pa.Table]:
     """Which maps and ranks each of the layer's projection files has."""
-    names = list(_files(run.list(schema.PROJECTIONS), layer))
+    names = list(projection_files(run, layer))
     with ThreadPoolExecutor(_READERS) as pool:
         tables = pool.map(lambda name: run.read_table(name, columns=_KEYS), names)
         return dict(zip(names, tables, strict=True))
@@ -230,7 +208,7 @@ def _layout(run: Store, layer: str, keys: Mapping[str, pa.Table], ranks: int) ->
     It follows from the whole layer, so that all its units agree.
     """
     cells = max((pc.max(table["rank"]).as_py() or 1 for table in keys.values()), default=1)
-    boxes = run.read_table(schema.winners_name(layer), columns=_BOX).to_pandas()
+    boxes = read_winners(run, layer, _BOX).to_pandas()
     return sheets.Layout.of(min(cells, ranks), sheets.longest_side(boxes))
 
 
@@ -238,9 +216,10 @@ def _rows(run: Store, unit: Unit, keys: Mapping[str, pa.Table], ranks: int) -> p
     """The unit's projections up to that rank, ordered by map and rank."""
     names = [name for name, table in keys.items() if pc.any(_wanted(table, unit, ranks)).as_py()]
     with ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(lambda name: _rows_of(run, name, unit, ranks), names))
+        of_files = pool.map(lambda name: _rows_of(run, name, unit, ranks), names)
+        batches = [batch for of_file in of_files for batch in of_file]
     columns = [schema.PROJECTION.field(name) for name in _DRAWN]
-    table = pa.Table.from_batches([batch for some in found for batch in some], pa.schema(columns))
+    table = pa.Table.from_batches(batches, pa.schema(columns))
     return table.sort_by([("feature_map", "ascending"), ("rank", "ascending")])
 
 
@@ -282,7 +261,3 @@ def _check_complete(dest: Store, maps: Mapping[str, int]) -> None:
             f"The sheets of {', '.join(dict.fromkeys(missing))} are not all in {dest.url}: "
             "give the same command again."
         )
-
-
-def _skipped(run: Store) -> int:
-    return sum(run.read_table(name, columns=["key"]).num_rows for name in run.list(schema.SKIPPED))

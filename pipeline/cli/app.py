@@ -125,7 +125,7 @@ def demo(
     from pipeline.commands import project as commands
 
     atlas = commands.make_demo(out_dir, images, workers)
-    poster, _ = picture_commands.poster(f"{out_dir}/run", f"{out_dir}/poster")
+    poster, _ = picture_commands.make_poster(f"{out_dir}/run", f"{out_dir}/poster")
     say(f"The atlas:  {atlas}/index.html - open it in a browser.")
     say(f"The poster: {poster}")
     say(f"The run:    deconv-atlas show {out_dir}/run")

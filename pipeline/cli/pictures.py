@@ -30,9 +30,9 @@ def explain(
     Boxes show what each one sees; below, the three strongest of the top layer, and what else in
     the run's dataset excites the same feature maps.
     """
-    from pipeline.commands.pictures import explain as do
+    from pipeline.commands.pictures import explain_images
 
-    _tell(run, do(run, images, layers=names(layers), workers=workers, address=address))
+    _tell(run, explain_images(run, images, layers=names(layers), workers=workers, address=address))
 
 
 def occlude(
@@ -65,11 +65,11 @@ def occlude(
     For each place: the total activation of the map that was strongest, the probability of the
     correct class, and the most probable class.
     """
-    from pipeline.commands.pictures import occlude as do
-    from pipeline.stages.occlude import OccludeSettings
+    from pipeline.commands.pictures import occlude_images
+    from pipeline.data.findings import OccludeSettings
 
     settings = OccludeSettings(layer, occluder, stride, _colour(colour), label)
-    stored = do(run, names(images) or (), settings, workers=workers, address=address)
+    stored = occlude_images(run, names(images) or (), settings, workers=workers, address=address)
     _tell(run, stored)
 
 
@@ -91,11 +91,11 @@ def poster(
     config: Config = None,  # noqa: ARG001
 ) -> None:
     """One page, PDF and PNG, with what the run has found."""
-    from pipeline.commands.pictures import poster as do
-    from pipeline.stages.occlude import OccludeSettings
+    from pipeline.commands.pictures import make_poster
+    from pipeline.data.findings import OccludeSettings
 
     place = re.sub(r"\.(pdf|png)$", "", out) if out else None
-    for where in do(
+    for where in make_poster(
         run,
         place,
         layers=names(layers),

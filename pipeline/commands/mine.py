@@ -7,16 +7,16 @@ from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target
-from pipeline.config import LayerSpec, MineRequest, RunSpec, versions
-from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.config import LayerSpec, MineRequest, RunSpec, choose_layers, versions
 from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.results import is_mined, read_spec
 from pipeline.data.store import Store
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
 from pipeline.progress import progress
-from pipeline.run import Run, read_spec, resolve_layers
+from pipeline.run import Run
 from pipeline.stages.merge import merge
 from pipeline.stages.rescore import Looks
 
@@ -64,7 +64,7 @@ class _Job:
 
     @property
     def is_merged(self) -> bool:
-        return self.run.exists(schema.FEATURE_MAPS)
+        return is_mined(self.run)
 
 
 def mine(request: MineRequest) -> MineResult:
@@ -111,7 +111,7 @@ def _checked(request: MineRequest) -> _Job:
     weighted = load_net(request.net, request.weights, request.colour_order, request.mean)
     names = [layer.name for layer in weighted.net.graph.layers]
     _refuse_opaque(weighted.net, request.layers or ())
-    layers = resolve_layers(names, request.layers, f"Net {request.net}")
+    layers = choose_layers(names, request.layers, f"Net {request.net}")
     dataset = open_dataset(
         request.data, format=request.format, class_names=_class_names(request, weighted.net)
     )
@@ -210,15 +210,7 @@ def _spec(
         weights_digest=weighted.digest,
         classes=net.classes,
         preprocessing=net.preprocessing,
-        layers=tuple(
-            LayerSpec(
-                name=layer.name,
-                maps=layer.maps,
-                size=layer.size,
-                receptive_field=receptive_field(net.graph, layer),
-            )
-            for layer in map(net.graph.layer, layers)
-        ),
+        layers=tuple(LayerSpec.of(net.graph, layer) for layer in map(net.graph.layer, layers)),
         top_k=request.top_k,
         precision=request.precision,
         data=dataset.url,

@@ -3,25 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from pipeline.atlas.poster.choice import example_pictures
-from pipeline.atlas.poster.compose import compose, most_telling
+from pipeline.atlas.explain.figure import explain_figures
+from pipeline.atlas.occlusion.figure import occlusion_figures
+from pipeline.atlas.poster.choice import example_pictures, most_telling
+from pipeline.atlas.poster.compose import compose
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.commands.project import dataset_of
+from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames, load_class_names
-from pipeline.data.formats.dataset import Dataset
+from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import Made, Wanted, find_pictures, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.progress import progress
-from pipeline.run import Run, resolve_layers
-from pipeline.stages import explain_files, occlude_files
-from pipeline.stages.explain import explain as explain_pictures
-from pipeline.stages.explain_files import ExplainRequest, explain_unit, run_caption
-from pipeline.stages.occlude import Occluded, OccludeSettings, check, prepare
-from pipeline.stages.occlude import occlude as occlude_picture
-from pipeline.stages.occlude_files import OccludeRequest, occlude_unit
+from pipeline.run import Run
+from pipeline.stages import explain, occlude
 
 POSTER_EXAMPLES = 2
 _MOST_REASONS = 5
@@ -29,7 +27,7 @@ _POSTER_TRIALS = 8
 """Pictures that are occluded for the poster; the most telling one is shown."""
 
 
-def explain(
+def explain_images(
     url: str,
     images: Sequence[str],
     *,
@@ -47,17 +45,16 @@ def explain(
         IncompleteError: some could not be done; the others are.
     """
     run = Run(url)
-    chosen = tuple(resolve_layers(run.layers, layers, "The run")) if layers else None
-    net = _net_of(run)
+    chosen = choose_layers(run.layers, layers, "The run") if layers else None
+    net = run.mined_net
     dataset = dataset_of(run)
     wanted = find_pictures(images, run.store, dataset)
-    base = ExplainRequest()
-    request = ExplainRequest(layers=chosen, caption=run_caption(run.spec, base.settings))
-    work = partial(explain_unit, dataset=dataset, run=run.store, request=request)
-    return _do(net, explain_files.units(wanted), work, "explaining", workers, address)
+    draw = partial(explain_figures, run=run.store, spec=run.spec)
+    work = partial(explain.explain_unit, dataset=dataset, run=run.store, layers=chosen, draw=draw)
+    return _do(net, explain.units(wanted), work, "explaining", workers, address)
 
 
-def occlude(
+def occlude_images(
     url: str,
     images: Sequence[str],
     settings: OccludeSettings,
@@ -71,23 +68,27 @@ def occlude(
         The names of what was stored in the run.
 
     Raises:
-        RequestError: as `explain`, or the occluder does not fit, or there is no such class.
+        RequestError: as `explain_images`, or the occluder does not fit, or there is no such class.
         IncompleteError: some could not be done; the others are.
     """
     run = Run(url)
-    net = _net_of(run)
-    check(net, settings)
+    net = run.mined_net
+    occlude.check(net, settings)
     dataset = dataset_of(run)
     wanted = find_pictures(images, run.store, dataset)
-    request = OccludeRequest(
-        settings=settings, caption=(_net_line(run),), names=class_names_of(run)
+    work = partial(
+        occlude.occlude_unit,
+        dataset=dataset,
+        run=run.store,
+        settings=settings,
+        names=class_names_of(run),
+        draw=partial(occlusion_figures, spec=run.spec),
     )
-    work = partial(_occlude, dataset=dataset, run=run.store, request=request)
-    units = occlude_files.units(run.store, wanted, settings)
+    units = occlude.units(run.store, wanted, settings)
     return _do(net, units, work, "occluding", workers, address)
 
 
-def poster(
+def make_poster(
     url: str,
     out: str | None = None,
     *,
@@ -113,37 +114,36 @@ def poster(
         RequestError: there is no run, or it has no projections, or a name is unknown.
     """
     run = Run(url)
-    net = _net_of(run)
+    net = run.mined_net
     dataset = dataset_of(run)
-    store = run.store
-    top = run.spec.layers[-1]
     if images:
-        wanted = find_pictures(images, store, dataset)
+        wanted = find_pictures(images, run.store, dataset)
     else:
-        wanted = example_pictures(store, top, _POSTER_TRIALS)
-    pictures = [read_picture(one, net.preprocessing, dataset) for one in wanted]
-    examples = explain_pictures(net, pictures[:POSTER_EXAMPLES])
+        wanted = example_pictures(run.store, run.spec.layers[-1], _POSTER_TRIALS)
+    pictures = [read_picture(asked, net.preprocessing, dataset) for asked in wanted]
+    examples = explain.explain_pictures(net, pictures[:POSTER_EXAMPLES])
     settings = settings or OccludeSettings()
-    plan, names = prepare(net, settings), class_names_of(run)
+    plan, names = occlude.prepare(net, settings), class_names_of(run)
     experiments: list[Occluded] = []
     with progress("occluding, pictures", len(pictures)) as advance:
         for picture in pictures:
-            experiments.append(occlude_picture(net, plan, picture, settings, names))
+            experiments.append(occlude.occlude_picture(net, plan, picture, settings, names))
             advance(1)
-    pdf, png = compose(
-        store,
+    page = compose(
+        run.store,
         run.spec,
-        net,
+        net.graph,
         layers=layers,
         maps=maps,
         examples=examples,
         occlusion=[most_telling(experiments)] if experiments else None,
     )
-    folder, _, name = (out or f"{store.url}/poster").rpartition("/")
+    folder, _, name = (out or f"{run.store.url}/poster").rpartition("/")
     place = Store(folder or ".")
-    for extension, data in (("pdf", pdf), ("png", png)):
-        place.write(f"{name}.{extension}", data)
-    return [f"{place.url}/{name}.{extension}" for extension in ("pdf", "png")]
+    files = {f"{name}.{extension}": data for extension, data in sorted(page.figures().items())}
+    for file, data in files.items():
+        place.write(file, data)
+    return [f"{place.url}/{file}" for file in files]
 
 
 def class_names_of(run: Run) -> ClassNames | None:
@@ -151,32 +151,6 @@ def class_names_of(run: Run) -> ClassNames | None:
     if run.spec.class_names is not None:
         return load_class_names(run.spec.class_names)
     return ClassNames.of(run.net.categories) if run.net.categories else None
-
-
-def _net_of(run: Run) -> Net:
-    """The run's net with the run's layers alone."""
-    net = run.net
-    return Net(
-        net.name,
-        net.graph.only(run.layers),
-        net.preprocessing,
-        net.classes,
-        net.categories,
-        net.module,
-        net.variant,
-    )
-
-
-def _net_line(run: Run) -> str:
-    spec = run.spec
-    return f"{spec.net}, weights {spec.weights} ({spec.weights_digest[:8]}), data {spec.data}"
-
-
-def _occlude(
-    net: Net, wanted: Sequence[Wanted], dataset: Dataset, run: Store, request: OccludeRequest
-) -> Made:
-    plan = prepare(net, request.settings)
-    return occlude_unit(net, plan, dataset, run, wanted, request)
 
 
 def _do(

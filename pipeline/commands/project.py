@@ -14,13 +14,13 @@ from pipeline.atlas.publish import Published, publish_pages, units
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.commands.mine import mine
-from pipeline.config import MineRequest
+from pipeline.config import MineRequest, choose_layers
 from pipeline.data.demo.images import shard_bytes
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.progress import progress
-from pipeline.run import Run, resolve_layers
+from pipeline.run import Run
 from pipeline.stages.project import ProjectSettings, missing, tasks
 
 DEMO_IMAGES = 2048
@@ -48,7 +48,7 @@ def project(
         NumericsError: an activation does not come out as it was mined.
     """
     run = Run(url)
-    chosen = resolve_layers(run.layers, layers, "The run")
+    chosen = choose_layers(run.layers, layers, "The run")
     settings = settings or ProjectSettings()
     waiting = tasks(run.store, chosen, rank_limit)
     _require_same_settings(run.store, settings)

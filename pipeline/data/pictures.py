@@ -1,5 +1,7 @@
 """Single pictures that a user names: files and URLs of their own, and samples of a run."""
 
+import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,6 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Located, Part, Sample
 from pipeline.data.store import Store
 from pipeline.errors import RequestError, SampleError
-from pipeline.stages.heap_files import SAMPLES_IN_PART
 
 _COLUMNS = ["sample", "shard", "key", "offset", "length", "label", "class_name"]
 
@@ -42,6 +43,20 @@ class Wanted:
     sample: int | None = None
     label: int | None = None
     class_name: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What figures call it: the last part of its name."""
+        return self.name.rstrip("/").rpartition("/")[2]
+
+    @property
+    def file_stem(self) -> str:
+        """The name of its files: readable, safe anywhere, and different for every picture."""
+        identity = f"{self.located.shard}\0{self.name}" if self.located else self.name
+        digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        stem, _, extension = self.title.rpartition(".")
+        readable = re.sub(r"[^A-Za-z0-9_-]+", "-", stem or extension).strip("-")[:60]
+        return f"{readable or 'picture'}-{digest}"
 
 
 @dataclass(frozen=True)
@@ -162,13 +177,7 @@ def _find(word: str, run: Store, dataset: Dataset, known: pa.Table) -> Wanted:
 def _winning_samples(run: Store) -> pa.Table:
     """Where the samples are that won anything: most that one asks for, found without a search."""
     tables = [run.read_table(name, _COLUMNS) for name in run.list(schema.WINNERS)]
-    if not tables:
-        return pa.table({name: [] for name in _COLUMNS}, schema=_columns())
-    return pa.concat_tables(tables)
-
-
-def _columns() -> pa.Schema:
-    return pa.schema([schema.WINNER.field(name) for name in _COLUMNS])
+    return pa.concat_tables([schema.WINNER.empty_table().select(_COLUMNS), *tables])
 
 
 def _of_row(rows: pa.Table) -> Wanted:
@@ -208,9 +217,9 @@ def _of_folder(key: str, run: Store, dataset: Dataset) -> Iterator[tuple[int, Sa
 
 def _sizes(run: Store, dataset: Dataset) -> Iterator[tuple[Part, int]]:
     """Every part of the dataset with the number of its samples, as its first file counts them."""
-    screened = bool(run.list(schema.SCREEN))
+    name_of = schema.screen_name if run.list(schema.SCREEN) else schema.heap_name
     for part in dataset.parts():
-        name = schema.screen_name(part.name) if screened else schema.heap_name(part.name)
+        name = name_of(part.name)
         with run.open(name) as stream:
             metadata = pq.read_schema(stream).metadata
-        yield part, int(metadata[SAMPLES_IN_PART])
+        yield part, int(metadata[schema.SAMPLES_IN_PART])

@@ -1,30 +1,98 @@
-"""The projections of chosen feature maps of a run, and which maps and layers to choose."""
+"""What a run holds, read back: what it is, winners, feature maps, projections, skipped samples."""
 
-from collections.abc import Collection, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from pipeline import schema
+from pipeline.config import RunSpec
 from pipeline.data.store import Store
+from pipeline.errors import IncompleteError, RequestError
+
+_READ_AHEAD = 8
 
 
-class _Layer(Protocol):
-    @property
-    def name(self) -> str: ...
+def read_spec(run: Store) -> RunSpec:
+    """What the run in a store is.
 
-    @property
-    def receptive_field(self) -> "_Field": ...
+    Raises:
+        RequestError: there is no run, or not one that this version reads.
+    """
+    try:
+        text = run.read(schema.RUN)
+    except FileNotFoundError as error:
+        raise RequestError(
+            f"There is no run at {run.url}; `deconv-atlas mine DATA --run {run.url}` makes one."
+        ) from error
+    try:
+        return RunSpec.model_validate_json(text)
+    except ValidationError as error:
+        raise RequestError(
+            f"{run.url}/{schema.RUN} cannot be read by this version: {error.errors()[0]['msg']}."
+        ) from error
 
 
-class _Field(Protocol):
-    @property
-    def size(self) -> tuple[int, int]: ...
+def is_mined(run: Store) -> bool:
+    """Whether the run is mined to its end: the merge writes this object last."""
+    return run.exists(schema.FEATURE_MAPS)
 
 
-_L = TypeVar("_L", bound=_Layer)
+def require_mined(run: Store) -> None:
+    """Refuse a run that is not mined to its end.
+
+    Raises:
+        RequestError: it is not.
+    """
+    if not is_mined(run):
+        raise _not_mined(run)
+
+
+def _not_mined(run: Store) -> RequestError:
+    return RequestError(
+        f"{run.url} is not mined to its end; give the same `deconv-atlas mine` command again."
+    )
+
+
+def _read_merged(run: Store, name: str, columns: Sequence[str] | None) -> pa.Table:
+    try:
+        return run.read_table(name, columns)
+    except FileNotFoundError as error:
+        raise _not_mined(run) from error
+
+
+def read_feature_maps(run: Store) -> pd.DataFrame:
+    """One row per feature map, with its statistics.
+
+    Raises:
+        RequestError: the run is not mined to its end.
+    """
+    frame: pd.DataFrame = _read_merged(run, schema.FEATURE_MAPS, None).to_pandas()
+    return frame
+
+
+def read_winners(run: Store, layer: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The winners of a layer by map and rank, or only some columns of them.
+
+    Raises:
+        RequestError: the run is not mined to its end.
+    """
+    return _read_merged(run, schema.winners_name(layer), columns)
+
+
+def projection_files(run: Store, layer: str) -> dict[str, int]:
+    """The files with projections of a layer, and how many bytes each one has."""
+    files = run.list(schema.projections_folder(layer))
+    return {name: size for name, size in files.items() if name.endswith(".parquet")}
+
+
+def projected_maps(run: Store, layer: str) -> set[int]:
+    """The feature maps of a layer that have projections."""
+    tables = (run.read_table(name, ["feature_map"]) for name in projection_files(run, layer))
+    return {number for table in tables for number in table["feature_map"].to_pylist()}
 
 
 def read_projections(
@@ -42,7 +110,7 @@ def read_projections(
     """
     wanted = pa.array(sorted(maps), pa.int32())
     tables = [schema.PROJECTION.empty_table()]
-    for name in run.list(f"{schema.PROJECTIONS}/layer={layer}"):
+    for name in projection_files(run, layer):
         keys = run.read_table(name, ["feature_map", "rank"])
         here = pc.is_in(keys["feature_map"], wanted)
         if ranks is not None:
@@ -54,25 +122,33 @@ def read_projections(
     return rows.sort_values(["feature_map", "rank"], ignore_index=True)
 
 
-def spread_by_depth(layers: Sequence[_L], most: int) -> list[_L]:
-    """At most so many layers, spread evenly over the size of the receptive field.
+def read_skipped(run: Store) -> pd.DataFrame:
+    """The samples that could not be used: shard, key and reason."""
+    tables = [run.read_table(name) for name in run.list(schema.SKIPPED)]
+    frame: pd.DataFrame = pa.concat_tables(
+        [schema.SKIPPED_SAMPLE.empty_table(), *tables]
+    ).to_pandas()
+    return frame
 
-    The first and the last layer are always among them; of layers with equal receptive fields the
-    last one stands for all. A net with few layers is shown whole.
 
-    Args:
-        layers: in the order of the forward pass.
-        most: at least 2.
+def read_parts(
+    run: Store, names: Sequence[str], columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """What stage 1 stored of parts, in the order of the names, a few files read ahead.
+
+    Raises:
+        IncompleteError: one of them cannot be read.
     """
-    if len(layers) <= most:
-        return list(layers)
-    last_of_size = {layer.receptive_field.size[0]: n for n, layer in enumerate(layers)}
-    candidates = sorted({*last_of_size.values(), len(layers) - 1})
-    sizes = [layers[n].receptive_field.size[0] for n in candidates]
-    chosen = {candidates[0], candidates[-1]}
-    for step in range(1, most - 1):
-        target = sizes[0] + (sizes[-1] - sizes[0]) * step / (most - 1)
-        free = [n for n in candidates if n not in chosen]
-        if free:
-            chosen.add(min(free, key=lambda n: abs(layers[n].receptive_field.size[0] - target)))
-    return [layers[n] for n in sorted(chosen)]
+
+    def read(name: str) -> pa.Table:
+        try:
+            return run.read_table(name, columns)
+        except (pa.ArrowInvalid, FileNotFoundError) as error:
+            raise IncompleteError(
+                f"{run.url}/{name} is damaged or gone ({error}); remove what is left of it and "
+                "give the same command again."
+            ) from error
+
+    with ThreadPoolExecutor(_READ_AHEAD) as pool:
+        for first in range(0, len(names), _READ_AHEAD):
+            yield from pool.map(read, names[first : first + _READ_AHEAD])

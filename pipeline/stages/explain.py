@@ -4,122 +4,82 @@ For each layer the strongest activation over all its feature maps and positions;
 the strongest activations of several different feature maps. Nothing needs a dataset.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.config import LayerSpec
-from pipeline.core.graph.receptive_field import ReceptiveField, receptive_field
+from pipeline.config import LayerSpec, choose_layers
 from pipeline.core.graph.trace import Layer
 from pipeline.core.heaps.topk import ranked, strongest
 from pipeline.core.nets.known import Net
-from pipeline.core.projection.deconvnet import Ascent, Seeds, Unpooling, ascend, project
-from pipeline.core.render import projection_contrast
-from pipeline.data.pictures import Picture
+from pipeline.core.projection.deconvnet import Ascent, Seeds, ascend, project
+from pipeline.data.findings import Activation, Explanation
+from pipeline.data.formats.dataset import Dataset
+from pipeline.data.pictures import Made, Picture, Wanted, read_picture
+from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
 from pipeline.stages.project import png
 
-_SIDES = ("top", "left", "bottom", "right")
+_IMAGES_AT_ONCE = 8
+_TOP_MAPS = 3
 
-EXPLANATION = pa.schema(
-    [
-        pa.field("image", pa.string()),  # as asked for
-        *(schema.WINNER.field(name) for name in ("sample", "label", "class_name")),
-        pa.field("layer", pa.string()),
-        *(schema.WINNER.field(name) for name in ("rank", "feature_map", "activation", "y", "x")),
-        *(schema.WINNER.field(side) for side in _SIDES),
-        *(schema.WINNER.field(f"source_{side}") for side in _SIDES),
-        *(schema.PROJECTION.field(name) for name in ("projection", "patch")),
-    ]
-)
-"""One row per (layer, rank); a layer that is wholly inactive has one row without activation."""
+Draw = Callable[[Explanation], Mapping[str, bytes]]
+"""Makes figures: extension → file."""
 
 
-@dataclass(frozen=True)
-class Activation:
-    """A strong activation of one picture, and its projection.
-
-    Attributes:
-        layer: whose it is.
-        rank: among the different feature maps of the layer, from 1.
-        feature_map: which channel.
-        y: row in the feature map.
-        x: column in the feature map.
-        value: the activation, above zero.
-        box: top, left, bottom, right of its receptive field, clipped, in the net's input.
-        source_box: the same in the original picture's pixels.
-        projection: (3, bottom - top, right - left) float32, in the net's input space.
-    """
-
-    layer: str
-    rank: int
-    feature_map: int
-    y: int
-    x: int
-    value: float
-    box: tuple[int, int, int, int]
-    source_box: tuple[float, float, float, float]
-    projection: NDArray[np.float32]
-
-    @property
-    def contrast(self) -> NDArray[np.uint8]:
-        """The projection in projection contrast, (H, W, 3)."""
-        return projection_contrast(self.projection)
+def units(wanted: Sequence[Wanted]) -> list[list[Wanted]]:
+    """The pictures cut into units of work, each one batch of the net."""
+    starts = range(0, len(wanted), _IMAGES_AT_ONCE)
+    return [list(wanted[at : at + _IMAGES_AT_ONCE]) for at in starts]
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """What one picture does in a net.
-
-    Attributes:
-        picture: the picture.
-        layers: the layers that were looked at, in the order of the forward pass.
-        found: by layer, in this order, then by rank; nothing of a layer that is inactive.
-    """
-
-    picture: Picture
-    layers: tuple[LayerSpec, ...]
-    found: tuple[Activation, ...]
-
-    @property
-    def top(self) -> str:
-        """The layer of which several feature maps were looked at."""
-        return self.layers[-1].name
-
-    def of(self, layer: str) -> list[Activation]:
-        """The activations of a layer by rank; none if all of it is inactive."""
-        return [one for one in self.found if one.layer == layer]
-
-    def patch(self, one: Activation) -> NDArray[np.uint8]:
-        """The net's input under the receptive field, (H, W, 3)."""
-        top, left, bottom, right = one.box
-        return self.picture.pixels[top:bottom, left:right]
-
-
-@dataclass(frozen=True)
-class ExplainSettings:
-    """How pictures are explained.
-
-    Attributes:
-        top: how many feature maps of the top layer are looked at.
-        unpooling: as in the deconvnet.
-    """
-
-    top: int = 3
-    unpooling: Unpooling = "sum"
-
-
-def explain(
+def explain_unit(
     net: Net,
-    pictures: Sequence[Picture],
+    wanted: Sequence[Wanted],
+    dataset: Dataset | None,
+    run: Store,
     layers: Sequence[str] | None = None,
-    settings: ExplainSettings | None = None,
+    draw: Draw | None = None,
+) -> Made:
+    """Explain one of `units`, and store a table and the figures of each picture.
+
+    Args:
+        net: on the device to use.
+        wanted: the unit of work.
+        dataset: the run's, for its samples.
+        run: where the results go.
+        layers: as in `explain_pictures`.
+        draw: makes the figures; tables only without it.
+
+    Returns:
+        What was stored, the table of each picture before its figures.
+
+    Raises:
+        RequestError: the net has no such layer.
+        WriteError: a result could not be stored.
+    """
+    made, pictures = Made([], []), []
+    for asked in wanted:
+        try:
+            pictures.append(read_picture(asked, net.preprocessing, dataset))
+        except RequestError as error:
+            made.unusable.append(str(error))
+    for explanation in explain_pictures(net, pictures, layers):
+        stem = f"{schema.EXPLAIN}/{explanation.picture.wanted.file_stem}"
+        made.stored.append(f"{stem}.parquet")
+        run.write_table(made.stored[-1], to_table(explanation))
+        for extension, figure in (draw(explanation) if draw else {}).items():
+            made.stored.append(f"{stem}.{extension}")
+            run.write(made.stored[-1], figure)
+    return made
+
+
+def explain_pictures(
+    net: Net, pictures: Sequence[Picture], layers: Sequence[str] | None = None, top: int = _TOP_MAPS
 ) -> list[Explanation]:
     """Find and project the strongest activations of some pictures.
 
@@ -127,52 +87,34 @@ def explain(
         net: on the device to use.
         pictures: run as one batch.
         layers: of the net, the last of them in the forward pass being the top; all by default.
-        settings: how.
+        top: how many feature maps of the top layer are looked at.
 
     Raises:
         RequestError: the net has no such layer.
         NumericsError: an activation is not finite.
     """
-    settings = settings or ExplainSettings()
-    graph = net.graph.only(_known(net, layers))
+    names = [layer.name for layer in net.graph.layers]
+    graph = net.graph.only(choose_layers(names, layers, f"Net {net.name}"))
     if not pictures:
         return []
-    device = next(graph.trunk.parameters()).device
-    images = torch.stack([picture.image for picture in pictures]).to(device)
+    images = torch.stack([picture.image for picture in pictures]).to(net.device)
     ascent = ascend(graph, net.preprocessing.normalise(images))
     found: list[list[Activation]] = [[] for _ in pictures]
-    for layer in graph.layers:
-        most = settings.top if layer == graph.layers[-1] else 1
-        field = receptive_field(graph, layer)
-        seeds = _strongest_maps(ascent.activations[layer.name], layer, most)
-        projections = project(graph, layer, ascent, seeds, settings.unpooling)
-        for one in _activations(net, layer, field, ascent, seeds, projections, pictures):
-            found[one[0]].append(one[1])
-    specs = tuple(
-        LayerSpec(
-            name=layer.name,
-            maps=layer.maps,
-            size=layer.size,
-            receptive_field=receptive_field(graph, layer),
-        )
-        for layer in graph.layers
-    )
+    specs = tuple(LayerSpec.of(graph, layer) for layer in graph.layers)
+    for layer, spec in zip(graph.layers, specs, strict=True):
+        maps = top if layer == graph.layers[-1] else 1
+        seeds = _strongest_maps(ascent.activations[layer.name], layer, maps)
+        projections = project(graph, layer, ascent, seeds)
+        for image, activation in _activations(net, spec, ascent, seeds, projections, pictures):
+            found[image].append(activation)
     return [
-        Explanation(picture, specs, tuple(some))
-        for picture, some in zip(pictures, found, strict=True)
+        Explanation(picture, specs, tuple(activations))
+        for picture, activations in zip(pictures, found, strict=True)
     ]
 
 
-def _known(net: Net, layers: Sequence[str] | None) -> list[str]:
-    names = [layer.name for layer in net.graph.layers]
-    for name in layers or ():
-        if name not in names:
-            raise RequestError(f"Net {net.name} has no layer {name!r}; it has {', '.join(names)}.")
-    return list(layers) if layers else names
-
-
-def _strongest_maps(maps: Tensor, layer: Layer, most: int) -> Seeds:
-    """The strongest position of each image's `most` strongest maps, where above zero.
+def _strongest_maps(maps: Tensor, layer: Layer, count: int) -> Seeds:
+    """The strongest position of each image's `count` strongest maps, where above zero.
 
     Equal values go to the lower map, and in a map to the first position in row-major order.
     """
@@ -184,7 +126,7 @@ def _strongest_maps(maps: Tensor, layer: Layer, most: int) -> Seeds:
             "of the batch is not finite; are these the net's weights?"
         )
     channels = torch.arange(layer.maps, device=values.device).expand_as(values)
-    order = ranked(values, channels)[:, :most]
+    order = ranked(values, channels)[:, :count]
     image, rank = (values.gather(1, order) > 0).nonzero(as_tuple=True)
     chosen = order[image, rank]
     place = places[image, chosen]
@@ -193,8 +135,7 @@ def _strongest_maps(maps: Tensor, layer: Layer, most: int) -> Seeds:
 
 def _activations(
     net: Net,
-    layer: Layer,
-    field: ReceptiveField,
+    layer: LayerSpec,
     ascent: Ascent,
     seeds: Seeds,
     projections: Sequence[Tensor],
@@ -204,7 +145,7 @@ def _activations(
     image, maps, y, x = (
         column.cpu().numpy() for column in (seeds.image, seeds.feature_map, seeds.y, seeds.x)
     )
-    boxes = field.boxes(y, x, net.preprocessing.input_size)
+    boxes = layer.receptive_field.boxes(y, x, net.preprocessing.input_size)
     sizes = np.array([pictures[i].size for i in image]).reshape(-1, 2)
     sources = net.preprocessing.source_boxes(boxes, *sizes.T) if len(image) else boxes
     values = ascent.at(layer.name, seeds).tolist()
@@ -212,18 +153,18 @@ def _activations(
     for n, (i, value) in enumerate(zip(image.tolist(), values, strict=True)):
         top, left, bottom, right = boxes[n].tolist()
         above, before, below, behind = sources[n].tolist()
-        one = Activation(
+        activation = Activation(
             layer.name, int((image[:n] == i).sum()) + 1,
             int(maps[n]), int(y[n]), int(x[n]), value,
             (top, left, bottom, right), (above, before, below, behind),
             projections[n].cpu().numpy().astype(np.float32),
         )  # fmt: skip
-        records.append((i, one))
+        records.append((i, activation))
     return records
 
 
 def to_table(explanation: Explanation) -> pa.Table:
-    """The explanation as rows of `EXPLANATION`."""
+    """The explanation as rows of `schema.EXPLANATION`."""
     wanted = explanation.picture.wanted
     common = {
         "image": wanted.name,
@@ -234,22 +175,23 @@ def to_table(explanation: Explanation) -> pa.Table:
     rows = []
     for layer in explanation.layers:
         found = explanation.of(layer.name)
-        rows += [{**common, **_row(explanation, one)} for one in found]
+        rows += [{**common, **_row(explanation, activation)} for activation in found]
         if not found:
             rows.append({**common, "layer": layer.name})
-    return pa.Table.from_pylist(rows, schema=EXPLANATION)
+    return pa.Table.from_pylist(rows, schema=schema.EXPLANATION)
 
 
-def _row(explanation: Explanation, one: Activation) -> dict[str, object]:
+def _row(explanation: Explanation, activation: Activation) -> dict[str, object]:
+    source_sides = [f"source_{side}" for side in schema.SIDES]
     return {
-        "layer": one.layer,
-        "rank": one.rank,
-        "feature_map": one.feature_map,
-        "activation": one.value,
-        "y": one.y,
-        "x": one.x,
-        **dict(zip(_SIDES, one.box, strict=True)),
-        **{f"source_{side}": at for side, at in zip(_SIDES, one.source_box, strict=True)},
-        "projection": png(one.contrast),
-        "patch": png(explanation.patch(one)),
+        "layer": activation.layer,
+        "rank": activation.rank,
+        "feature_map": activation.feature_map,
+        "activation": activation.value,
+        "y": activation.y,
+        "x": activation.x,
+        **dict(zip(schema.SIDES, activation.box, strict=True)),
+        **dict(zip(source_sides, activation.source_box, strict=True)),
+        "projection": png(activation.contrast),
+        "patch": png(explanation.patch(activation)),
     }

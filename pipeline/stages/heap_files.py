@@ -1,12 +1,10 @@
 """What stage 1 stores of a part, as tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline import schema
@@ -14,12 +12,6 @@ from pipeline.core.heaps.topk import NOBODY, Heaps
 from pipeline.core.nets.known import Net
 from pipeline.data.batches import Picture, Seen
 from pipeline.data.store import Store
-from pipeline.errors import IncompleteError
-
-SAMPLES_IN_PART = b"samples"
-"""Key of the files' metadata: how many samples the part has, unusable ones included."""
-
-_READ_AHEAD = 8
 
 
 def write_skipped(run: Store, part: str, seen: Seen) -> None:
@@ -108,7 +100,7 @@ def _table_of(columns: Mapping[str, Any], fields: pa.Schema, samples: int) -> pa
     """A table of a part that has so many samples."""
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in fields]
     table = pa.Table.from_arrays(arrays, schema=fields)
-    return table.replace_schema_metadata({SAMPLES_IN_PART: str(samples)})
+    return table.replace_schema_metadata({schema.SAMPLES_IN_PART: str(samples)})
 
 
 def _entries(
@@ -130,27 +122,3 @@ def _entries(
     fields = list(schema.HEAP_ENTRY)
     arrays = [columns[field.name].cast(field.type) for field in fields]
     return pa.StructArray.from_arrays(arrays, fields=fields)
-
-
-def read_tables(
-    run: Store, names: Sequence[str], columns: Sequence[str] | None = None
-) -> Iterator[pa.Table]:
-    """Tables in the order of their names, a few read ahead.
-
-    Raises:
-        IncompleteError: one of them cannot be read.
-    """
-
-    def read(name: str) -> pa.Table:
-        try:
-            with run.open(name) as stream:
-                return pq.ParquetFile(stream).read(columns)
-        except (pa.ArrowInvalid, FileNotFoundError) as error:
-            raise IncompleteError(
-                f"{run.url}/{name} is damaged or gone ({error}); remove what is left of it and "
-                "give the same command again."
-            ) from error
-
-    with ThreadPoolExecutor(_READ_AHEAD) as pool:
-        for first in range(0, len(names), _READ_AHEAD):
-            yield from pool.map(read, names[first : first + _READ_AHEAD])

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.heaps.certificate import Flags
+from pipeline.data.results import read_parts
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages.heap_files import SAMPLES_IN_PART, read_tables
 from pipeline.stages.rescore import Looks
 
 _MOST_WAITING = 2**20
@@ -47,9 +47,9 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
         if looks is None:
             entries = _added(entries, _explode(table, before), spec.top_k)
         statistics.append(table.select(["layer", "feature_map", *_STATISTICS]))
-        before += int(table.schema.metadata[SAMPLES_IN_PART])
+        before += int(table.schema.metadata[schema.SAMPLES_IN_PART])
     looked_at = [unit.file for unit in looks.units] if looks is not None else []
-    for table in read_tables(run, looked_at, schema.HEAP.names):
+    for table in read_parts(run, looked_at, schema.HEAP.names):
         entries = _added(entries, _explode(table, 0), spec.top_k)
     feature_maps = _summed(statistics)
     if pc.max(feature_maps["images"]).as_py() == 0:
@@ -67,8 +67,8 @@ def _of_parts(run: Store, parts: Sequence[str], *, screened: bool) -> Iterator[p
     """The heaps of each part, or the statistics of its screening."""
     if screened:
         names = [schema.screen_name(part) for part in parts]
-        return read_tables(run, names, schema.SCREEN_HEAP.names[:-1])
-    return read_tables(run, [schema.heap_name(part) for part in parts])
+        return read_parts(run, names, schema.SCREEN_HEAP.names[:-1])
+    return read_parts(run, [schema.heap_name(part) for part in parts])
 
 
 def _added(entries: list[pa.Table], new: pa.Table, top_k: int) -> list[pa.Table]:

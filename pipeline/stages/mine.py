@@ -62,15 +62,10 @@ class Miner:
         return cls(net, screened(net.graph), screens=True)
 
     @property
-    def device(self) -> torch.device:
-        """What it runs on."""
-        return next(self.net.graph.trunk.parameters()).device
-
-    @property
     def stream(self) -> Stream:
         """The batches that it takes."""
-        size = _BATCH[self.device.type]
-        if self.device.type == "cpu":
+        size = _BATCH[self.net.device.type]
+        if self.net.device.type == "cpu":
             largest = max(int(np.prod(step.shape)) for step in self.net.graph.steps.values())
             while size > 1 and size * largest > _LARGEST_MAPS:
                 size //= 2
@@ -78,7 +73,7 @@ class Miner:
 
     def heaps(self, top_k: int) -> Heaps:
         """Empty heaps of all its feature maps: of so many ranks, or of what screening keeps."""
-        rectified = self.peaks.rectified.to(self.device)
+        rectified = self.peaks.rectified.to(self.net.device)
         if self.screens:
             return Heaps.empty(rectified, kept(top_k), -torch.inf)
         return Heaps.empty(rectified, top_k)
@@ -168,9 +163,9 @@ def mine(
 
 
 def _add(miner: Miner, heaps: Heaps, batch: Batch) -> Tensor:
-    values, places = miner.maxima(batch.images.to(miner.device, non_blocking=True))
-    used = len(batch.pictures)
-    samples = torch.tensor([picture.position for picture in batch.pictures], device=miner.device)
+    device, used = miner.net.device, len(batch.pictures)
+    values, places = miner.maxima(batch.images.to(device, non_blocking=True))
+    samples = torch.tensor([picture.position for picture in batch.pictures], device=device)
     heaps.add(values[:used], places[:used], samples)
     return values[:used]
 
@@ -179,7 +174,7 @@ def _not_finite(miner: Miner, samples: Numbered) -> str:
     """Where the first value is that is not finite."""
     miner = Miner.exact(miner.net)  # in 8 bits one such image spoils its whole batch
     for batch in batches(samples, [miner.stream]):
-        values, _ = miner.maxima(batch.images.to(miner.device))
+        values, _ = miner.maxima(batch.images.to(miner.net.device))
         wrong = (~values[: len(batch.pictures)].isfinite()).nonzero()
         if len(wrong):
             image, feature_map = wrong[0].tolist()

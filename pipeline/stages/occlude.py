@@ -1,7 +1,8 @@
 """Occlusion sensitivity of a picture: what was asked for, what was found, and its rows."""
 
-from dataclasses import dataclass
-from typing import Literal
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 
 import numpy as np
 import pyarrow as pa
@@ -9,109 +10,88 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import schema
+from pipeline.config import choose_layers
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.graph.trace import Layer
 from pipeline.core.nets.known import Net
 from pipeline.core.occlusion.occlusion import Occluder, Occlusion, Sensitivity
 from pipeline.core.projection.deconvnet import Seeds, ascend, project
 from pipeline.data.class_names import ClassNames
-from pipeline.data.pictures import Picture, Wanted
+from pipeline.data.findings import ClassFrom, Occluded, OccludeSettings
+from pipeline.data.formats.dataset import Dataset
+from pipeline.data.pictures import Made, Picture, Wanted, read_picture
+from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
 
-ClassFrom = Literal["label", "given", "prediction"]
+_IMAGES_IN_TASK = 4
 
-OCCLUSION = pa.schema(
-    [
-        pa.field("image", pa.string()),  # as asked for: a path or URL, or the sample's key
-        *(schema.WINNER.field(name) for name in ("shard", "key", "sample", "label")),
-        pa.field("net", pa.string()),
-        pa.field("layer", pa.string()),
-        pa.field("feature_map", pa.int32()),  # the strongest one without occluder
-        pa.field("occluder", pa.int16()),  # its side, in pixels of the net's input
-        pa.field("stride", pa.int16()),
-        pa.field("colour", pa.string()),  # mean, or #rrggbb
-        pa.field("correct_class", pa.int32()),
-        pa.field("correct_class_name", pa.string()),
-        pa.field("class_from", pa.string()),  # label, given or prediction
-        pa.field("top", pa.int16()),  # of the occluder, in the net's input
-        pa.field("left", pa.int16()),
-        pa.field("total_activation", pa.float32()),  # summed over the map
-        pa.field("probability", pa.float32()),  # of the correct class
-        pa.field("top_class", pa.int32()),
-        pa.field("top_class_name", pa.string()),
-        pa.field("total_activation_without", pa.float32()),  # the same without occluder
-        pa.field("probability_without", pa.float32()),
-        pa.field("top_class_without", pa.int32()),
-    ]
-)
-"""One row per picture and place of the occluder, row by row from the top left.
-
-``frame.pivot(index="top", columns="left", values="probability")`` is a map.
-"""
+Draw = Callable[[Occluded], Mapping[str, bytes]]
+"""Makes figures: extension → file."""
 
 
-@dataclass(frozen=True)
-class OccludeSettings:
-    """How pictures are occluded.
-
-    Attributes:
-        layer: whose strongest feature map is watched; None takes the top one.
-        occluder: its side in pixels of the net's input.
-        stride: pixels from one place to the next.
-        colour: R, G, B from 0 to 255; None is the mean of the preprocessing.
-        label: the correct class of every picture; None takes the sample's label, and where there
-            is none the most probable class without occluder.
-    """
-
-    layer: str | None = None
-    occluder: int = 27
-    stride: int = 7
-    colour: tuple[int, int, int] | None = None
-    label: int | None = None
-
-    @property
-    def colour_name(self) -> str:
-        """``mean`` or ``#rrggbb``."""
-        return "mean" if self.colour is None else "#{:02x}{:02x}{:02x}".format(*self.colour)
+def units(run: Store, wanted: Sequence[Wanted], settings: OccludeSettings) -> list[list[Wanted]]:
+    """The pictures that have no table yet, cut into units of work."""
+    done = set(run.list(schema.OCCLUSION_MAPS))
+    waiting = [asked for asked in dict.fromkeys(wanted) if maps_name(asked, settings) not in done]
+    starts = range(0, len(waiting), _IMAGES_IN_TASK)
+    return [waiting[at : at + _IMAGES_IN_TASK] for at in starts]
 
 
-@dataclass(frozen=True)
-class Occluded:
-    """What occluding one picture showed.
+def occlude_unit(
+    net: Net,
+    wanted: Sequence[Wanted],
+    dataset: Dataset | None,
+    run: Store,
+    settings: OccludeSettings,
+    names: ClassNames | None = None,
+    draw: Draw | None = None,
+) -> Made:
+    """Occlude one of `units`; store the figures and then the table of each picture.
 
-    Attributes:
-        picture: the picture.
-        net: the net's name.
-        layer: the layer that was watched.
+    The table is written last, whole or not at all: what is done is what is there, and the same
+    request again does only the rest.
+
+    Args:
+        net: on the device to use.
+        wanted: the unit of work.
+        dataset: the run's, for its samples.
+        run: where the results go.
         settings: how.
-        found: the maps.
-        class_from: where the correct class is from.
-        projection: (3, H, W) of the strongest activation, over the net's whole input.
-        box: top, left, bottom, right of that activation's receptive field, clipped.
-        mean: of the preprocessing, R, G, B from 0 to 255.
-        names: of the classes.
+        names: of the net's classes.
+        draw: makes the figures; tables only without it.
+
+    Returns:
+        What was stored, the figures of each picture before its table. A picture is not usable
+        either if its label is no class of the net.
+
+    Raises:
+        NumericsError: an activation or a probability is not finite.
+        WriteError: a result could not be stored.
     """
+    plan, made = prepare(net, settings), Made([], [])
+    for asked in wanted:
+        try:
+            picture = read_picture(asked, net.preprocessing, dataset)
+            occluded = occlude_picture(net, plan, picture, settings, names)
+        except RequestError as error:
+            made.unusable.append(str(error))
+            continue
+        for extension, figure in (draw(occluded) if draw else {}).items():
+            made.stored.append(f"{schema.OCCLUSION_FIGURES}/{_stem(asked, settings)}.{extension}")
+            run.write(made.stored[-1], figure)
+        made.stored.append(maps_name(asked, settings))
+        run.write_table(made.stored[-1], to_table(occluded))
+    return made
 
-    picture: Picture
-    net: str
-    layer: str
-    settings: OccludeSettings
-    found: Sensitivity
-    class_from: ClassFrom
-    projection: NDArray[np.float32]
-    box: tuple[int, int, int, int]
-    mean: tuple[int, int, int]
-    names: ClassNames | None = None
 
-    @property
-    def colour(self) -> tuple[int, int, int]:
-        """The occluder's colour, to be looked at."""
-        return self.settings.colour or self.mean
+def maps_name(wanted: Wanted, settings: OccludeSettings) -> str:
+    """The table of a picture: other settings have another one."""
+    return f"{schema.OCCLUSION_MAPS}/{_stem(wanted, settings)}.parquet"
 
-    def class_name(self, label: int) -> str:
-        """The name of a class; its number where it has none."""
-        known = self.names.names.get(label) if self.names else None
-        return known or f"class {label}"
+
+def _stem(wanted: Wanted, settings: OccludeSettings) -> str:
+    digest = hashlib.sha256(repr(astuple(settings)).encode()).hexdigest()[:6]
+    return f"{wanted.file_stem}-{digest}"
 
 
 def check(net: Net, settings: OccludeSettings) -> Layer:
@@ -121,10 +101,8 @@ def check(net: Net, settings: OccludeSettings) -> Layer:
         RequestError: the net has no such layer or class, or the occluder does not fit.
     """
     names = [layer.name for layer in net.graph.layers]
-    if settings.layer is not None and settings.layer not in names:
-        raise RequestError(
-            f"Net {net.name} has no layer {settings.layer!r}; it has {', '.join(names)}."
-        )
+    wanted = [settings.layer] if settings.layer else None
+    watched = choose_layers(names, wanted, f"Net {net.name}")[-1]
     crop = net.preprocessing.crop
     if not 1 <= settings.occluder <= crop:
         raise RequestError(
@@ -137,7 +115,7 @@ def check(net: Net, settings: OccludeSettings) -> Layer:
         raise RequestError(f"A colour has parts from 0 to 255, not {settings.colour}.")
     if settings.label is not None:
         _check_label(net, settings.label, "The label given")
-    return net.graph.layer(settings.layer or names[-1])
+    return net.graph.layer(watched)
 
 
 def _check_label(net: Net, label: int, whose: str) -> None:
@@ -169,7 +147,7 @@ def prepare(net: Net, settings: OccludeSettings) -> Occlusion:
     return Occlusion(net.module, layer, net.preprocessing.input_size, occluder)
 
 
-def occlude(
+def occlude_picture(
     net: Net,
     plan: Occlusion,
     picture: Picture,
@@ -189,8 +167,7 @@ def occlude(
         RequestError: the picture's label is no class of the net.
         NumericsError: an activation or a probability is not finite.
     """
-    device = next(net.graph.trunk.parameters()).device
-    image = net.preprocessing.normalise(picture.image[None].to(device))
+    image = net.preprocessing.normalise(picture.image[None].to(net.device))
     label, source = _correct_class(net, picture.wanted, settings, names)
     found = plan.measure(image[0], label)
     if not (np.isfinite(found.total).all() and np.isfinite(found.probability).all()):
@@ -248,7 +225,7 @@ def _project(
 
 
 def to_table(occluded: Occluded) -> pa.Table:
-    """The maps as rows of `OCCLUSION`."""
+    """The maps as rows of `schema.OCCLUSION`."""
     found, wanted, settings = occluded.found, occluded.picture.wanted, occluded.settings
     rows = found.total.size
     top, left = np.meshgrid(found.tops, found.lefts, indexing="ij")
@@ -266,27 +243,23 @@ def to_table(occluded: Occluded) -> pa.Table:
         "stride": settings.stride,
         "colour": settings.colour_name,
         "correct_class": found.label,
-        "correct_class_name": _known(occluded, found.label),
+        "correct_class_name": occluded.known_name(found.label),
         "class_from": occluded.class_from,
         "total_activation_without": found.base_total,
         "probability_without": found.base_probability,
         "top_class_without": found.base_class,
     }
-    names = {int(one): _known(occluded, int(one)) for one in np.unique(classes)}
+    names = {label: occluded.known_name(label) for label in np.unique(classes).tolist()}
     columns = {
         "top": top.ravel(),
         "left": left.ravel(),
         "total_activation": found.total.ravel(),
         "probability": found.probability.ravel(),
         "top_class": classes,
-        "top_class_name": [names[one] for one in classes.tolist()],
+        "top_class_name": [names[label] for label in classes.tolist()],
         **{name: [value] * rows for name, value in constant.items()},
     }
     return pa.table(
-        {field.name: pa.array(columns[field.name], field.type) for field in OCCLUSION},
-        schema=OCCLUSION,
+        {field.name: pa.array(columns[field.name], field.type) for field in schema.OCCLUSION},
+        schema=schema.OCCLUSION,
     )
-
-
-def _known(occluded: Occluded, label: int) -> str | None:
-    return occluded.names.names.get(label) if occluded.names else None

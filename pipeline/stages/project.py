@@ -29,6 +29,7 @@ from pipeline.core.projection.either_way import Projected, project_either_way, w
 from pipeline.core.render import projection_contrast
 from pipeline.data.decoding import decode
 from pipeline.data.formats.dataset import Dataset
+from pipeline.data.results import projection_files, read_winners, require_mined
 from pipeline.data.samples import Located
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError, SampleError
@@ -76,11 +77,7 @@ def tasks(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> l
     Raises:
         RequestError: the run has not been mined to its end.
     """
-    if not run.exists(schema.FEATURE_MAPS):
-        raise RequestError(
-            f"{run.url} has no winners yet; run `deconv-atlas mine DATA --run {run.url}` "
-            "to its end first."
-        )
+    require_mined(run)
     winners = pa.concat_tables([_wanted(run, layer, rank_limit) for layer in layers])
     winners = winners.combine_chunks().sort_by([(name, "ascending") for name in _ORDER])
     if not len(winners):
@@ -107,12 +104,12 @@ def missing(unit: pa.Table) -> int:
 
 def _wanted(run: Store, layer: str, rank_limit: int | None) -> pa.Table:
     """The winners of a layer, and whether the projection of each is `missing`."""
-    winners = run.read_table(schema.winners_name(layer))
+    winners = read_winners(run, layer)
     if rank_limit is not None:
         winners = winners.filter(pc.less_equal(winners["rank"], rank_limit))
     done = [
         _map_and_rank(run.read_table(name, ["feature_map", "rank"]))
-        for name in run.list(f"{schema.PROJECTIONS}/layer={layer}")
+        for name in projection_files(run, layer)
     ]
     missing = ~np.isin(_map_and_rank(winners), np.concatenate([np.empty(0, np.int64), *done]))
     return winners.append_column(
@@ -169,7 +166,6 @@ def _batch_name(table: pa.Table) -> str:
 
 def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Tensor, pa.Table]]:
     """Some images (N, 3, crop, crop) at a time, and their winners with the `image` of each."""
-    device = next(net.graph.trunk.parameters()).device
     located = [
         Located(row["shard"], row["key"], row["offset"], row["length"])
         for row in winners.select(_WHERE).to_pylist()
@@ -181,7 +177,7 @@ def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Ten
         chunk = winners.filter(pc.is_in(winners["sample"], samples))
         places = pc.index_in(chunk["sample"], samples)
         images = torch.stack([image for _, image in some])
-        yield images.to(device), chunk.append_column("image", places)
+        yield images.to(net.device), chunk.append_column("image", places)
 
 
 def _named(located: Sequence[Located], samples: Sequence[int]) -> dict[Located, int]:

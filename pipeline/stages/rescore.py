@@ -18,9 +18,10 @@ from pipeline.core.heaps.certificate import Flags, first_look, judge, kept, scal
 from pipeline.core.nets.known import Net
 from pipeline.data.batches import Batch
 from pipeline.data.formats.dataset import Dataset
+from pipeline.data.results import read_parts
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
-from pipeline.stages.heap_files import heap_table, read_tables
+from pipeline.stages.heap_files import heap_table
 from pipeline.stages.mine import Miner, Numbered, mine
 from pipeline.stages.screen import gather
 
@@ -189,7 +190,7 @@ class Looks:
             IncompleteError: a file cannot be read.
         """
         columns = ["winners.list.element.activation", "checked"]
-        for table in read_tables(self._run, [unit.file for unit in units], columns):
+        for table in read_parts(self._run, [unit.file for unit in units], columns):
             lists = table["winners"].combine_chunks()
             lengths = np.diff(lists.offsets.to_numpy())
             new = np.zeros_like(self._best)

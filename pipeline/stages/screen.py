@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.core.heaps.certificate import kept
+from pipeline.data.results import read_parts
 from pipeline.data.store import Store
-from pipeline.stages.heap_files import SAMPLES_IN_PART, read_tables
 
 _HELD = 8
 """How many times what a part keeps is held of all parts together."""
@@ -50,11 +50,11 @@ def gather(run: Store, parts: Sequence[str], top_k: int) -> tuple[Candidates, ND
     """
     held: list[Candidates] = []
     starts = [0]
-    files = read_tables(run, [schema.screen_name(part) for part in parts], ["images", "kept"])
+    files = read_parts(run, [schema.screen_name(part) for part in parts], ["images", "kept"])
     while some := list(islice(files, _PARTS_AT_ONCE)):
         for table in some:
             held.append(_candidates(starts[-1], table, kept(top_k)))
-            starts.append(starts[-1] + int(table.schema.metadata[SAMPLES_IN_PART]))
+            starts.append(starts[-1] + int(table.schema.metadata[schema.SAMPLES_IN_PART]))
         held = [_largest(held, _HELD * kept(top_k))]
     return held[0], np.array(starts[:-1])
 

@@ -50,12 +50,19 @@ def _run(layers, ranks):
     return {
         "net": "alexnet",
         "weights": "IMAGENET1K_V1",
+        "weights_digest": "0" * 64,
+        "classes": 1000,
+        "preprocessing": {"resize": 256, "crop": INPUT},
+        "precision": "exact",
         "data": "/home/someone/pictures/val",
+        "format": "folder",
+        "fingerprint": "f",
         "top_k": ranks,
         "layers": [
             {
                 "name": layer,
                 "maps": maps,
+                "size": [INPUT // stride, INPUT // stride],
                 "receptive_field": {
                     "size": [size, size],
                     "stride": [stride, stride],

@@ -5,6 +5,8 @@ import pytest
 
 from pipeline.atlas import manifest
 from pipeline.atlas.sheets import Layout
+from pipeline.config import LayerSpec
+from pipeline.core.graph.receptive_field import ReceptiveField
 
 
 def layer(winners, maps=3, active=None, name="conv1", projected=(0, 2)):
@@ -21,7 +23,9 @@ def layer(winners, maps=3, active=None, name="conv1", projected=(0, 2)):
             "mean": [0.5, 0.0, float("nan")],
         }
     )
-    return manifest.Layer(name, stats, frame, frozenset(projected), Layout.of(9, 11))
+    field = ReceptiveField((11, 11), (4, 4), (-2, -2))
+    spec = LayerSpec(name=name, maps=maps, size=(55, 55), receptive_field=field)
+    return manifest.Layer(spec, stats, frame, frozenset(projected), Layout.of(9, 11))
 
 
 WINNERS = [
@@ -40,10 +44,9 @@ def parsed(script):
 
 def test_a_layer_in_the_manifest():
     classes = manifest.Classes()
-    shape = {"receptive_field": {"size": [11, 11], "stride": [4, 4], "start": [-2, -2]}}
-    entry = manifest.layer_entry(layer(WINNERS), shape, classes)
+    entry = manifest.layer_entry(layer(WINNERS), classes)
     assert entry["maps"] == 3
-    assert (entry["receptive_field"], entry["stride"]) == ([11, 11], [4, 4])
+    assert (entry["receptive_field"], entry["stride"]) == ((11, 11), (4, 4))
     assert entry["active"] == [0.4286, 0, 1]
     assert entry["max"] == [1.235, 0, 12350]
     assert entry["mean"] == [0.5, 0, None]
@@ -56,11 +59,6 @@ def test_a_layer_in_the_manifest():
 def test_a_map_with_winners_but_no_projections_is_missing():
     assert layer(WINNERS, projected=[0]).missing == [2]
     assert layer(WINNERS, projected=[0]).dead == [1]
-
-
-def test_run_json_without_receptive_fields_is_enough():
-    entry = manifest.layer_entry(layer(WINNERS), {}, manifest.Classes())
-    assert entry["receptive_field"] is None
 
 
 def test_the_winners_of_a_layer():
@@ -77,7 +75,7 @@ def test_no_winners_at_all():
     empty = layer([], active=[0, 0, 0], projected=[])
     _, found = parsed(manifest.winners_script(empty, manifest.Classes()))
     assert found["first"] == [0, 0, 0, 0]
-    assert manifest.layer_entry(empty, {}, manifest.Classes())["classes"] == [[], [], []]
+    assert manifest.layer_entry(empty, manifest.Classes())["classes"] == [[], [], []]
 
 
 def test_the_whole():

@@ -11,7 +11,6 @@ from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.pictures import find_pictures, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages.heap_files import SAMPLES_IN_PART
 
 PREPROCESSING = Preprocessing(32, 32)
 COUNT = 100
@@ -42,7 +41,7 @@ def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A run in which only sample 7 has won anything."""
     store = Store(tmp_path_factory.mktemp("run"))
     for part in dataset.parts():
-        heap = schema.HEAP.with_metadata({SAMPLES_IN_PART: str(len(part.keys)).encode()})
+        heap = schema.HEAP.with_metadata({schema.SAMPLES_IN_PART: str(len(part.keys)).encode()})
         store.write_table(schema.heap_name(part.name), heap.empty_table())
     row = {
         "sample": 7, "shard": dataset.url, "key": "crane/07.png", "label": 0,

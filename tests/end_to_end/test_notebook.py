@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline import open_run
 from pipeline.data.decoding import decode
 from pipeline.data.demo.images import draw
-from pipeline.errors import RequestError, SampleError
+from pipeline.errors import RequestError
 from tests.end_to_end.runs import TOP_K, Run
 
 
@@ -79,7 +79,7 @@ def test_errors(undisturbed: Run, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="no picture"):
         run.project(tmp_path / "nothing.jpg", "conv5")
     (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(SampleError, match="not a JPEG"):
+    with pytest.raises(RequestError, match="not a JPEG"):
         run.project(tmp_path / "text.jpg", "conv5")
     with pytest.raises(RequestError, match="cannot be read"):
         run.project(tmp_path, "conv5")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.data.demo.images import draw
 from pipeline.data.pictures import Wanted
-from pipeline.stages import explain_files
+from pipeline.stages import explain
 from tests.end_to_end.runs import Run, command
 
 
@@ -94,7 +94,7 @@ def test_explain_does_the_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In one unit of work here, and in several on the cluster."""
-    monkeypatch.setattr(explain_files, "_IMAGES_AT_ONCE", 4 // units)
+    monkeypatch.setattr(explain, "_IMAGES_AT_ONCE", 4 // units)
     names = [tmp_path / name for name in ("a.png", "torn.png", "letter.jpg", "b.png")]
     for seed, name in enumerate(names):
         draw(seed, seed=units).image.save(name, "PNG")
@@ -107,7 +107,7 @@ def test_explain_does_the_others(
     assert said.endswith("; 2 others are done.")
     stored = undisturbed.objects("explain")
     for name, there in zip(names, (True, False, False, True), strict=True):
-        assert (explain_files.file_name(Wanted(str(name)), "parquet") in stored) is there
+        assert (f"explain/{Wanted(str(name)).file_stem}.parquet" in stored) is there
 
 
 def test_poster(undisturbed: Run, tmp_path: Path) -> None:

@@ -9,26 +9,17 @@ import torch
 from PIL import Image
 
 from pipeline import schema
+from pipeline.atlas.explain.figure import figure_layers, found_winners
+from pipeline.atlas.layers import spread_by_depth
 from pipeline.core.nets import demo, known
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.core.projection.deconvnet import ascend
 from pipeline.core.render import projection_contrast
 from pipeline.data.pictures import Picture, Wanted, find_pictures, read_picture
-from pipeline.data.results import spread_by_depth
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages import explain as stage
-from pipeline.stages.explain import ExplainSettings, explain
-from pipeline.stages.explain_files import (
-    ExplainRequest,
-    explain_unit,
-    figure_layers,
-    file_name,
-    file_stem,
-    found_winners,
-    units,
-)
+from pipeline.stages.explain import explain_pictures, explain_unit, to_table, units
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
 
@@ -62,7 +53,7 @@ def photo(seed: int, width: int = 150, height: int = 190) -> Image.Image:
 
 def test_the_strongest_activation_is_the_largest_of_all_maps_and_positions(net: Net) -> None:
     pictures = [read_picture(photo(seed), net.preprocessing) for seed in range(3)]
-    explanations = explain(net, pictures)
+    explanations = explain_pictures(net, pictures)
     batch = torch.stack([picture.image for picture in pictures])
     activations = ascend(net.graph, net.preprocessing.normalise(batch)).activations
     for n, explanation in enumerate(explanations):
@@ -80,7 +71,7 @@ def test_the_strongest_activation_is_the_largest_of_all_maps_and_positions(net: 
 
 
 def test_boxes_grow_with_depth_and_hold_the_whole_projection(net: Net) -> None:
-    (explanation,) = explain(net, [read_picture(photo(1), net.preprocessing)])
+    (explanation,) = explain_pictures(net, [read_picture(photo(1), net.preprocessing)])
     sizes = [layer.receptive_field.size[0] for layer in explanation.layers]
     assert all(small < large for small, large in pairwise(sizes))
     for one in explanation.found:
@@ -96,10 +87,10 @@ def test_boxes_grow_with_depth_and_hold_the_whole_projection(net: Net) -> None:
 
 def test_an_inactive_layer_is_a_row_without_activation() -> None:
     net = small_net(conv4=-1e6)
-    (explanation,) = explain(net, [read_picture(photo(2), net.preprocessing)])
+    (explanation,) = explain_pictures(net, [read_picture(photo(2), net.preprocessing)])
     assert explanation.of("conv4") == []
     assert len(explanation.of("conv3")) == 1
-    rows = stage.to_table(explanation).to_pylist()
+    rows = to_table(explanation).to_pylist()
     (row,) = [row for row in rows if row["layer"] == "conv4"]
     assert row["activation"] is None
     assert row["projection"] is None
@@ -108,9 +99,9 @@ def test_an_inactive_layer_is_a_row_without_activation() -> None:
 
 def test_everything_inactive_is_no_failure() -> None:
     net = small_net(**dict.fromkeys(LAYERS, -1e6))
-    (explanation,) = explain(net, [read_picture(photo(2), net.preprocessing)])
+    (explanation,) = explain_pictures(net, [read_picture(photo(2), net.preprocessing)])
     assert explanation.found == ()
-    assert len(stage.to_table(explanation)) == len(LAYERS)
+    assert len(to_table(explanation)) == len(LAYERS)
 
 
 def test_the_table_of_a_unit_is_read_back(net: Net, tmp_path: Path) -> None:
@@ -120,15 +111,15 @@ def test_the_table_of_a_unit_is_read_back(net: Net, tmp_path: Path) -> None:
         photo(seed).save(names[-1])
     run = Store(tmp_path / "run")
     (unit,) = units(find_pictures(names))
-    request = ExplainRequest(layers=("conv3", "conv1"), formats=("svg",))
-    stored, unusable = explain_unit(net, unit, None, run, request)
+    layers = ["conv3", "conv1"]
+    stored, unusable = explain_unit(net, unit, None, run, layers, lambda _: {"svg": b"<svg/>"})
     assert not unusable
     assert sorted(stored) == sorted(run.list("explain"))
     assert len(stored) == 6
     pictures = [read_picture(one, net.preprocessing) for one in unit]
-    explanations = explain(net, pictures, request.layers)
-    table = run.read_table(file_name(unit[1], "parquet"))
-    assert table.schema.equals(stage.EXPLANATION)
+    explanations = explain_pictures(net, pictures, layers)
+    table = run.read_table(f"explain/{unit[1].file_stem}.parquet")
+    assert table.schema.equals(schema.EXPLANATION)
     assert table["layer"].to_pylist() == ["conv1", "conv3", "conv3", "conv3"]
     for row, one in zip(table.to_pylist(), explanations[1].found, strict=True):
         assert row["activation"] == one.value
@@ -138,13 +129,13 @@ def test_the_table_of_a_unit_is_read_back(net: Net, tmp_path: Path) -> None:
 
 def test_another_number_of_maps(net: Net) -> None:
     picture = read_picture(photo(4), net.preprocessing)
-    (explanation,) = explain(net, [picture], ["conv2"], ExplainSettings(top=5))
+    (explanation,) = explain_pictures(net, [picture], ["conv2"], top=5)
     assert [one.rank for one in explanation.found] == [1, 2, 3, 4, 5]
 
 
 def test_file_names_are_safe_and_differ() -> None:
     names = ["s3://bucket/x/Ä photo?.jpg", "s3://bucket/y/Ä photo?.jpg", "../..", "", "a/b/"]
-    stems = [file_stem(Wanted(name)) for name in names]
+    stems = [Wanted(name).file_stem for name in names]
     assert len(set(stems)) == len(stems)
     assert all(stem.replace("-", "").replace("_", "").isalnum() for stem in stems)
     assert all(stem.isascii() for stem in stems)
@@ -160,7 +151,7 @@ def test_wrong_requests(net: Net, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="cannot be"):
         read_picture(str(tmp_path), net.preprocessing)
     with pytest.raises(RequestError, match="has no layer 'conv9'; it has conv1"):
-        explain(net, [read_picture(photo(0), net.preprocessing)], ["conv9"])
+        explain_pictures(net, [read_picture(photo(0), net.preprocessing)], ["conv9"])
 
 
 def test_layers_spread_by_depth(net: Net) -> None:
@@ -168,7 +159,7 @@ def test_layers_spread_by_depth(net: Net) -> None:
         "squeezenet1_1", known.build("squeezenet1_1"), known.preprocessing("squeezenet1_1")
     )
     picture = read_picture(photo(0), squeeze.preprocessing)
-    (explanation,) = explain(squeeze, [picture])
+    (explanation,) = explain_pictures(squeeze, [picture])
     chosen = spread_by_depth(explanation.layers, 6)
     sizes = [layer.receptive_field.size[0] for layer in chosen]
     assert len(chosen) == 6
@@ -181,7 +172,7 @@ def test_layers_spread_by_depth(net: Net) -> None:
 def test_the_picture_itself_is_no_other_winner(net: Net, tmp_path: Path) -> None:
     picture = read_picture(photo(5), net.preprocessing)
     named = Picture(Wanted("a", sample=7), picture.image, picture.size)
-    (explanation,) = explain(net, [named], ["conv1"])
+    (explanation,) = explain_pictures(net, [named], ["conv1"])
     maps = [one.feature_map for one in explanation.found]
     rows = [
         {"feature_map": feature_map, "rank": rank, "sample": sample}

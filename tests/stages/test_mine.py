@@ -16,7 +16,7 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
-from pipeline.stages.heap_files import SAMPLES_IN_PART
+from pipeline.schema import SAMPLES_IN_PART
 from pipeline.stages.mine import Miner, PartDone, mine, mine_part
 from tests.stages import tiny
 

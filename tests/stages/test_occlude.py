@@ -8,31 +8,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.class_names import ClassNames
 from pipeline.data.demo.images import CLASS_NAMES, draw
+from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import Picture, Wanted, read_picture
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError, WriteError
+from pipeline.schema import OCCLUSION, OCCLUSION_MAPS
 from pipeline.stages.occlude import (
-    OCCLUSION,
-    Occluded,
-    OccludeSettings,
     check,
-    occlude,
+    maps_name,
+    occlude_picture,
+    occlude_unit,
     prepare,
     to_table,
-)
-from pipeline.stages.occlude_files import (
-    MAPS,
-    OccludeRequest,
-    figure_name,
-    maps_name,
-    occlude_unit,
     units,
 )
 from tests.core.occlusion.pointing import Pointing, pointing, spearman
@@ -73,7 +66,7 @@ def prepared_mask(preprocessing: Preprocessing, mask: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def occluded(net: Net) -> Occluded:
     picture, _ = generated(net, 1)
-    return occlude(net, prepare(net, COARSE), picture, COARSE, NAMES)
+    return occlude_picture(net, prepare(net, COARSE), picture, COARSE, NAMES)
 
 
 def test_rows_say_what_happened_where(occluded: Occluded) -> None:
@@ -99,7 +92,7 @@ def test_the_maps_are_those_of_the_occluded_pictures(net: Net, occluded: Occlude
     """Occlude the pixels themselves, before normalising; the demo's mean is not a whole grey."""
     settings = replace(COARSE, colour=(10, 200, 90))
     picture = occluded.picture
-    found = occlude(net, prepare(net, settings), picture, settings).found
+    found = occlude_picture(net, prepare(net, settings), picture, settings).found
     row, column = 2, 3
     pixels = picture.image.clone()
     top, left = found.tops[row], found.lefts[column]
@@ -127,7 +120,7 @@ def test_where_the_correct_class_is_from(net: Net) -> None:
         (unlabelled, COARSE, ("prediction", label)),
         (strange, COARSE, ("prediction", label)),
     ):
-        found = occlude(net, plan, one, settings, NAMES)
+        found = occlude_picture(net, plan, one, settings, NAMES)
         assert (found.class_from, found.found.label) == wanted
 
 
@@ -153,7 +146,7 @@ def test_a_label_of_the_dataset_that_the_net_does_not_have(net: Net) -> None:
     picture, _ = generated(net, 1, labelled=False)
     wanted = Wanted("cat.jpg", label=900)
     with pytest.raises(RequestError, match=r"label of cat.jpg is 900, but demo has classes 0"):
-        occlude(net, prepare(net, COARSE), replace(picture, wanted=wanted), COARSE)
+        occlude_picture(net, prepare(net, COARSE), replace(picture, wanted=wanted), COARSE)
 
 
 def test_files_whole_or_not_at_all(net: Net, tmp_path: Path) -> None:
@@ -161,21 +154,25 @@ def test_files_whole_or_not_at_all(net: Net, tmp_path: Path) -> None:
         draw(index, seed=7).image.save(tmp_path / f"{index}.png")
     run = Store(tmp_path / "run")
     asked = [Wanted(str(tmp_path / f"{index}.png")) for index in (1, 2)]
-    request = OccludeRequest(COARSE, formats=("png",), names=NAMES)
-    plan = prepare(net, COARSE)
+
+    def draw_one(occluded: Occluded) -> dict[str, bytes]:
+        return {"png": occluded.net.encode()}
+
+    options = {"settings": COARSE, "names": NAMES, "draw": draw_one}
     (unit,) = units(run, [*asked, asked[0]], COARSE)
     assert unit == asked
-    names, unusable = occlude_unit(net, plan, None, run, unit[:1], request)
+    names, unusable = occlude_unit(net, unit[:1], None, run, **options)
     assert not unusable
-    assert names == [figure_name(asked[0], COARSE, "png"), maps_name(asked[0], COARSE)]
+    table = maps_name(asked[0], COARSE)
+    figure = table.replace("/maps/", "/figures/").replace(".parquet", ".png")
+    assert names == [figure, table]
     assert units(run, asked, COARSE) == [asked[1:]]  # the rest
     assert units(run, asked, replace(COARSE, stride=20)) == [asked]  # another request
-    occlude_unit(net, plan, None, run, asked[1:], request)
+    occlude_unit(net, asked[1:], None, run, **options)
     assert units(run, asked, COARSE) == []
-    frame = pd.read_parquet(run.path(MAPS))
+    frame = pd.read_parquet(run.path(OCCLUSION_MAPS))
     assert frame.groupby("image").size().tolist() == [36, 36]
-    with Image.open(run.path(figure_name(asked[0], COARSE, "png"))) as figure:
-        figure.load()
+    assert run.read(figure) == b"demo"
 
 
 def test_a_failed_write_leaves_no_table(
@@ -184,9 +181,9 @@ def test_a_failed_write_leaves_no_table(
     draw(1, seed=7).image.save(tmp_path / "1.png")
     run, asked = Store(tmp_path / "run"), Wanted(str(tmp_path / "1.png"))
     (tmp_path / "run" / "occlusion").mkdir(parents=True)
-    (tmp_path / "run" / MAPS).write_text("in the way of the folder")
+    (tmp_path / "run" / OCCLUSION_MAPS).write_text("in the way of the folder")
     with pytest.raises(WriteError):
-        occlude_unit(net, prepare(net, COARSE), None, run, [asked], OccludeRequest(COARSE, ()))
+        occlude_unit(net, [asked], None, run, COARSE)
 
 
 def test_pictures_that_cannot_be_used_spoil_nothing(net: Net, tmp_path: Path) -> None:
@@ -194,9 +191,7 @@ def test_pictures_that_cannot_be_used_spoil_nothing(net: Net, tmp_path: Path) ->
     draw(1, seed=7).image.save(tmp_path / "1.png")
     asked = [Wanted(str(tmp_path / name)) for name in ("no.png", "1.png", "missing.png", "1.png")]
     asked[3] = replace(asked[3], label=900)
-    made = occlude_unit(
-        net, prepare(net, COARSE), None, Store(tmp_path), asked, OccludeRequest(COARSE, ())
-    )
+    made = occlude_unit(net, asked, None, Store(tmp_path), COARSE)
     assert made.stored == [maps_name(asked[1], COARSE)]
     assert len(made.unusable) == 3
     for reason, name in zip(made.unusable, ("no.png", "missing.png", "900"), strict=True):
@@ -213,7 +208,7 @@ def pointings(net: Net) -> pd.DataFrame:
     rows = []
     for index in range(3000, 3048):
         picture, mask = generated(net, index)
-        found = occlude(net, plan, picture, settings, NAMES)
+        found = occlude_picture(net, plan, picture, settings, NAMES)
         rows.append(asdict(pointing(found.found, 27, found.projection, mask)))
     return pd.DataFrame(rows)
 

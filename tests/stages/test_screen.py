@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pipeline import schema
 from pipeline.core.heaps.certificate import kept
 from pipeline.data.store import Store
+from pipeline.schema import SAMPLES_IN_PART
 from pipeline.stages import screen
-from pipeline.stages.heap_files import SAMPLES_IN_PART
 from pipeline.stages.screen import Candidates, gather
 
 Values = NDArray[np.float32]

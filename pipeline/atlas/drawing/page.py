@@ -261,6 +261,10 @@ class Page:
         )  # fmt: skip
         return area
 
+    def figures(self) -> dict[str, bytes]:
+        """The page as a picture and as a printable file: extension → content."""
+        return {"png": self.save("png"), "pdf": self.save("pdf")}
+
     def save(self, form: FileFormat) -> bytes:
         """The page as a file; the same page gives the same bytes."""
         sink = io.BytesIO()

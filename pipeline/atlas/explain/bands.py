@@ -20,12 +20,13 @@ from pipeline.atlas.explain.items import (
     top_items,
     winner_pictures,
 )
-from pipeline.stages.explain import Explanation
+from pipeline.data.findings import Explanation
 
 Winners = Mapping[tuple[str, int], pd.DataFrame]
 """(layer, feature map) → its rows of a run's projections, by rank."""
 
-_RANKS = 3
+RANKS = 3
+"""Winners of the run that are shown of a feature map."""
 
 
 # --- every layer ------------------------------------------------------------------------------
@@ -35,7 +36,7 @@ def _depth_cell(width: float, columns: int, m: Measure, others: bool) -> float:
     """The side of a column: the band's two big pictures are as high as its columns together."""
     fixed = (columns - 1) * m.gap + m.gutter
     if others:
-        return (width - fixed - (m.header + 2 * m.gap + m.line) / 2) / (columns + 1 + _RANKS / 4)
+        return (width - fixed - (m.header + 2 * m.gap + m.line) / 2) / (columns + 1 + RANKS / 4)
     return (width - fixed - m.header / 2) / (columns + 1)
 
 
@@ -44,7 +45,7 @@ def depth_height(width: float, columns: int, m: Measure, others: bool) -> float:
     cell = _depth_cell(width, max(4, columns), m, others)
     height = m.header + 2 * cell + m.gap / 2
     if others:
-        height += m.line + m.gap + _RANKS * (cell / 2 + m.gap / 2)
+        height += m.line + m.gap + RANKS * (cell / 2 + m.gap / 2)
     return height
 
 
@@ -115,7 +116,7 @@ def _pairs_below(page: Page, column: Area, y: float, rows: pd.DataFrame | None, 
     if rows is None or not len(rows):
         page.lines(column.x, y, "not projected in this run", m.size, column.width, colour=QUIET)
         return
-    for projection, patch in winner_pictures(rows, _RANKS):
+    for projection, patch in winner_pictures(rows, RANKS):
         page.picture(Area(column.x, y, side, side), projection)
         page.picture(Area(column.x + side + m.gap / 4, y, side, side), patch)
         y += column.width / 2 + m.gap / 2
@@ -135,7 +136,7 @@ def top_height(width: float, columns: int, m: Measure, others: bool) -> float:
     side, column = _top_geometry(width, columns, m, others)
     height = m.header + (column - m.gap / 2) / 2
     if others:
-        height += m.line + 1.5 * m.gap + 2 * (column / _RANKS)
+        height += m.line + 1.5 * m.gap + 2 * (column / RANKS)
     return max(side, height)
 
 
@@ -182,11 +183,11 @@ def draw_top(
 def _pairs_beside(
     page: Page, column: Area, y: float, rows: pd.DataFrame | None, m: Measure
 ) -> None:
-    side = (column.width - (_RANKS - 1) * m.gap / 4) / _RANKS
+    side = (column.width - (RANKS - 1) * m.gap / 4) / RANKS
     if rows is None or not len(rows):
         page.lines(column.x, y, "not projected in this run", m.size, column.width, colour=QUIET)
         return
-    for n, (projection, patch) in enumerate(winner_pictures(rows, _RANKS)):
+    for n, (projection, patch) in enumerate(winner_pictures(rows, RANKS)):
         x = column.x + n * (side + m.gap / 4)
         page.picture(Area(x, y, side, side), projection)
         page.picture(Area(x, y + side + m.gap / 4, side, side), patch)

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from pipeline.atlas.drawing.page import Area, Page
-from pipeline.atlas.drawing.style import QUIET
+from pipeline.atlas.drawing.style import QUIET, place_name
 from pipeline.atlas.explain.bands import (
+    RANKS,
     Winners,
     depth_height,
     draw_depth,
@@ -12,7 +15,11 @@ from pipeline.atlas.explain.bands import (
     top_height,
 )
 from pipeline.atlas.explain.items import Measure
-from pipeline.stages.explain import Explanation
+from pipeline.atlas.layers import spread_by_depth
+from pipeline.config import RunSpec
+from pipeline.data.findings import Explanation
+from pipeline.data.results import read_projections
+from pipeline.data.store import Store
 
 MOST_LAYERS = 8
 """Layers that a figure has room for."""
@@ -25,6 +32,44 @@ READING = (
 
 _WIDTH = 297.0
 _MARGIN = 10.0
+
+
+def explain_figures(explanation: Explanation, run: Store, spec: RunSpec) -> dict[str, bytes]:
+    """The figure of a picture beside the run's winners, as files: extension → content."""
+    shown = figure_layers(explanation)
+    winners = found_winners(run, explanation, shown)
+    return explain_page(explanation, shown, caption=run_caption(spec), winners=winners).figures()
+
+
+def figure_layers(explanation: Explanation) -> list[str]:
+    """The layers that a figure shows: all, or as many as are readable, spread by depth."""
+    return [layer.name for layer in spread_by_depth(explanation.layers, MOST_LAYERS)]
+
+
+def found_winners(run: Store, explanation: Explanation, layers: Sequence[str]) -> Winners:
+    """The run's first winners of the maps that were found, the picture itself left out."""
+    wanted = {*layers, explanation.top}
+    winners: dict[tuple[str, int], pd.DataFrame] = {}
+    for layer in explanation.layers:
+        maps = [activation.feature_map for activation in explanation.of(layer.name)]
+        if not maps or layer.name not in wanted:
+            continue
+        # one more than is shown, in case the picture is itself a winner
+        rows = read_projections(run, layer.name, maps, RANKS + 1)
+        others = rows[rows["sample"] != explanation.picture.wanted.sample]
+        for feature_map, of_map in others.groupby("feature_map"):
+            winners[layer.name, int(str(feature_map))] = of_map.head(RANKS)
+    return winners
+
+
+def run_caption(spec: RunSpec) -> tuple[str, ...]:
+    """Net and run in a line each, as figures say it."""
+    height, width = spec.preprocessing.input_size
+    return (
+        f"{spec.net}, weights {place_name(spec.weights)} ({spec.weights_digest[:8]}), "
+        f"input {width}×{height}, unpooling: sum",
+        f"Winners: the run's top {spec.top_k} of {place_name(spec.data)}",
+    )
 
 
 def explain_page(
@@ -79,8 +124,7 @@ def _choice(explanation: Explanation, layers: Sequence[str]) -> list[str]:
 
 def _title(explanation: Explanation) -> str:
     wanted = explanation.picture.wanted
-    name = wanted.name.rstrip("/").rpartition("/")[2]
-    return f"{name} ({wanted.class_name})" if wanted.class_name else name
+    return f"{wanted.title} ({wanted.class_name})" if wanted.class_name else wanted.title
 
 
 def _heading(page: Page, y: float, text: str, width: float, measure: Measure) -> float:

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.atlas.drawing.page import Area, Page, chip_size
 from pipeline.atlas.drawing.style import PAPER, POINT, RANK_COLOURS, depth_colours
 from pipeline.core.render import MID_GREY
-from pipeline.stages.explain import Activation, Explanation
+from pipeline.data.findings import Activation, Explanation
 
 Pixels = NDArray[np.uint8]
 

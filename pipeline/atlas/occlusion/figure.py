@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import ACCENT, HAIR, INK, POINT, QUIET, RANK_COLOURS, SECOND
 from pipeline.atlas.drawing.type import LINE, broken
+from pipeline.config import RunSpec
 from pipeline.core.render import projection_contrast
-from pipeline.stages.occlude import Occluded
+from pipeline.data.findings import Occluded
 
 _Value = TypeVar("_Value", bound=np.generic)
 
@@ -46,6 +47,12 @@ _ORIGIN = {
     "given": "as given",
     "prediction": "the net's own prediction without occluder; no label is known",
 }
+
+
+def occlusion_figures(occluded: Occluded, spec: RunSpec) -> dict[str, bytes]:
+    """The figure of one picture as files: extension → content."""
+    net = f"{spec.net}, weights {spec.weights} ({spec.weights_digest[:8]}), data {spec.data}"
+    return occlusion_page([occluded], [net]).figures()
 
 
 def occlusion_page(rows: Sequence[Occluded], caption: Sequence[str] = ()) -> Page:
@@ -115,8 +122,7 @@ def draw_occlusion(page: Page, area: Area, row: Occluded) -> None:
 def _describe(page: Page, area: Area, row: Occluded) -> float:
     """What the picture and the parameters are; returns where the panels start."""
     found, settings = row.found, row.settings
-    wanted = row.picture.wanted
-    name = wanted.name.rstrip("/").rpartition("/")[2]
+    name = row.picture.wanted.title
     y = page.text(area.x, area.y + 0.4 * _LINE, name, 10.5, bold=True, width=area.width)
     origin = _ORIGIN[row.class_from]
     text = f"Correct class: {_name(row, found.label)} ({origin})"

@@ -6,11 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline import schema
+from pipeline.atlas.layers import spread_by_depth
 from pipeline.atlas.poster.poster import MOST_LAYERS
 from pipeline.config import LayerSpec, RunSpec
+from pipeline.data.findings import Occluded
 from pipeline.data.pictures import Wanted
-from pipeline.data.results import read_projections, spread_by_depth
+from pipeline.data.results import (
+    projected_maps,
+    read_feature_maps,
+    read_projections,
+    read_winners,
+)
 from pipeline.data.samples import Located
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
@@ -69,8 +75,8 @@ def shown_maps(
     Raises:
         RequestError: a map is not there, is dead, or has no projections.
     """
-    winners = _winners(run, layer.name)
-    projected = _projected(run, layer.name)
+    winners = read_winners(run, layer.name).to_pandas()
+    projected = projected_maps(run, layer.name)
     if by_hand is not None:
         for feature_map in by_hand:
             _require(run, layer, feature_map, winners, projected)
@@ -78,7 +84,7 @@ def shown_maps(
     else:
         if not projected:
             raise RequestError(_not_projected(run, f"Layer {layer.name}"))
-        stats = run.read_table(schema.FEATURE_MAPS).to_pandas()
+        stats = read_feature_maps(run)
         chosen = outstanding(stats[stats["layer"] == layer.name], winners, projected, count)
     rows = read_projections(run, layer.name, chosen, RANKS)
     by_map = {int(str(one)): some for one, some in rows.groupby("feature_map")}
@@ -127,7 +133,7 @@ def example_pictures(run: Store, layer: LayerSpec, count: int) -> list[Wanted]:
 
     Of different classes where classes are known.
     """
-    winners = _winners(run, layer.name)
+    winners = read_winners(run, layer.name).to_pandas()
     first = winners[winners["rank"] == 1]
     order = first.groupby("sample").size().sort_values(ascending=False, kind="stable").index
     rows = first.drop_duplicates("sample").set_index("sample")
@@ -148,6 +154,17 @@ def example_pictures(run: Store, layer: LayerSpec, count: int) -> list[Wanted]:
     return wanted
 
 
+def most_telling(experiments: Sequence[Occluded]) -> Occluded:
+    """The experiment to show: the net is right, and hiding something makes it doubt the most."""
+
+    def drop(experiment: Occluded) -> tuple[bool, float]:
+        found = experiment.found
+        fall = found.base_probability - found.probability.min()
+        return found.base_class == found.label, float(fall)
+
+    return max(experiments, key=drop)
+
+
 def check_by_hand(spec: RunSpec, by_hand: Mapping[str, Sequence[int]]) -> None:
     """Refuse layers that the run does not have.
 
@@ -162,31 +179,10 @@ def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _winners(run: Store, layer: str) -> pd.DataFrame:
-    try:
-        winners: pd.DataFrame = run.read_table(schema.winners_name(layer)).to_pandas()
-    except FileNotFoundError as error:
-        raise RequestError(
-            f"{run.url} is not mined to its end; give the same `deconv-atlas mine` command again."
-        ) from error
-    return winners
-
-
-def _projected(run: Store, layer: str) -> set[int]:
-    """The feature maps of a layer that have projections."""
-    found: set[int] = set()
-    for name in run.list(f"{schema.PROJECTIONS}/layer={layer}"):
-        found |= set(run.read_table(name, ["feature_map"])["feature_map"].to_pylist())
-    return found
-
-
 def _require(
     run: Store, layer: LayerSpec, feature_map: int, winners: pd.DataFrame, projected: set[int]
 ) -> None:
-    if not 0 <= feature_map < layer.maps:
-        raise RequestError(
-            f"Layer {layer.name} has feature maps 0 to {layer.maps - 1}, not {feature_map}."
-        )
+    layer.require_map(feature_map)
     if feature_map in projected:
         return
     what = f"Layer {layer.name}, feature map {feature_map}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import schema
+from pipeline.atlas.drawing.page import Page
 from pipeline.atlas.poster.choice import (
     BY_HAND,
     CRITERION,
@@ -16,12 +16,11 @@ from pipeline.atlas.poster.choice import (
 from pipeline.atlas.poster.panels import OcclusionPanel
 from pipeline.atlas.poster.poster import PosterContent, draw_poster, row_plan
 from pipeline.config import RunSpec
-from pipeline.core.nets.known import Net
+from pipeline.core.graph.trace import Graph
 from pipeline.core.render import projection_contrast
+from pipeline.data.findings import Explanation, Occluded
+from pipeline.data.results import read_feature_maps
 from pipeline.data.store import Store
-from pipeline.errors import RequestError
-from pipeline.stages.explain import Explanation
-from pipeline.stages.occlude import Occluded
 
 MOST_EXAMPLES = 2
 
@@ -29,38 +28,31 @@ MOST_EXAMPLES = 2
 def compose(
     run: Store,
     spec: RunSpec,
-    net: Net,
+    graph: Graph,
     *,
     layers: Sequence[str] | None = None,
     maps: Mapping[str, Sequence[int]] | None = None,
     examples: Sequence[Explanation] = (),
     occlusion: Sequence[Occluded] | None = None,
-) -> tuple[bytes, bytes]:
+) -> Page:
     """The poster of a run.
 
     Args:
         run: mined and projected.
         spec: what it is.
-        net: its net.
+        graph: its net's, with the run's layers.
         layers: with a row each; up to five by depth if not named.
         maps: layer → the feature maps to show of it; the others are chosen by the criterion.
         examples: pictures explained in all of the run's layers, one or two.
         occlusion: experiments; their place goes to other panels if there are none.
-
-    Returns:
-        The page as PDF and as PNG.
 
     Raises:
         RequestError: a layer or feature map is unknown or dead, or has no projections.
     """
     by_hand = maps or {}
     check_by_hand(spec, by_hand)
-    if not run.exists(schema.FEATURE_MAPS):
-        raise RequestError(
-            f"{run.url} is not mined to its end; give the same `deconv-atlas mine` command again."
-        )
+    stats = read_feature_maps(run)
     shown = shown_layers(spec, layers or list(by_hand))
-    graph = net.graph.only([layer.name for layer in spec.layers])
     chosen = list(examples)[:MOST_EXAMPLES]
     panels = [occlusion_panel(one) for one in occlusion or ()]
     plan = row_plan(graph, len(shown), len(chosen), len(panels))
@@ -71,21 +63,9 @@ def compose(
         ]
         for layer in shown
     }
-    images = int(run.read_table(schema.FEATURE_MAPS, ["images"])["images"][0].as_py())
+    images = int(stats["images"].iloc[0])
     criterion = BY_HAND if set(by_hand) == {layer.name for layer in shown} else CRITERION
-    page = draw_poster(PosterContent(spec, graph, images, shown, found, criterion, chosen, panels))
-    return page.save("pdf"), page.save("png")
-
-
-def most_telling(experiments: Sequence[Occluded]) -> Occluded:
-    """The experiment to show: the net is right, and hiding something makes it doubt the most."""
-
-    def drop(one: Occluded) -> tuple[bool, float]:
-        found = one.found
-        fall = found.base_probability - found.probability.min()
-        return found.base_class == found.label, float(fall)
-
-    return max(experiments, key=drop)
+    return draw_poster(PosterContent(spec, graph, images, shown, found, criterion, chosen, panels))
 
 
 def occlusion_panel(occluded: Occluded) -> OcclusionPanel:

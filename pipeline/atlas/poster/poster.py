@@ -29,7 +29,7 @@ from pipeline.atlas.poster.panels import (
 )
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.graph.trace import Graph
-from pipeline.stages.explain import Explanation
+from pipeline.data.findings import Explanation
 
 WIDTH, HEIGHT = 841.0, 1189.0
 """A0, in millimetres."""

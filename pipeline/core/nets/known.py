@@ -73,6 +73,11 @@ class Net:
     module: nn.Module | None = None
     variant: Variant | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """What it runs on."""
+        return next(self.graph.trunk.parameters()).device
+
 
 def names() -> list[str]:
     """The names of all nets; those of one's own are not among them."""

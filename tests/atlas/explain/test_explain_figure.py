@@ -13,8 +13,9 @@ from pipeline.atlas.explain.bands import Winners
 from pipeline.atlas.explain.figure import explain_page
 from pipeline.atlas.explain.items import depth_items, placed, squared
 from pipeline.core.render import MID_GREY
+from pipeline.data.findings import Explanation
 from pipeline.data.pictures import Picture, Wanted, read_picture
-from pipeline.stages.explain import Explanation, explain
+from pipeline.stages.explain import explain_pictures
 from pipeline.stages.project import png
 from tests.stages.test_explain import LAYERS, photo, small_net
 
@@ -22,7 +23,7 @@ from tests.stages.test_explain import LAYERS, photo, small_net
 @pytest.fixture(scope="module")
 def explanation() -> Explanation:
     net = small_net()
-    (one,) = explain(net, [read_picture(photo(1), net.preprocessing)])
+    (one,) = explain_pictures(net, [read_picture(photo(1), net.preprocessing)])
     return one
 
 
@@ -67,7 +68,7 @@ def test_nothing_is_cut_off(explanation: Explanation) -> None:
 @pytest.mark.parametrize("dead", [{"conv3": -1e6}, dict.fromkeys(LAYERS, -1e6)])
 def test_inactive_layers_are_said(dead: dict[str, float]) -> None:
     net = small_net(**dead)
-    (explanation,) = explain(net, [read_picture(photo(1), net.preprocessing)])
+    (explanation,) = explain_pictures(net, [read_picture(photo(1), net.preprocessing)])
     page = explain_page(explanation, LAYERS, caption=[])
     said = " ".join(text.get_text() for text in page.axes.texts)
     assert said.count("No activation:") == len(dead) + (len(dead) == len(LAYERS))

@@ -18,9 +18,10 @@ from pipeline.atlas.occlusion.figure import (
 )
 from pipeline.data.class_names import ClassNames
 from pipeline.data.demo.images import CLASS_NAMES, draw
+from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import read_picture
 from pipeline.data.weights.load import load_net
-from pipeline.stages.occlude import Occluded, OccludeSettings, occlude, prepare
+from pipeline.stages.occlude import occlude_picture, prepare
 
 SETTINGS = OccludeSettings(occluder=32, stride=16)
 
@@ -38,7 +39,7 @@ def occluded() -> Occluded:
     net = load_net("demo").net
     picture = read_picture(draw(1, seed=7).image, net.preprocessing)
     names = ClassNames.of(CLASS_NAMES)
-    return occlude(net, prepare(net, SETTINGS), picture, SETTINGS, names)
+    return occlude_picture(net, prepare(net, SETTINGS), picture, SETTINGS, names)
 
 
 def texts(page: Page) -> list[str]:

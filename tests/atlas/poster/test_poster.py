@@ -26,7 +26,7 @@ from pipeline.core.render import projection_contrast
 from pipeline.data.pictures import read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages.explain import explain
+from pipeline.stages.explain import explain_pictures
 from pipeline.stages.project import png
 from tests.stages.test_explain import LAYERS, photo, small_net
 
@@ -103,8 +103,9 @@ def _rows(rng: np.random.Generator, feature_map: int, side: int) -> list[dict[st
 
 def test_one_page_of_a0(run: Store, spec: RunSpec, net: Net) -> None:
     pictures = [read_picture(photo(seed), net.preprocessing) for seed in (1, 2)]
-    examples = explain(net, pictures, LAYERS)
-    pdf, picture = compose(run, spec, net, examples=examples)
+    examples = explain_pictures(net, pictures, LAYERS)
+    page = compose(run, spec, net.graph, examples=examples)
+    pdf, picture = page.save("pdf"), page.save("png")
     boxes = re.findall(rb"/MediaBox \[ ?([\d. ]+)\]", pdf)
     assert len(boxes) == 1
     left, bottom, right, top = map(float, boxes[0].split())
@@ -173,17 +174,17 @@ def test_wrong_maps(
     run: Store, spec: RunSpec, net: Net, maps: dict[str, list[int]], why: str
 ) -> None:
     with pytest.raises(RequestError, match=why):
-        compose(run, spec, net, maps=maps)
+        compose(run, spec, net.graph, maps=maps)
 
 
 def test_a_run_without_projections(run: Store, spec: RunSpec, net: Net, tmp_path: Path) -> None:
     bare = Store(tmp_path)
     with pytest.raises(RequestError, match="not mined to its end"):
-        compose(bare, spec, net)
+        compose(bare, spec, net.graph)
     for name in (schema.FEATURE_MAPS, *(schema.winners_name(layer) for layer in LAYERS)):
         bare.write(name, run.read(name))
     with pytest.raises(RequestError, match="Layer conv1 has no projections"):
-        compose(bare, spec, net)
+        compose(bare, spec, net.graph)
 
 
 def test_unknown_layers(spec: RunSpec) -> None:
