@@ -5,17 +5,15 @@ from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from PIL import Image
 
 from pipeline.atlas import sheets
 from pipeline.core.heaps.topk import strongest
 from pipeline.core.nets.known import Net
-from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend, project
+from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend
 from pipeline.core.render import projection_contrast
 from pipeline.data.pictures import read_picture
 from pipeline.data.results import (
@@ -28,6 +26,7 @@ from pipeline.data.results import (
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError
+from pipeline.stages.project import project_position
 
 
 class Run:
@@ -161,17 +160,8 @@ class Run:
             raise RequestError(f"The picture does not activate map {feature_map} of {layer}.")
         found = graph.layer(layer)
         y, x = divmod(int(places[0, feature_map]), found.size[1])
-        seeds = Seeds(*(torch.tensor([value]) for value in (0, feature_map, y, x)))
-        (projection,) = project(graph, found, ascent, seeds, unpooling)
-        top, left, bottom, right = (
-            self.spec.layer(layer)
-            .receptive_field.boxes(
-                np.array([y]), np.array([x]), self.spec.preprocessing.input_size
-            )[0]
-            .tolist()
-        )
-        whole = projection.new_zeros(prepared.shape)
-        whole[:, top:bottom, left:right] = projection
+        seed = Seeds.at(feature_map, y, x, self.net.device)
+        whole, _ = project_position(graph, found, ascent, seed, unpooling)
         return Image.fromarray(projection_contrast(whole))
 
 

@@ -1,5 +1,8 @@
 """The contract in code: every object name in a run and the columns of every Parquet file."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
 # --- objects of a run -------------------------------------------------------------------------
@@ -59,6 +62,12 @@ def projections_name(layer: str, batch: str) -> str:
 
 SAMPLES_IN_PART = b"samples"
 """Key of a heap file's metadata: how many samples the part has, unusable ones included."""
+
+
+def table_of(columns: Mapping[str, Any], fields: pa.Schema) -> pa.Table:
+    """Columns by name as a table of this schema; what it does not name is left out."""
+    arrays = [pa.array(columns[field.name]).cast(field.type) for field in fields]
+    return pa.Table.from_arrays(arrays, schema=fields)
 
 
 # --- columns ----------------------------------------------------------------------------------

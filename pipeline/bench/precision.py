@@ -98,7 +98,7 @@ def _values(miner: Miner, dataset: Dataset, most: int, what: str) -> Values:
             some.append(values.numpy())
             advance(len(batch.pictures))
 
-        stream([miner], [miner.heaps(1)], read, kept=keep)
+        stream([miner], [miner.heaps(1)], read, watch=keep)
     return np.concatenate(some).T
 
 

@@ -1,6 +1,6 @@
 """What stage 1 stores of a part, as tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,11 +56,8 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
         places // widths,
         places % widths,
     )
-    columns = {
-        **_map_columns(net, heaps),
-        "winners": pa.ListArray.from_arrays(pa.array(_ends(taken), pa.int32()), winners),
-    }
-    return _table_of(columns, schema.HEAP, len(seen))
+    columns = _map_columns(net, heaps) | {"winners": lists_of(winners, taken.sum(1))}
+    return _of_part(schema.table_of(columns, schema.HEAP), seen)
 
 
 def screen_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
@@ -70,11 +67,14 @@ def screen_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
     entries = pa.StructArray.from_arrays(
         [pa.array(array) for array in arrays], fields=list(schema.SCREENED)
     )
-    columns = {
-        **_map_columns(net, heaps),
-        "kept": pa.ListArray.from_arrays(pa.array(_ends(taken), pa.int32()), entries),
-    }
-    return _table_of(columns, schema.SCREEN_HEAP, len(seen))
+    columns = _map_columns(net, heaps) | {"kept": lists_of(entries, taken.sum(1))}
+    return _of_part(schema.table_of(columns, schema.SCREEN_HEAP), seen)
+
+
+def lists_of(entries: pa.StructArray, lengths: NDArray[np.integer]) -> pa.ListArray:
+    """Entries that follow one another as lists of these lengths (M,)."""
+    ends = np.concatenate([[0], lengths.cumsum()])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), entries)
 
 
 def _map_columns(net: Net, heaps: Heaps) -> dict[str, Any]:
@@ -91,16 +91,9 @@ def _map_columns(net: Net, heaps: Heaps) -> dict[str, Any]:
     }
 
 
-def _ends(taken: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(M + 1,) where the list of each map begins and ends, from the places taken (M, K)."""
-    return np.concatenate([[0], taken.sum(1).cumsum()])
-
-
-def _table_of(columns: Mapping[str, Any], fields: pa.Schema, samples: int) -> pa.Table:
-    """A table of a part that has so many samples."""
-    arrays = [pa.array(columns[field.name]).cast(field.type) for field in fields]
-    table = pa.Table.from_arrays(arrays, schema=fields)
-    return table.replace_schema_metadata({schema.SAMPLES_IN_PART: str(samples)})
+def _of_part(table: pa.Table, seen: Seen) -> pa.Table:
+    """The table of a part, which tells how many samples the part has."""
+    return table.replace_schema_metadata({schema.SAMPLES_IN_PART: str(len(seen))})
 
 
 def _entries(

@@ -88,11 +88,10 @@ def _certified(feature_maps: pa.Table, winners: pa.Table, certified: Flags) -> p
     largest[places.get_indexer(pd.MultiIndex.from_frame(best.select(keys).to_pandas()))] = best[
         "activation"
     ].to_numpy()
-    columns = {name: feature_maps[name] for name in feature_maps.column_names}
+    columns = {name: feature_maps[name].combine_chunks() for name in feature_maps.column_names}
     active = np.where(largest > 0, feature_maps["active"].to_numpy().clip(min=1), 0)
-    columns |= {"max": pa.array(largest), "active": pa.array(active)}
-    columns |= {"certified": pa.array(certified)}
-    return pa.table(columns, schema=feature_maps.schema)
+    columns |= {"max": largest, "active": active, "certified": certified}
+    return schema.table_of(columns, schema.FEATURE_MAP)
 
 
 def _explode(heap: pa.Table, before: int) -> pa.Table:
@@ -141,13 +140,11 @@ def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec) -> pa.Table:
     height, width = (rows[side].to_numpy() for side in ("height", "width"))
     boxes = layer.receptive_field.boxes(y, x, spec.preprocessing.input_size)
     source = spec.preprocessing.source_boxes(boxes, height, width)
-    columns = {name: rows[name] for name in rows.column_names}
-    columns["rank"] = pa.array(_ranks(rows))
-    for i, side in enumerate(("top", "left", "bottom", "right")):
-        columns[side], columns[f"source_{side}"] = pa.array(boxes[:, i]), pa.array(source[:, i])
-    return pa.Table.from_arrays(
-        [columns[field.name].cast(field.type) for field in schema.WINNER], schema=schema.WINNER
-    )
+    columns = {name: rows[name].combine_chunks() for name in rows.column_names}
+    columns |= {"rank": _ranks(rows)}
+    for i, side in enumerate(schema.SIDES):
+        columns |= {side: boxes[:, i], f"source_{side}": source[:, i]}
+    return schema.table_of(columns, schema.WINNER)
 
 
 def _summed(statistics: Sequence[pa.Table]) -> pa.Table:
@@ -160,19 +157,16 @@ def _summed(statistics: Sequence[pa.Table]) -> pa.Table:
         mean = arrays["total"].sum(0) / images
         variance = arrays["total_squares"].sum(0) / images - mean**2
     columns = {
-        "layer": statistics[0]["layer"],
-        "feature_map": statistics[0]["feature_map"],
-        "images": pa.array(images),
-        "active": pa.array(arrays["active"].sum(0)),
-        "max": pa.array(arrays["max"].max(0)),
-        "mean": pa.array(mean),
-        "std": pa.array(np.sqrt(np.maximum(variance, 0))),
-        "certified": pa.array(np.ones(len(images), bool)),
+        "layer": statistics[0]["layer"].combine_chunks(),
+        "feature_map": statistics[0]["feature_map"].combine_chunks(),
+        "images": images,
+        "active": arrays["active"].sum(0),
+        "max": arrays["max"].max(0),
+        "mean": mean,
+        "std": np.sqrt(np.maximum(variance, 0)),
+        "certified": np.ones(len(images), bool),
     }
-    return pa.Table.from_arrays(
-        [columns[field.name].cast(field.type) for field in schema.FEATURE_MAP],
-        schema=schema.FEATURE_MAP,
-    )
+    return schema.table_of(columns, schema.FEATURE_MAP)
 
 
 def _nothing_usable(run: Store, spec: RunSpec, parts: Sequence[str]) -> str:

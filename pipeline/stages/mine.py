@@ -116,12 +116,12 @@ def mine_part(
     """
     heaps = [miner.heaps(top_k) for miner in miners]
     seen = mine(miners, heaps, lambda: enumerate(dataset.read(part)), decoders)
-    for miner, run, one in zip(miners, runs, heaps, strict=True):
+    for miner, run, of_net in zip(miners, runs, heaps, strict=True):
         write_skipped(run, part.name, seen)
         if miner.screens:
-            table, name = screen_table(miner.net, one, seen), schema.screen_name(part.name)
+            table, name = screen_table(miner.net, of_net, seen), schema.screen_name(part.name)
         else:
-            table, name = heap_table(miner.net, one, seen), schema.heap_name(part.name)
+            table, name = heap_table(miner.net, of_net, seen), schema.heap_name(part.name)
         run.write_table(name, table)
     return PartDone(part.name, len(seen.pictures), len(seen.skipped))
 
@@ -131,7 +131,7 @@ def mine(
     heaps: Sequence[Heaps],
     read: Callable[[], Numbered],
     decoders: int = 0,
-    kept: Callable[[Batch, Tensor], None] | None = None,
+    watch: Callable[[Batch, Tensor], None] | None = None,
 ) -> Seen:
     """Stream samples through the nets, into their heaps.
 
@@ -140,7 +140,7 @@ def mine(
         heaps: of each net; samples in them are positions in the part.
         read: starts reading the samples; called again only to find what is not finite.
         decoders: threads that decode, as in `batches`.
-        kept: told of every batch and its values (N, M), the black tail apart.
+        watch: told of every batch and its values (N, M), the black tail apart.
 
     Raises:
         NumericsError: an activation is NaN or infinite; the text names layer and image.
@@ -153,11 +153,11 @@ def mine(
             seen.skipped.extend(batch.skipped)
         if batch.pictures:
             values = _add(miners[batch.stream], heaps[batch.stream], batch)
-            if kept is not None:
-                kept(batch, values)
+            if watch is not None:
+                watch(batch, values)
     # looked at once: on a GPU every look waits for what is under way
-    for miner, one in zip(miners, heaps, strict=True):
-        if not one.finite:
+    for miner, of_net in zip(miners, heaps, strict=True):
+        if not of_net.finite:
             raise NumericsError(_not_finite(miner, read()))
     return seen
 

@@ -6,22 +6,20 @@ from dataclasses import astuple
 
 import numpy as np
 import pyarrow as pa
-import torch
-from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.config import choose_layers
-from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.graph.trace import Layer
 from pipeline.core.nets.known import Net
-from pipeline.core.occlusion.occlusion import Occluder, Occlusion, Sensitivity
-from pipeline.core.projection.deconvnet import Seeds, ascend, project
+from pipeline.core.occlusion.occlusion import Occluder, Occlusion
+from pipeline.core.projection.deconvnet import Seeds, ascend
 from pipeline.data.class_names import ClassNames
 from pipeline.data.findings import ClassFrom, Occluded, OccludeSettings
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.pictures import Made, Picture, Wanted, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
+from pipeline.stages.project import project_position
 
 _IMAGES_IN_TASK = 4
 
@@ -175,7 +173,9 @@ def occlude_picture(
             f"{picture.wanted.name}: an activation of {plan.layer.name} or a probability is not "
             "finite; are these the net's weights?"
         )
-    projection, box = _project(net, plan.layer, image, found)
+    graph = net.graph.only([plan.layer.name])
+    seed = Seeds.at(found.feature_map, *found.place, net.device)
+    projection, box = project_position(graph, plan.layer, ascend(graph, image), seed)
     red, green, blue = (round(255 * part) for part in net.preprocessing.mean)
     return Occluded(
         picture=picture,
@@ -184,7 +184,7 @@ def occlude_picture(
         settings=settings,
         found=found,
         class_from=source,
-        projection=projection,
+        projection=projection.cpu().numpy(),
         box=box,
         mean=(red, green, blue),
         names=names,
@@ -203,22 +203,6 @@ def _correct_class(
         return None, "prediction"  # the dataset counts other classes than the net
     _check_label(net, wanted.label, f"The label of {wanted.name}")
     return wanted.label, "label"
-
-
-def _project(
-    net: Net, layer: Layer, image: torch.Tensor, found: Sensitivity
-) -> tuple[NDArray[np.float32], tuple[int, int, int, int]]:
-    """The projection of the strongest activation over the whole input, and its box."""
-    graph = net.graph.only([layer.name])
-    y, x = found.place
-    seeds = Seeds(*(torch.tensor([n], device=image.device) for n in (0, found.feature_map, y, x)))
-    (projection,) = project(graph, layer, ascend(graph, image), seeds)
-    size = net.preprocessing.input_size
-    boxes = receptive_field(graph, layer).boxes(np.array([y]), np.array([x]), size)
-    top, left, bottom, right = boxes[0].tolist()
-    whole = np.zeros((3, *size), np.float32)
-    whole[:, top:bottom, left:right] = projection.cpu().numpy()
-    return whole, (top, left, bottom, right)
 
 
 # --- tables -----------------------------------------------------------------------------------
@@ -259,7 +243,4 @@ def to_table(occluded: Occluded) -> pa.Table:
         "top_class_name": [names[label] for label in classes.tolist()],
         **{name: [value] * rows for name, value in constant.items()},
     }
-    return pa.table(
-        {field.name: pa.array(columns[field.name], field.type) for field in schema.OCCLUSION},
-        schema=schema.OCCLUSION,
-    )
+    return schema.table_of(columns, schema.OCCLUSION)

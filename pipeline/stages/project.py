@@ -23,8 +23,10 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import schema
+from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.graph.trace import Graph, Layer
 from pipeline.core.nets.known import Net
-from pipeline.core.projection.deconvnet import Seeds, Unpooling
+from pipeline.core.projection.deconvnet import Ascent, Seeds, Unpooling, project
 from pipeline.core.projection.either_way import Projected, project_either_way, whole_depths
 from pipeline.core.render import projection_contrast
 from pipeline.data.decoding import decode
@@ -44,6 +46,9 @@ or another device change its last bits, and nothing else should."""
 
 _ROUNDING = 1e-5
 """The same, relative to the layer's largest activation: rounding hits the small ones harder."""
+
+Box = tuple[int, int, int, int]
+"""Top, left, bottom, right, half-open."""
 
 _ORDER = ["sample", "layer", "feature_map", "rank"]
 _WHERE = ["shard", "key", "offset", "length"]
@@ -152,8 +157,8 @@ def project_task(
     fields = list(schema.PROJECTION)
     if settings.arrays:
         fields.append(schema.PROJECTION_ARRAY)
-    for layer, some in rows.items():
-        table = pa.Table.from_pylist(some, schema=pa.schema(fields))
+    for layer, of_layer in rows.items():
+        table = pa.Table.from_pylist(of_layer, schema=pa.schema(fields))
         run.write_table(schema.projections_name(layer, _batch_name(table)), table)
     return missing(winners)
 
@@ -172,11 +177,11 @@ def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Ten
     ]
     names = _named(located, winners["sample"].to_pylist())
     pictures = _pictures(net, dataset, list(names))
-    while some := list(islice(pictures, _IMAGES_AT_ONCE)):
-        samples = pa.array([names[where] for where, _ in some])
+    while batch := list(islice(pictures, _IMAGES_AT_ONCE)):
+        samples = pa.array([names[where] for where, _ in batch])
         chunk = winners.filter(pc.is_in(winners["sample"], samples))
         places = pc.index_in(chunk["sample"], samples)
-        images = torch.stack([image for _, image in some])
+        images = torch.stack([image for _, image in batch])
         yield images.to(net.device), chunk.append_column("image", places)
 
 
@@ -257,8 +262,8 @@ def _rows(
     """One row per winner of one layer; the images are (N, crop, crop, 3)."""
     activations, projections = projected[0].cpu().numpy(), projected[1]
     _check(layer, winners, activations)
-    kept = [name for name in schema.PROJECTION.names if name in winners.column_names]
-    rows: list[dict[str, Any]] = winners.select(kept).to_pylist()
+    copied = [name for name in schema.PROJECTION.names if name in winners.column_names]
+    rows: list[dict[str, Any]] = winners.select(copied).to_pylist()
     for row, image, activation, projection in zip(
         rows, winners["image"].to_pylist(), activations.tolist(), projections, strict=True
     ):
@@ -282,6 +287,32 @@ def _check(layer: str, winners: pa.Table, activations: np.ndarray) -> None:
             f"on {row['key']} of {row['shard']} is {activations[wrong[0]]:.6g}, but "
             f"{mined[wrong[0]]:.6g} was mined. Has the dataset changed? Mine it into a new run."
         )
+
+
+def project_position(
+    graph: Graph, layer: Layer, ascent: Ascent, seed: Seeds, unpooling: Unpooling = "sum"
+) -> tuple[Tensor, Box]:
+    """The projection of one position, over the net's whole input.
+
+    Args:
+        graph: the net that `ascend` went up.
+        layer: the layer of the position.
+        ascent: the forward pass of the image.
+        seed: the one position.
+        unpooling: as in `project`.
+
+    Returns:
+        (3, H, W), zero outside the box, and the box: top, left, bottom, right of the position's
+        receptive field, clipped to the input.
+    """
+    (projection,) = project(graph, layer, ascent, seed, unpooling)
+    size = next(iter(graph.steps.values())).shape[1:]
+    field = receptive_field(graph, layer)
+    boxes = field.boxes(seed.y.cpu().numpy(), seed.x.cpu().numpy(), size)
+    top, left, bottom, right = boxes[0].tolist()
+    whole = projection.new_zeros(3, *size)
+    whole[:, top:bottom, left:right] = projection
+    return whole, (top, left, bottom, right)
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -21,7 +21,7 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.results import read_parts
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
-from pipeline.stages.heap_files import heap_table
+from pipeline.stages.heap_files import heap_table, lists_of
 from pipeline.stages.mine import Miner, Numbered, mine
 from pipeline.stages.screen import gather
 
@@ -63,8 +63,8 @@ class SecondLook:
     def read(self, dataset: Dataset) -> Numbered:
         """The images, with their positions in the dataset."""
         ends = np.searchsorted(self.samples, self.starts[1:])
-        some = np.split(self.samples, ends)
-        for part, start, samples in zip(self.parts, self.starts.tolist(), some, strict=True):
+        of_parts = np.split(self.samples, ends)
+        for part, start, samples in zip(self.parts, self.starts.tolist(), of_parts, strict=True):
             for position, sample in dataset.pick(part, (samples - start).tolist()):
                 yield start + position, sample
 
@@ -99,13 +99,11 @@ def rescore_unit(
 
 def _checked(unit: SecondLook, exact: NDArray[np.float32], maps: int) -> pa.ListArray:
     order = np.argsort(unit.maps, kind="stable")
-    counts = np.bincount(unit.maps, minlength=maps)
     entries = pa.StructArray.from_arrays(
         [pa.array(unit.slots[order], pa.int32()), pa.array(exact[order])],
         fields=list(schema.CHECKED),
     )
-    offsets = np.concatenate([[0], counts.cumsum()])
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), entries)
+    return lists_of(entries, np.bincount(unit.maps, minlength=maps))
 
 
 class Looks:
@@ -166,12 +164,12 @@ class Looks:
         maps, slots = maps[order], slots[order]
         sample_of = samples[maps, slots]
         units = []
-        for some in self._together(images):
-            first, end = np.searchsorted(sample_of, [some[0], some[-1] + 1])
-            numbers = np.unique(np.searchsorted(self._starts, some, side="right") - 1)
+        for together in self._together(images):
+            first, end = np.searchsorted(sample_of, [together[0], together[-1] + 1])
+            numbers = np.unique(np.searchsorted(self._starts, together, side="right") - 1)
             parts = tuple(self._parts[number] for number in numbers)
             pairs = (maps[first:end], slots[first:end], sample_of[first:end])
-            units.append(SecondLook(self._look, parts, self._starts[numbers], some, *pairs))
+            units.append(SecondLook(self._look, parts, self._starts[numbers], together, *pairs))
         return units
 
     def _together(self, images: Positions) -> list[Positions]:
@@ -181,7 +179,7 @@ class Looks:
         for end in ends.tolist():
             if end - begin >= _FEWEST_IMAGES:
                 cuts.append(begin := end)
-        return [some for some in np.split(images, cuts) if len(some)]
+        return [together for together in np.split(images, cuts) if len(together)]
 
     def learn(self, units: Sequence[SecondLook]) -> None:
         """Take note of what came of the units of a look, which are all done.

@@ -51,8 +51,8 @@ def gather(run: Store, parts: Sequence[str], top_k: int) -> tuple[Candidates, ND
     held: list[Candidates] = []
     starts = [0]
     files = read_parts(run, [schema.screen_name(part) for part in parts], ["images", "kept"])
-    while some := list(islice(files, _PARTS_AT_ONCE)):
-        for table in some:
+    while tables := list(islice(files, _PARTS_AT_ONCE)):
+        for table in tables:
             held.append(_candidates(starts[-1], table, kept(top_k)))
             starts.append(starts[-1] + int(table.schema.metadata[schema.SAMPLES_IN_PART]))
         held = [_largest(held, _HELD * kept(top_k))]
@@ -73,16 +73,16 @@ def _candidates(start: int, table: pa.Table, most: int) -> Candidates:
     return Candidates(values, sample, outside[:, None], below[:, None])
 
 
-def _largest(some: Sequence[Candidates], most: int) -> Candidates:
+def _largest(of_parts: Sequence[Candidates], most: int) -> Candidates:
     """The largest of several parts together, equal values in the order of the dataset."""
-    values = np.concatenate([one.values for one in some], 1)
-    samples = np.concatenate([one.sample for one in some], 1)
+    values = np.concatenate([part.values for part in of_parts], 1)
+    samples = np.concatenate([part.sample for part in of_parts], 1)
     order = np.argsort(-values, axis=1, kind="stable")
     first = order[:, :most]
     dropped = np.take_along_axis(values, order[:, most:], 1)
     steps = _steps(
-        np.concatenate([dropped > -np.inf, *(one.outside for one in some)], 1),
-        np.concatenate([dropped, *(one.below for one in some)], 1),
+        np.concatenate([dropped > -np.inf, *(part.outside for part in of_parts)], 1),
+        np.concatenate([dropped, *(part.below for part in of_parts)], 1),
     )
     return Candidates(
         np.take_along_axis(values, first, 1), np.take_along_axis(samples, first, 1), *steps

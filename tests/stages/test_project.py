@@ -315,5 +315,5 @@ def test_two_pictures_of_one_name(tmp_path: Path, suffix: str) -> None:
 
 def test_a_run_that_is_not_mined_to_its_end_is_refused(run: Store) -> None:
     run.fs.rm(run.path(schema.FEATURE_MAPS))
-    with pytest.raises(RequestError, match="has no winners yet; run `deconv-atlas mine"):
+    with pytest.raises(RequestError, match="is not mined to its end; give the same `"):
         tasks(run, LAYERS)

@@ -32,6 +32,11 @@ class Seeds:
     y: Tensor
     x: Tensor
 
+    @classmethod
+    def at(cls, feature_map: int, y: int, x: int, device: torch.device) -> "Seeds":
+        """One position of the first image."""
+        return cls(*(torch.tensor([number], device=device) for number in (0, feature_map, y, x)))
+
     def __len__(self) -> int:
         return len(self.image)
 
