@@ -1,10 +1,21 @@
 """deconv-atlas: what does this convnet look for?
 
-The map of the house, each floor importing only those before it: `errors`, `schema` and `config`
-say what there is; `core` is the science (graphs, receptive fields, heaps, the deconvnet), `data`
-brings pictures in and results out; `stages` are plain functions over one part of the work, and
-`atlas` is what people look at; `run` opens a run in a notebook; `connection`, `crew` and `cluster`
-put the stages on Ray, `mining` and `commands` string them together, and `cli` is the command line.
+The map of the house; each floor imports only those above it here:
+
+- `errors`, `schema`: what can go wrong; the objects of a run and the columns of its files.
+- `core`: the science, torch and numpy alone. `graph`: a net as steps; `heaps`: the strongest
+  images of each feature map; `projection`: the deconvnet; `occlusion`; `nets`.
+- `config`, `terminal`: what is asked for and what a run is; how commands speak.
+- `data`: where pictures come from (`formats`, `weights`, `demo`) and where results go (`store`,
+  `results`), and the records of single pictures (`pictures`, `findings`).
+- `stages`: the work on one part, plain functions; beside them `atlas`: what people look at. The
+  two know nothing of each other.
+- `run`: a run in a notebook.
+- `cluster`: the stages on Ray, which nobody else knows.
+- `commands`: from a request to a finished result.
+- `bench`: how fast it is; `cli`: the command line.
+
+What `ray job submit` runs is in `jobs`, above them all.
 """
 
 from typing import TYPE_CHECKING, Any

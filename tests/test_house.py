@@ -1,77 +1,119 @@
-"""The house stands as it was drawn: imports go one way, and the core is science alone."""
+"""The house stands as it was drawn: imports go one way, and every room keeps its walls."""
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# each floor may import itself and those before it
+# each floor may import itself and those before it; where it has two rooms, these do not meet
 FLOORS = [
-    ("pipeline.errors", "pipeline.schema"),
-    ("pipeline.core",),
-    ("pipeline.config",),
-    ("pipeline.data",),
-    ("pipeline.atlas", "pipeline.stages"),
-    ("pipeline.run", "pipeline.progress", "pipeline.terminal"),
-    ("pipeline.cluster",),
-    ("pipeline.commands",),
-    ("pipeline.bench",),
-    ("pipeline.cli",),
-    ("jobs",),
+    ["pipeline.errors", "pipeline.schema"],
+    ["pipeline.core"],
+    ["pipeline.config", "pipeline.terminal", "pipeline.progress"],
+    ["pipeline.data"],
+    ["pipeline.stages", "pipeline.atlas"],
+    ["pipeline.run"],
+    ["pipeline.cluster"],
+    ["pipeline.commands"],
+    ["pipeline.bench"],
+    ["pipeline.cli"],
+    ["jobs"],
 ]
+MOST_FLOORS, MOST_LINES, MOST_FILES = 12, 300, 14
+
+
+def is_in(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
 
 
 def floor(module: str) -> int | None:
-    for number, names in enumerate(FLOORS):
-        if any(module == name or module.startswith(f"{name}.") for name in names):
+    for number, rooms in enumerate(FLOORS):
+        if any(is_in(module, room) for room in rooms):
             return number
     return None
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def modules() -> list[Path]:
-    return sorted(path for folder in ("pipeline", "jobs") for path in (ROOT / folder).rglob("*.py"))
 
 
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_go_one_way(path: Path) -> None:
-    own = floor(name_of(path))
-    if name_of(path) == "pipeline":
-        return
+FILES = {
+    name_of(path): path
+    for folder in ("pipeline", "jobs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+
+
+def imports(module: str) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it; of this project's own, the very file."""
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            for alias in node.names:
+                file = f"{node.module}.{alias.name}"
+                yield file if file in FILES else str(node.module)
+
+
+IMPORTS = {module: set(imports(module)) - {module} for module in FILES}
+
+
+@pytest.mark.parametrize("module", [module for module in FILES if module != "pipeline"])
+def test_imports_go_one_way(module: str) -> None:
+    own = floor(module)
     assert own is not None, "say in FLOORS where it lives"
-    above = [name for name in imports(path) if (other := floor(name)) is not None and other > own]
+    above = [name for name in IMPORTS[module] if (other := floor(name)) is not None and other > own]
     assert above == []
 
 
+def test_there_is_no_circle() -> None:
+    """File by file: the sorter raises where there is one."""
+    own = {
+        module: {name for name in used if name in FILES and name != "pipeline"}
+        for module, used in IMPORTS.items()
+        if module != "pipeline"
+    }
+    assert len(list(TopologicalSorter(own).static_order())) == len(own)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [pair for rooms in FLOORS for pair in combinations(rooms, 2)]
+)
+def test_rooms_of_one_floor_do_not_meet(left: str, right: str) -> None:
+    for one, other in ((left, right), (right, left)):
+        users = [module for module in FILES if is_in(module, one)]
+        assert not [user for user in users if any(is_in(name, other) for name in IMPORTS[user])]
+
+
+def users_of(package: str) -> set[str]:
+    """The files outside a package that import it."""
+    return {
+        module
+        for module, used in IMPORTS.items()
+        if not is_in(module, package) and any(is_in(name, package) for name in used)
+    }
+
+
 def test_only_the_cluster_knows_ray() -> None:
-    users = {
-        name_of(path) for path in modules() if any(n.split(".")[0] == "ray" for n in imports(path))
-    }
-    assert users <= {
-        "pipeline.cluster.stages",
-        "pipeline.cluster.connection",
-        "pipeline.cluster.crew",
-    }
+    assert {user.rpartition(".")[0] for user in users_of("ray")} == {"pipeline.cluster"}
+
+
+def test_nothing_needs_the_command_line() -> None:
+    assert {user.partition(".")[0] for user in users_of("pipeline.cli")} == {"jobs"}
+    assert {user.rpartition(".")[0] for user in users_of("pipeline.bench")} == {"pipeline.cli"}
+    assert users_of("jobs") == set()
 
 
 def test_the_core_needs_neither_ray_nor_files() -> None:
-    core = [name_of(path) for path in modules() if name_of(path).startswith("pipeline.core")]
+    core = [module for module in FILES if is_in(module, "pipeline.core")]
     code = (
         f"import sys, {', '.join(core)}; print({{'ray', 'fsspec', 'pyarrow'}} & set(sys.modules))"
     )
@@ -79,3 +121,27 @@ def test_the_core_needs_neither_ray_nor_files() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_the_rooms_are_small() -> None:
+    long = {
+        name: n for name, path in FILES.items() if (n := path.read_text().count("\n")) > MOST_LINES
+    }
+    assert long == {}
+    folders = {path.parent for path in FILES.values()}
+    full = {
+        folder.name: n for folder in folders if (n := len(list(folder.glob("*.py")))) > MOST_FILES
+    }
+    assert full == {}
+    assert len(FLOORS) <= MOST_FLOORS
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    rooms = {path.parent for path in FILES.values()}
+    silent = [
+        room.name
+        for room in rooms
+        if not (init := room / "__init__.py").exists()
+        or not ast.get_docstring(ast.parse(init.read_text()))
+    ]
+    assert silent == []
