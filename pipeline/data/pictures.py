@@ -19,6 +19,7 @@ from pipeline import schema
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.decoding import decode
 from pipeline.data.formats.dataset import Dataset
+from pipeline.data.results import require_mined
 from pipeline.data.samples import Located, Part, Sample
 from pipeline.data.store import Store
 from pipeline.errors import RequestError, SampleError
@@ -217,6 +218,7 @@ def _of_folder(key: str, run: Store, dataset: Dataset) -> Iterator[tuple[int, Sa
 
 def _sizes(run: Store, dataset: Dataset) -> Iterator[tuple[Part, int]]:
     """Every part of the dataset with the number of its samples, as its first file counts them."""
+    require_mined(run)
     name_of = schema.screen_name if run.list(schema.SCREEN) else schema.heap_name
     for part in dataset.parts():
         name = name_of(part.name)

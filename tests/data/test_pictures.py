@@ -49,6 +49,7 @@ def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Store:
     }  # fmt: skip
     winners = pa.Table.from_pylist([row], schema.WINNER)
     store.write_table(schema.winners_name("conv1"), winners)
+    store.write_table(schema.FEATURE_MAPS, schema.FEATURE_MAP.empty_table())
     return store
 
 
@@ -91,3 +92,8 @@ def test_a_url(data: Path) -> None:
 def test_what_is_nowhere(run: Store, dataset: Dataset, word: str, why: str) -> None:
     with pytest.raises(RequestError, match=why):
         find_pictures([word], run, dataset)
+
+
+def test_a_sample_of_a_run_that_is_not_mined_to_its_end(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="is not mined to its end"):
+        find_pictures(["95"], Store(tmp_path), dataset)
