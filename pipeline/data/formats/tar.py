@@ -58,7 +58,9 @@ def members(stream: Stream, wanted: Callable[[str], bool]) -> Iterator[Member]:
             source.member = header.name
             if header.isreg() and wanted(header.name):
                 if header.issparse():
-                    raise DamagedTarError("it is sparse; write the tar without --sparse", header.name)
+                    raise DamagedTarError(
+                        "it is sparse; write the tar without --sparse", header.name
+                    )
                 yield Member(header.name, header.offset_data, source.take(header.size))
     except tarfile.ReadError:  # the last byte before a header is not there
         raise source.cut_short() from None

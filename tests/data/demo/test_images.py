@@ -33,7 +33,7 @@ def test_a_picture_depends_on_seed_and_index_alone() -> None:
 
 def test_another_process_writes_the_same_shard() -> None:
     code = (
-        "import hashlib; from pipeline.data.demo import shard_bytes;"
+        "import hashlib; from pipeline.data.demo.images import shard_bytes;"
         "print(hashlib.sha256(shard_bytes(range(5, 15), seed=7)).hexdigest())"
     )
     other = subprocess.run(
