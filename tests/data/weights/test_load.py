@@ -26,7 +26,7 @@ from pipeline.errors import RequestError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SHARED = Path(__file__).parents[2].parent / "shared"
+SHARED = Path(__file__).parents[3].parent / "shared"
 SQUEEZENET = SHARED / "weights" / "squeezenet1_1-imagenet.pth"
 State = dict[str, Tensor]
 
