@@ -11,15 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.data.formats.files import open_file, why_unreadable
+from pipeline.data.formats.reading import UnreadableError, open_file, why_unreadable
 from pipeline.data.store import Store
 
 _ROWS_AT_ONCE = 32
 _BUFFER = 1 << 20  # bytes of a column read at once: memory holds its pages, not its row groups
-
-
-class UnreadableError(Exception):
-    """The file is gone, damaged or no Parquet; its text is the reason."""
 
 
 class NoImageColumnError(UnreadableError):
@@ -179,7 +175,7 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     try:
         facts = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = facts["info"]["features"]
-        return {name: one for name, one in features.items() if isinstance(one, dict)}
+        return {name: it for name, it in features.items() if isinstance(it, dict)}
     except (ValueError, LookupError, TypeError, AttributeError):
         return {}
 

@@ -11,18 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pipeline.data.formats.reading import UnreadableError
+
 _CHUNK = 8 << 20
 _MOST_METADATA = 1 << 20
 _END_MARK: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 _NOTHING: type[Exception] = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
-
-
-class DamagedTarError(ValueError):
-    """The archive ends too early or is none; `member` is what was being read, or empty."""
-
-    def __init__(self, reason: str, member: str = "") -> None:
-        super().__init__(reason)
-        self.member = member
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +39,7 @@ def members(stream: Stream, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """The regular files of a tar archive whose name is `wanted`, in order.
 
     Raises:
-        DamagedTarError: after everything that is whole.
+        UnreadableError: after everything that is whole.
     """
     source: Any = _Source(stream)  # no whole file, but all that `tarfile` asks of one here
     try:
@@ -58,7 +52,7 @@ def members(stream: Stream, wanted: Callable[[str], bool]) -> Iterator[Member]:
             source.member = header.name
             if header.isreg() and wanted(header.name):
                 if header.issparse():
-                    raise DamagedTarError(
+                    raise UnreadableError(
                         "it is sparse; write the tar without --sparse", header.name
                     )
                 yield Member(header.name, header.offset_data, source.take(header.size))
@@ -75,7 +69,7 @@ class _Header(tarfile.TarInfo):
         start, source.member = source.tell(), ""
         try:
             header = super().fromtarfile(archive)
-        except (DamagedTarError, _END_MARK):
+        except (UnreadableError, _END_MARK):
             raise
         except _NOTHING:
             reason = "the tar is cut short: it has no end mark" if start else "the file is empty"
@@ -86,8 +80,8 @@ class _Header(tarfile.TarInfo):
             if header.size >= 0:
                 return header
             reason = "the tar is damaged: a member of negative size"
-            raise DamagedTarError(reason, header.name)
-        raise DamagedTarError(reason)
+            raise UnreadableError(reason, header.name)
+        raise UnreadableError(reason)
 
 
 class _Source:
@@ -111,7 +105,7 @@ class _Source:
     def read(self, size: int) -> bytes:
         """A header or an extended one, or fewer bytes where the stream ends."""
         if not 0 <= size <= _MOST_METADATA:
-            raise DamagedTarError(f"the tar is damaged: an extended header of {size} bytes")
+            raise UnreadableError(f"the tar is damaged: an extended header of {size} bytes")
         return b"".join(self._chunks(size))
 
     def take(self, size: int) -> bytes:
@@ -123,16 +117,16 @@ class _Source:
         self.member = ""
         return data
 
-    def cut_short(self) -> DamagedTarError:
+    def cut_short(self) -> UnreadableError:
         """What to say if this is all."""
-        return DamagedTarError(f"the tar is cut short at byte {self._position}", self.member)
+        return UnreadableError(f"the tar is cut short at byte {self._position}", self.member)
 
     def _chunks(self, count: int) -> Iterator[bytes]:
         while count > 0:
             try:
                 chunk = self._stream.read(min(count, _CHUNK))
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:  # of a compressed one
-                raise DamagedTarError(
+                raise UnreadableError(
                     f"the compressed tar is cut short or damaged ({error})", self.member
                 ) from None
             if not chunk:

@@ -18,7 +18,8 @@ from s3fs.core import S3File
 
 from pipeline.data.class_names import ClassNames
 from pipeline.data.decoding import decode
-from pipeline.data.formats.dataset import Dataset, Located, Sample, open_dataset
+from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.samples import Located, Sample
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, RequestError
 

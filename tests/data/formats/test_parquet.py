@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.class_names import ClassNames
-from pipeline.data.formats.dataset import Dataset, Located, Sample, open_dataset
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.formats.parquet import split
 from pipeline.data.formats.parquet_file import ParquetFile
+from pipeline.data.samples import Located, Sample
 from pipeline.errors import IncompleteError, RequestError
 
 PICTURES = [b"picture %d" % number * 50 for number in range(12)]

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.class_names import ClassNames
-from pipeline.data.formats.dataset import Dataset, Sample, open_dataset
+from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.samples import Sample
 from pipeline.errors import IncompleteError, RequestError
 
 Members = list[tuple[str, bytes]]
