@@ -161,9 +161,9 @@ def _fixed_folder(url: str) -> str:
 
 
 def _globbed(store: Store, pattern: str) -> list[str]:
-    found = store.fs.glob(store.path(pattern), detail=True)
+    matches = store.fs.glob(store.path(pattern), detail=True)
     start = len(store.path()) + 1
-    names = (path[start:] for path, info in found.items() if info["type"] != "directory")
+    names = (path[start:] for path, info in matches.items() if info["type"] != "directory")
     return sorted(name for name in names if not _is_hidden(name))
 
 
