@@ -49,11 +49,12 @@ class ParquetFile:
     """An open file; everything about it that fails for good is an `UnreadableError`.
 
     What a remote store fails with meanwhile is raised as it is.
-    """
 
-    rows_of_groups: tuple[int, ...]
-    first_rows: tuple[int, ...]
-    columns: Columns
+    Attributes:
+        rows_of_groups: rows of each row group.
+        first_rows: the number of each one's first row in the file.
+        columns: which are pictures and labels.
+    """
 
     def __init__(self, url: str) -> None:
         self._store = Store(url)
@@ -67,17 +68,14 @@ class ParquetFile:
                     pre_buffer=False,
                     page_checksum_verification=True,
                 )
-                self._read_footer()
+                metadata = self._file.metadata
+                groups = map(metadata.row_group, range(metadata.num_row_groups))
+                self.rows_of_groups: tuple[int, ...] = tuple(group.num_rows for group in groups)
+                self.first_rows = tuple(accumulate(self.rows_of_groups, initial=0))[:-1]
+                self.columns = find_columns(self._file.schema_arrow)
         except BaseException:
             self.close()
             raise
-
-    def _read_footer(self) -> None:
-        metadata = self._file.metadata
-        groups = range(metadata.num_row_groups)
-        self.rows_of_groups = tuple(metadata.row_group(group).num_rows for group in groups)
-        self.first_rows = tuple(accumulate(self.rows_of_groups, initial=0))[:-1]
-        self.columns = find_columns(self._file.schema_arrow)
 
     def __enter__(self) -> "ParquetFile":
         return self
@@ -134,18 +132,8 @@ class _Watched:
             self.failure = error
             raise
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._stream.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._stream.tell())
-
-    def close(self) -> None:
-        self._stream.close()
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._stream.closed)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 # --- columns ----------------------------------------------------------------------------------

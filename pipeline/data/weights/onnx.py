@@ -5,7 +5,8 @@ paddings, and whether pooling or normalisation comes first, are read from the fi
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,19 +26,24 @@ _NAMES = {
     "LRN": "a local response normalisation",
     "Gemm": "a fully connected layer",
 }
-_UNPADDED = (0, 0, 0, 0)  # top, left, bottom, right
-_REACHING = (0, 0, 1, 1)  # a pool's last window reaches over the border, as with `ceil_mode`
+_UNPADDED = [0, 0, 0, 0]  # top, left, bottom, right
+_REACHING = [0, 0, 1, 1]  # a pool's last window reaches over the border, as with `ceil_mode`
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What a node of the graph or a module of the net does; of a window (rows, columns)."""
+    """What a node of the graph or a module of the net does; of a window (rows, columns).
+
+    Of a node also what is read from it: its attributes, and its arrays by part (weight, bias).
+    """
 
     kind: str  # as ONNX calls it
     kernel: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     groups: int = 1
+    attributes: dict[str, Any] = field(default_factory=dict, compare=False)
+    arrays: dict[str, Tensor] = field(default_factory=dict, compare=False)
 
     def __str__(self) -> str:
         name = _NAMES.get(self.kind, self.kind)
@@ -52,31 +58,6 @@ class _Step:
 _END = _Step("its end")
 
 
-@dataclass(frozen=True)
-class _Node:
-    """A node of the graph, with its arrays by part: weight and bias."""
-
-    kind: str
-    attributes: dict[str, Any]
-    arrays: dict[str, Tensor]
-
-    @property
-    def pads(self) -> tuple[int, ...]:
-        return tuple(self.attributes.get("pads", _UNPADDED))
-
-    @property
-    def step(self) -> _Step:
-        stride = tuple(self.attributes.get("strides", (1, 1)))
-        if self.kind == "Conv":
-            kernel = tuple(self.arrays["weight"].shape[2:])
-            return _Step("Conv", kernel, stride, self.pads, self.attributes.get("group", 1))
-        if self.kind == "MaxPool":
-            kernel = tuple(self.attributes["kernel_shape"])
-            pads = _UNPADDED if self.pads == _REACHING else self.pads
-            return _Step("MaxPool", kernel, stride, pads)
-        return _Step(self.kind)
-
-
 def read(data: bytes, name: str) -> StoredWeights:
     """The weights of a net in an ONNX file.
 
@@ -88,16 +69,16 @@ def read(data: bytes, name: str) -> StoredWeights:
         RequestError: onnx is not installed.
         ValueError: it is no such file, or has other layers.
     """
-    nodes = _parse(data)
-    state = _state(nodes)
-    variant = _variant(nodes, known.VARIANTS[name])
-    _require_same(nodes, name, variant)
+    steps = _parse(data)
+    state = _state(steps)
+    variant = _variant(steps, known.VARIANTS[name])
+    _require_same(steps, name, variant)
     return StoredWeights(
         state, variant.as_wide_as(state), known.preprocessing(name), colour_order="bgr"
     )
 
 
-def _parse(data: bytes) -> list[_Node]:
+def _parse(data: bytes) -> list[_Step]:
     """The nodes in the order of the graph."""
     onnx = formats_library("onnx", "Weights in ONNX files")
     try:
@@ -105,7 +86,7 @@ def _parse(data: bytes) -> list[_Node]:
     except Exception as error:  # protobuf's, which is no dependency of this project's own
         raise ValueError(f"it is no ONNX file ({error})") from error
     stored = {initialiser.name: initialiser for initialiser in graph.initializer}
-    nodes = []
+    steps = []
     for node in graph.node:
         if node.op_type in _SILENT:
             continue
@@ -118,15 +99,28 @@ def _parse(data: bytes) -> list[_Node]:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type in ("Conv", "Gemm") and "weight" not in arrays:
             raise ValueError(f"the weights of its {node.output[0]} are not in it")
-        nodes.append(_Node(node.op_type, attributes, arrays))
-    return nodes
+        steps.append(_step(node.op_type, attributes, arrays))
+    return steps
 
 
-def _state(nodes: Sequence[_Node]) -> dict[str, Tensor]:
+def _step(kind: str, attributes: dict[str, Any], arrays: dict[str, Tensor]) -> _Step:
+    """A node as a step."""
+    own = partial(_Step, kind, attributes=attributes, arrays=arrays)
+    if kind not in ("Conv", "MaxPool"):
+        return own()
+    kernel = arrays["weight"].shape[2:] if kind == "Conv" else attributes["kernel_shape"]
+    pads = attributes.get("pads", _UNPADDED)
+    if kind == "MaxPool" and pads == _REACHING:
+        pads = _UNPADDED
+    stride, groups = attributes.get("strides", (1, 1)), attributes.get("group", 1)
+    return own(tuple(kernel), tuple(stride), tuple(pads), groups)
+
+
+def _state(steps: Sequence[_Step]) -> dict[str, Tensor]:
     """The weights by the net's own names."""
     state = {}
     for kind, name, first in (("Conv", "conv", 1), ("Gemm", "fc", 6)):
-        layers = [node for node in nodes if node.kind == kind]
+        layers = [step for step in steps if step.kind == kind]
         for number, layer in enumerate(layers, first):
             for part, tensor in layer.arrays.items():
                 turn = part == "weight" and kind == "Gemm" and not layer.attributes.get("transB")
@@ -134,12 +128,12 @@ def _state(nodes: Sequence[_Node]) -> dict[str, Tensor]:
     return state
 
 
-def _variant(nodes: Sequence[_Node], usual: Variant) -> Variant:
+def _variant(steps: Sequence[_Step], usual: Variant) -> Variant:
     """All but the widths."""
-    kinds = [node.kind for node in nodes]
-    convolutions = [node for node in nodes if node.kind == "Conv"]
-    norms = [node.attributes for node in nodes if node.kind == "LRN"]
-    pools = [node for node in nodes if node.kind == "MaxPool"]
+    kinds = [step.kind for step in steps]
+    convolutions = [step for step in steps if step.kind == "Conv"]
+    norms = [step.attributes for step in steps if step.kind == "LRN"]
+    pools = [step.attributes for step in steps if step.kind == "MaxPool"]
     if len(norms) != 2 or len(pools) != 3 or not convolutions:
         raise ValueError(
             f"it has {len(convolutions)} convolutions, {len(norms)} local response "
@@ -149,18 +143,18 @@ def _variant(nodes: Sequence[_Node], usual: Variant) -> Variant:
         raise ValueError(f"its two normalisations differ: {norms[0]} and {norms[1]}")
     norm = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0} | norms[0]
     first, second, third = (
-        bool(pool.attributes.get("ceil_mode")) or pool.pads == _REACHING for pool in pools
+        bool(pool.get("ceil_mode")) or pool.get("pads") == _REACHING for pool in pools
     )
     return replace(
         usual,
-        padding=convolutions[0].pads[0],
+        padding=convolutions[0].padding[0],
         normalisation=Normalisation(norm["size"], norm["alpha"], norm["beta"], norm["bias"]),
         pool_first=kinds.index("MaxPool") < kinds.index("LRN"),
         ceil=(first, second, third),
     )
 
 
-def _require_same(nodes: Sequence[_Node], name: str, variant: Variant) -> None:
+def _require_same(steps: Sequence[_Step], name: str, variant: Variant) -> None:
     """Compare the graph with the net, step by step.
 
     Raises:
@@ -169,7 +163,7 @@ def _require_same(nodes: Sequence[_Node], name: str, variant: Variant) -> None:
     with torch.device("meta"):  # shapes alone
         expected = [*_steps_of(known.build(name, variant=variant)), ("", _END)]
     previous = "the input"
-    for step, (layer, own) in zip([*(node.step for node in nodes), _END], expected, strict=False):
+    for step, (layer, own) in zip([*steps, _END], expected, strict=False):
         if step != own:
             raise ValueError(f"{layer or f'what follows {previous}'} is {step}, in the net {own}")
         previous = layer or previous
@@ -185,7 +179,7 @@ def _steps_of(net: nn.Module) -> Iterator[tuple[str, _Step]]:
                 yield path, _Step("Conv", module.kernel_size, module.stride, pads, module.groups)
                 yield "", _Step("Relu")
             case nn.MaxPool2d():
-                yield "", _Step("MaxPool", (3, 3), (2, 2), _UNPADDED)
+                yield "", _Step("MaxPool", (3, 3), (2, 2), tuple(_UNPADDED))
             case nn.LocalResponseNorm():
                 yield "", _Step("LRN")
             case nn.Linear():

@@ -85,7 +85,7 @@ def test_the_mask_is_where_the_thing_changed_the_picture() -> None:
     scene = background(rng(1), 180, 160)
     brush = Brush(50, 0.3)
     brush.disc(0, 0, 0.9, (255, 0, 255))
-    brush.cut(0, 0, 0.3)
+    brush.disc(0, 0, 0.3, None)
     with_thing, mask = composed(scene, brush, (20, 10), rng(2))
     without, nothing = composed(scene, Brush(50, 0.3), (20, 10), rng(2))
     assert not nothing.any()
