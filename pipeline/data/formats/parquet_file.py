@@ -163,7 +163,7 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     try:
         facts = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = facts["info"]["features"]
-        return {name: it for name, it in features.items() if isinstance(it, dict)}
+        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
     except (ValueError, LookupError, TypeError, AttributeError):
         return {}
 

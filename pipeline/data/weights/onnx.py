@@ -26,24 +26,21 @@ _NAMES = {
     "LRN": "a local response normalisation",
     "Gemm": "a fully connected layer",
 }
-_UNPADDED = [0, 0, 0, 0]  # top, left, bottom, right
+_UNPADDED = [0, 0, 0, 0]
 _REACHING = [0, 0, 1, 1]  # a pool's last window reaches over the border, as with `ceil_mode`
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What a node of the graph or a module of the net does; of a window (rows, columns).
-
-    Of a node also what is read from it: its attributes, and its arrays by part (weight, bias).
-    """
+    """What a node of the graph or a module of the net does; of a node also what it holds."""
 
     kind: str  # as ONNX calls it
-    kernel: tuple[int, ...] = ()
+    kernel: tuple[int, ...] = ()  # rows, columns
     stride: tuple[int, ...] = ()
-    padding: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()  # top, left, bottom, right
     groups: int = 1
     attributes: dict[str, Any] = field(default_factory=dict, compare=False)
-    arrays: dict[str, Tensor] = field(default_factory=dict, compare=False)
+    arrays: dict[str, Tensor] = field(default_factory=dict, compare=False)  # weight, bias
 
     def __str__(self) -> str:
         name = _NAMES.get(self.kind, self.kind)

@@ -106,8 +106,8 @@ def test_what_is_not_the_picture(tmp_path: Path) -> None:
 
 
 def test_of_two_pictures_the_first_extension_counts(tmp_path: Path) -> None:
-    one, two = ("1.png", b"png"), ("1.jpg", b"jpg")
-    for members in ([one, two], [two, one]):
+    png, jpg = ("1.png", b"png"), ("1.jpg", b"jpg")
+    for members in ([png, jpg], [jpg, png]):
         (sample,) = read(opened(tmp_path, tar(members)))
         assert (sample.key, sample.data) == ("1.jpg", b"jpg")
 
