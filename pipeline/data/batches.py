@@ -95,17 +95,15 @@ def decode_sample(
     sample: Sample, position: int, preprocessings: Sequence[Preprocessing]
 ) -> Picture:
     """Decode one sample, resize and crop it in each of these ways."""
-    known = Sample(
-        sample.shard, sample.key, b"", sample.label, sample.class_name, sample.offset, sample.length
-    )
+    read = replace(sample, data=b"", problem=None)
     if sample.problem is not None:
-        return Picture(known, position, problem=sample.problem)
+        return Picture(read, position, problem=sample.problem)
     try:
-        picture = decode(sample.data)
-        images = tuple(one.prepare(picture) for one in preprocessings)
+        pixels = decode(sample.data)
+        images = tuple(preprocessing.prepare(pixels) for preprocessing in preprocessings)
     except SampleError as error:
-        return Picture(known, position, problem=str(error))
-    return Picture(known, position, images, (picture.shape[1], picture.shape[2]))
+        return Picture(read, position, problem=str(error))
+    return Picture(read, position, images, (pixels.shape[1], pixels.shape[2]))
 
 
 def batches(
@@ -156,8 +154,8 @@ def _decoded(
     waiting: queue.Queue[Callable[[], list[Picture]] | None] = queue.Queue(-(-ahead // _AT_ONCE))
     stop = threading.Event()
 
-    def decode_some(some: list[tuple[int, Sample]]) -> list[Picture]:
-        return [decode_sample(sample, position, preprocessings) for position, sample in some]
+    def decode_all(samples: list[tuple[int, Sample]]) -> list[Picture]:
+        return [decode_sample(sample, position, preprocessings) for position, sample in samples]
 
     def offer(item: Callable[[], list[Picture]] | None) -> None:
         while not stop.is_set():
@@ -170,13 +168,11 @@ def _decoded(
         ThreadPoolExecutor(1, "read") as reader,
     ):
 
-        def decoding(some: list[tuple[int, Sample]]) -> Callable[[], list[Picture]]:
-            return pool.submit(decode_some, some).result if decoders else partial(decode_some, some)
-
         def read() -> None:
             try:
-                while not stop.is_set() and (some := list(islice(samples, _AT_ONCE))):
-                    offer(decoding(some))
+                while not stop.is_set() and (taken := list(islice(samples, _AT_ONCE))):
+                    work = partial(decode_all, taken)
+                    offer(pool.submit(work).result if decoders else work)
             finally:
                 offer(None)
 

@@ -77,22 +77,21 @@ def folder_classes(
     decides for all of them, and where it knows none, or for the weights' categories, the names
     go by place (or by number, where every folder is one) if there are as many as folders.
     """
-    own = {folder: (place, folder) for place, folder in enumerate(sorted(folders))}
+    ordered = sorted(folders)
+    own: dict[str, tuple[int | None, str]] = {f: (place, f) for place, f in enumerate(ordered)}
     if names is None:
-        return {**own}
+        return own
     if names.explicit:
-        found = {folder: names.index(folder) for folder in own}
-        if any(index is not None for index in found.values()):
+        indices = {folder: names.index(folder) for folder in ordered}
+        if any(index is not None for index in indices.values()):
             return {
                 folder: (None, folder) if index is None else (index, names.names[index])
-                for folder, index in found.items()
+                for folder, index in indices.items()
             }
-    if len(own) != len(names):
-        return {**own}
-    numbers = all(folder.isdecimal() and len(folder) < _MOST_DIGITS for folder in own)
-    places = {folder: int(folder) if numbers else place for folder, (place, _) in own.items()}
-    if any(place not in names.names for place in places.values()):
-        return {**own}
+    numbers = all(folder.isdecimal() and len(folder) < _MOST_DIGITS for folder in ordered)
+    places = {folder: int(folder) if numbers else place for place, folder in enumerate(ordered)}
+    if len(own) != len(names) or any(place not in names.names for place in places.values()):
+        return own
     return {folder: (place, names.names[place]) for folder, place in places.items()}
 
 

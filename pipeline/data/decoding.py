@@ -125,12 +125,12 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _without_exif(data: bytes) -> bytes:
     """The same picture without the segments whose parsing warns."""
-    kept, at = [], 0
+    pieces, at = [], 0
     for marker, start, end in _segments(data):
         if marker == _EXIF:
-            kept.append(data[at:start])
+            pieces.append(data[at:start])
             at = end
-    return b"".join([*kept, data[at:]])
+    return b"".join([*pieces, data[at:]])
 
 
 # --- PNG and WebP -----------------------------------------------------------------------------
@@ -138,13 +138,13 @@ def _without_exif(data: bytes) -> bytes:
 
 def _png_pixels(data: bytes) -> bytes:
     """The same picture with only the chunks that make its pixels."""
-    kept, at = [_PNG], len(_PNG)
+    chunks, at = [_PNG], len(_PNG)
     while at + 8 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4])
         if data[at + 4 : at + 8] in _PNG_PIXELS:
-            kept.append(data[at:end])
+            chunks.append(data[at:end])
         at = end
-    return b"".join(kept)
+    return b"".join(chunks)
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

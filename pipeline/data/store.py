@@ -4,7 +4,6 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,14 @@ class Store:
 
     Objects appear whole or not at all: on object stores by their nature, on a disk by writing
     beside the place and renaming. Two writers of one name are harmless, the last one stays.
+
+    Attributes:
+        url: as it was given.
+        fs: the fsspec file system.
     """
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url).rstrip("/") or "/"
-        self._connect()  # a wrong URL is reported here, not at the first read
-
-    @cached_property
-    def _place(self) -> tuple[Any, str]:
-        return self._connect()
-
-    def _connect(self) -> tuple[Any, str]:
         try:
             fs, root = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
@@ -53,18 +49,11 @@ class Store:
             ) from error
         except ValueError as error:
             raise RequestError(f"{self.url}: {error}.") from error
-        return fs, root.rstrip("/")
+        self.fs: Any = fs
+        self._root = root.rstrip("/")
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"url": self.url}  # a connection stays in its process
-
-    def __setstate__(self, state: dict[str, str]) -> None:
-        self.url = state["url"]
-
-    @property
-    def fs(self) -> Any:
-        """The fsspec file system."""
-        return self._place[0]
+    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
+        return Store, (self.url,)  # a connection stays in its process
 
     @property
     def is_local(self) -> bool:
@@ -73,11 +62,7 @@ class Store:
 
     def path(self, name: str = "") -> str:
         """The file system's own path of `name`."""
-        return f"{self._place[1]}/{name}" if name else self._place[1]
-
-    def child(self, name: str) -> "Store":
-        """The store below `name`."""
-        return Store(f"{self.url}/{name}")
+        return f"{self._root}/{name}" if name else self._root
 
     def exists(self, name: str = "") -> bool:
         """Whether `name` (or the folder itself) is there."""
@@ -103,11 +88,11 @@ class Store:
         """
         with self._reaching():
             self.fs.invalidate_cache()
-            found = self.fs.find(self.path(prefix), detail=True)
+            objects = self.fs.find(self.path(prefix), detail=True)
         start = len(self.path()) + 1
         return {
             path[start:]: int(info["size"] or 0)
-            for path, info in sorted(found.items())
+            for path, info in sorted(objects.items())
             if not path.rpartition("/")[2].startswith(".")
         }
 
@@ -161,7 +146,7 @@ class Store:
 
 def content_type(name: str) -> str:
     """The media type of an object, by its extension."""
-    return _TYPES.get(name.rpartition(".")[2]) or "application/octet-stream"
+    return _TYPES.get(name.rpartition(".")[2], "application/octet-stream")
 
 
 def _write_beside_and_rename(path: Path, data: bytes) -> None:

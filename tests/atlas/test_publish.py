@@ -158,7 +158,7 @@ def test_no_index_before_everything_is_there(run, tmp_path):
 def test_a_run_and_an_atlas_in_a_bucket():
     layers = {"conv1": (8, 11, 4), "conv10": (4, 11, 4)}  # one's name begins as the other's
     run = synthetic_run.write(Store("memory://bucket/some/run"), layers=layers, ranks=2)
-    dest = run.child("atlas")
+    dest = Store(f"{run.url}/atlas")
     assert published(run, dest).maps == 12
     assert dest.exists("index.html")
     assert len(parsed(dest, "layers/conv1/winners.js")["first"]) == 9

@@ -75,21 +75,21 @@ WAYS = [PREPARED, Preprocessing(8, 7), Preprocessing(6, 6)]  # the first and las
     st.integers(0, 3),
 )
 def test_several_nets_get_what_each_would_get_alone(
-    some: set[int], wanted: list[tuple[Preprocessing, int]], decoders: int
+    numbers: set[int], wanted: list[tuple[Preprocessing, int]], decoders: int
 ) -> None:
     """Whatever sizes of batches they take; positions may have gaps."""
-    samples = [(number, SAMPLES[number]) for number in sorted(some)]
+    samples = [(number, SAMPLES[number]) for number in sorted(numbers)]
     streams = [Stream(way, size) for way, size in wanted]
     together = list(batches(iter(samples), streams, decoders))
     for number, stream in enumerate(streams):
         own = [batch for batch in together if batch.stream == number]
         alone = list(batches(iter(samples), [stream]))
-        kept = [batch for batch in alone if batch.pictures]
-        found = [batch for batch in own if batch.pictures]
-        assert [batch.pictures for batch in found] == [batch.pictures for batch in kept]
-        assert all(map(torch.equal, (b.images for b in found), (b.images for b in kept)))
+        expected = [batch for batch in alone if batch.pictures]
+        filled = [batch for batch in own if batch.pictures]
+        assert [batch.pictures for batch in filled] == [batch.pictures for batch in expected]
+        assert all(map(torch.equal, (b.images for b in filled), (b.images for b in expected)))
         skipped = [picture.position for batch in own for picture in batch.skipped]
-        bad = [position for position in sorted(some) if not usable(position)]
+        bad = [position for position in sorted(numbers) if not usable(position)]
         assert skipped == (bad if number == 0 else [])
 
 
@@ -138,9 +138,9 @@ def test_reading_runs_ahead_of_the_one_who_asks() -> None:
     read: list[int] = []
 
     def counted() -> Iterator[Sample]:
-        for number, one in enumerate(SAMPLES):
+        for number, sample in enumerate(SAMPLES):
             read.append(number)
-            yield one
+            yield sample
 
     made = batched(enumerate(counted()), 16)
     next(made)

@@ -30,10 +30,10 @@ def _mine(
 ) -> Iterator[PartDone]:
     prepare = Miner.exact if precision == "exact" else Miner.screening
     # as on its way to a worker
-    miners = [prepare(Recipe.of(one.net, one.layers).make("cpu")) for one in targets]
+    miners = [prepare(Recipe.of(target.net, target.layers).make("cpu")) for target in targets]
     for part, which in work:
-        some, runs = [miners[one] for one in which], [targets[one].run for one in which]
-        yield mine_part(some, dataset, part, runs, top_k)
+        runs = [targets[number].run for number in which]
+        yield mine_part([miners[number] for number in which], dataset, part, runs, top_k)
 
 
 def _rescore(

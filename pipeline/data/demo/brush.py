@@ -6,8 +6,8 @@ averaging blocks of 3×3 leaves smooth edges.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 Colour = tuple[int, int, int]
 Points = npt.NDArray[np.float64]  # N×2: x, y
+Rng = np.random.Generator
 
 FINE = 3  # drawn pixels per picture pixel, along each side
 REACH = 1.2  # how far from its centre a thing may reach, in its own units
@@ -56,7 +57,7 @@ class Palette:
     third: Colour
 
     @classmethod
-    def random(cls, rng: np.random.Generator) -> "Palette":
+    def random(cls, rng: Rng) -> "Palette":
         """A palette around a random hue, its second hue near, across, or a third round."""
         hue = rng.uniform(0, 2 * math.pi)
         other = hue + rng.choice([-1, 1]) * rng.choice([0.6, 2.1, 2.6, 3.14])
@@ -68,7 +69,7 @@ class Palette:
             third=oklch(rng.uniform(0.45, 0.60), rng.uniform(0.08, 0.16), other + 0.8),
         )
 
-    def pair(self, rng: np.random.Generator) -> tuple[Colour, Colour]:
+    def pair(self, rng: Rng) -> tuple[Colour, Colour]:
         """Two colours of this palette that contrast in lightness, in either order."""
         dark = (self.deep, self.body, self.third)
         light = (self.pale, self.accent)
@@ -77,13 +78,13 @@ class Palette:
             both = (self.deep, self.accent)
         return both if rng.random() < 0.5 else both[::-1]
 
-    def strong(self, rng: np.random.Generator) -> tuple[Colour, Colour]:
+    def strong(self, rng: Rng) -> tuple[Colour, Colour]:
         """The two strong colours, in either order."""
         both = (self.body, self.accent)
         return both if rng.random() < 0.5 else both[::-1]
 
 
-def varied(colour: Colour, rng: np.random.Generator, by: float = 0.12) -> Colour:
+def varied(colour: Colour, rng: Rng, by: float = 0.12) -> Colour:
     """The colour, a little lighter or darker."""
     gain = 1 + rng.uniform(-by, by)
     red, green, blue = (min(255, round(gain * v)) for v in colour)
@@ -154,23 +155,20 @@ class Brush:
 
     def polygon(self, points: Points, colour: Colour) -> None:
         """Fill a polygon."""
-        self._both(lambda pen, ink: pen.polygon(self._flat(points), fill=ink), colour)
+        self._draw("polygon", self._flat(points), colour)
 
-    def disc(self, x: float, y: float, radius: float, colour: Colour) -> None:
-        """Fill a circle."""
-        self._both(self._round(x, y, radius), colour)
+    def disc(self, x: float, y: float, radius: float, colour: Colour | None) -> None:
+        """Fill a circle; without a colour it is a hole, through which the background shows."""
+        cx, cy = self._flat(np.array([x, y]))
+        r = radius * self._scale
+        self._draw("ellipse", [cx - r, cy - r, cx + r, cy + r], colour)
 
     def stroke(self, points: Points, width: float, colour: Colour) -> None:
         """Draw a line through the points, ``width`` thick, with round joints and ends."""
-        flat = self._flat(points)
         thick = max(1, round(width * self._scale))
-        self._both(lambda pen, ink: pen.line(flat, fill=ink, width=thick, joint="curve"), colour)
+        self._draw("line", self._flat(points), colour, width=thick, joint="curve")
         for x, y in (points[0], points[-1]):
-            self._both(self._round(x, y, width / 2), colour)
-
-    def cut(self, x: float, y: float, radius: float) -> None:
-        """Make a round hole, through which the background shows."""
-        self._both(self._round(x, y, radius), None)
+            self.disc(x, y, width / 2, colour)
 
     def clip(self, outline: Points) -> None:
         """Keep only what lies inside a polygon."""
@@ -195,16 +193,7 @@ class Brush:
         flat: list[float] = (points @ self._matrix + self._middle).ravel().tolist()
         return flat
 
-    def _round(
-        self, x: float, y: float, radius: float
-    ) -> Callable[[ImageDraw.ImageDraw, Colour | int], None]:
-        cx, cy = np.array([x, y]) @ self._matrix + self._middle
-        r = radius * self._scale
-        return lambda pen, ink: pen.ellipse((cx - r, cy - r, cx + r, cy + r), fill=ink)
-
-    def _both(
-        self, mark: Callable[[ImageDraw.ImageDraw, Colour | int], None], colour: Colour | None
-    ) -> None:
+    def _draw(self, shape: str, where: list[float], colour: Colour | None, **how: Any) -> None:
         paint, mask = self._pens
-        mark(paint, colour or (0, 0, 0))
-        mark(mask, 0 if colour is None else 255)
+        getattr(paint, shape)(where, fill=colour or (0, 0, 0), **how)
+        getattr(mask, shape)(where, fill=0 if colour is None else 255, **how)

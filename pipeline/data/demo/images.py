@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.data.demo.brush import Brush, Palette
+from pipeline.data.demo.brush import Brush, Palette, Rng
 from pipeline.data.demo.scene import background, composed
 from pipeline.data.demo.things import THINGS
 
@@ -97,7 +97,7 @@ def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
     return buffer.getvalue()
 
 
-def _corner(rng: np.random.Generator, width: int, height: int, side: int) -> tuple[int, int]:
+def _corner(rng: Rng, width: int, height: int, side: int) -> tuple[int, int]:
     """Where the thing's canvas starts (x, y): in the picture's central square, by and large.
 
     A net sees the central square of a picture, so that is where the thing is placed; it may

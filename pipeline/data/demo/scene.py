@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from pipeline.data.demo.brush import Brush, Colour, moved, oklch, oval, turned
+from pipeline.data.demo.brush import Brush, Colour, Rng, moved, oklch, oval, turned
 
-Rng = np.random.Generator
 Pixels = npt.NDArray[np.float32]
 
 

@@ -8,6 +8,7 @@ from pipeline.data.demo.brush import (
     Brush,
     Palette,
     Points,
+    Rng,
     arc,
     box,
     moved,
@@ -15,8 +16,6 @@ from pipeline.data.demo.brush import (
     turned,
     varied,
 )
-
-Rng = np.random.Generator
 
 # Capital letters as strokes on a 2×2 square, so that no font is needed and none can differ.
 LETTERS: tuple[tuple[str, ...], ...] = (

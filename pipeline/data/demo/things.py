@@ -1,7 +1,7 @@
 """The things of the demo: sixteen classes, each a function that draws one of its kind.
 
 Every function gets a brush, a palette and a source of chance, and draws within about 1 of the
-origin. Ten are put together from parts, here; six are textures, in ``demo_textures``.
+origin. Ten are put together from parts, here; six are textures, in `textures`.
 """
 
 import math
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.demo.brush import Brush, Palette, arc, moved, oval, turned, varied
+from pipeline.data.demo.brush import Brush, Palette, Rng, arc, moved, oval, turned, varied
 from pipeline.data.demo.textures import bricks, checks, dots, glyphs, rings, stripes
 
-Rng = np.random.Generator
 FULL_TURN = 2 * math.pi
 
 
@@ -147,7 +146,7 @@ def gears(brush: Brush, palette: Palette, rng: Rng) -> None:
     if rng.random() < 0.5:
         for x, y in arc(root * 0.61, n=7)[:-1]:
             brush.disc(x, y, 0.05, palette.deep)
-    brush.cut(0, 0, rng.uniform(0.16, 0.26))
+    brush.disc(0, 0, rng.uniform(0.16, 0.26), None)
 
 
 def ladders(brush: Brush, palette: Palette, rng: Rng) -> None:
@@ -215,7 +214,7 @@ def wheels(brush: Brush, palette: Palette, rng: Rng) -> None:
     thick = rng.uniform(0.13, 0.2)
     brush.disc(0, 0, 0.98, tyre)
     brush.disc(0, 0, 0.98 - thick * 0.75, spoke)
-    brush.cut(0, 0, 0.98 - thick * 1.25)
+    brush.disc(0, 0, 0.98 - thick * 1.25, None)
     for x, y in arc(0.9 - thick, n=n + 1)[:-1]:
         brush.stroke(np.array([(0.0, 0.0), (x, y)]), 0.07, spoke)
     brush.disc(0, 0, 0.2, tyre)

@@ -8,36 +8,22 @@ every sample comes out exactly once, one that cannot be read with its `problem`.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
+from pipeline.config import DataFormat
 from pipeline.data.class_names import ClassNames
+from pipeline.data.formats import folder, parquet, webdataset
 from pipeline.data.formats.files import Listing, list_files, reaching
-from pipeline.data.formats.folder import open_folder
-from pipeline.data.formats.parquet import SUFFIXES as PARQUET_SUFFIXES
-from pipeline.data.formats.parquet import open_parquet
-from pipeline.data.formats.webdataset import SUFFIXES as TAR_SUFFIXES
-from pipeline.data.formats.webdataset import open_webdataset
-from pipeline.data.samples import PICTURES, Located, Part, Sample
+from pipeline.data.formats.reading import UnreadableError, lost, until_broken
+from pipeline.data.samples import Located, Part, Sample
 from pipeline.errors import RequestError
-
-__all__ = ["Dataset", "Format", "Located", "Part", "Reader", "Sample", "open_dataset"]
-
-Format = Literal["folder", "webdataset", "parquet"]
-
-_SUFFIXES: dict[Format, tuple[str, ...]] = {
-    "folder": tuple(f".{extension}" for extension in PICTURES),
-    "webdataset": TAR_SUFFIXES,
-    "parquet": PARQUET_SUFFIXES,
-}
-_KINDS: dict[Format, str] = {
-    "folder": f"pictures ({', '.join(PICTURES)})",
-    "webdataset": f"tar shards ({', '.join(TAR_SUFFIXES)})",
-    "parquet": f"Parquet shards ({', '.join(PARQUET_SUFFIXES)})",
-}
 
 
 class Reader(Protocol):
-    """How one format is read; small and picklable."""
+    """How one format is read; small and picklable.
+
+    A shard that is damaged or gone is an `UnreadableError`, after all that is whole.
+    """
 
     def read(self, part: Part, /) -> Iterator[Sample]:
         """The samples of a part, streamed."""
@@ -61,7 +47,7 @@ class Dataset:
     """
 
     url: str
-    format: Format
+    format: DataFormat
     fingerprint: str
     reader: Reader
     _parts: tuple[Part, ...] | None = field(default=None, repr=False, compare=False)
@@ -85,13 +71,13 @@ class Dataset:
         A picture or a shard that cannot be read gives a sample with a `problem`. What a remote
         store or the machine fails with is raised as it is, since another try may succeed.
         """
-        return self.reader.read(part)
+        return until_broken(part.shard, self.reader.read(part))
 
     def pick(self, part: Part, positions: Sequence[int]) -> Iterator[tuple[int, Sample]]:
         """Some samples of a part, by their positions in it, which are in rising order."""
         if part.keys:  # files of a folder: the others need not be opened
-            some = replace(part, keys=tuple(part.keys[position] for position in positions))
-            yield from zip(positions, self.read(some), strict=True)
+            picked = replace(part, keys=tuple(part.keys[position] for position in positions))
+            yield from zip(positions, self.read(picked), strict=True)
             return
         wanted = set(positions)
         for position, sample in enumerate(self.read(part)):
@@ -107,17 +93,37 @@ class Dataset:
         shards: dict[str, dict[Located, None]] = {}
         for located in wanted:
             shards.setdefault(located.shard, {})[located] = None
-        for shard, some in shards.items():
-            yield from self.reader.fetch(shard, list(some))
+        for shard, pictures in shards.items():
+            try:
+                yield from self.reader.fetch(shard, list(pictures))
+            except (FileNotFoundError, UnreadableError) as error:
+                raise lost(shard, f"no longer whole ({error})") from error
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_parts": None}
 
 
-_OPENERS: dict[Format, Callable[[Listing, ClassNames | None], tuple[Reader, tuple[Part, ...]]]] = {
-    "folder": open_folder,
-    "webdataset": open_webdataset,
-    "parquet": open_parquet,
+@dataclass(frozen=True)
+class _Kind:
+    """What is known of a format: what its files are called, and how a dataset is opened."""
+
+    files: str
+    suffixes: tuple[str, ...]
+    open: Callable[[Listing, ClassNames | None], tuple[Reader, tuple[Part, ...]]]
+
+    def __str__(self) -> str:
+        return f"{self.files} ({', '.join(self.suffixes)})"
+
+    def of(self, listing: Listing) -> dict[str, int]:
+        """Those of the files that are such."""
+        files = listing.files.items()
+        return {name: size for name, size in files if name.lower().endswith(self.suffixes)}
+
+
+_KINDS: dict[DataFormat, _Kind] = {
+    "folder": _Kind("pictures", folder.SUFFIXES, folder.open_folder),
+    "webdataset": _Kind("tar shards", webdataset.SUFFIXES, webdataset.open_webdataset),
+    "parquet": _Kind("Parquet shards", parquet.SUFFIXES, parquet.open_parquet),
 }
 
 
@@ -134,51 +140,42 @@ def open_dataset(
     Raises:
         RequestError: nothing is there, or nothing in it can be used.
     """
-    if format is not None and format not in _SUFFIXES:
-        raise RequestError(f"Unknown format {format!r}; known are {', '.join(get_args(Format))}.")
+    if format is not None and format not in _KINDS:
+        raise RequestError(f"Unknown format {format!r}; known are {', '.join(_KINDS)}.")
     listing = list_files(url)
-    chosen = next((known for known in _SUFFIXES if known == format), None) or _detected(listing)
-    listing = _only(chosen, listing)
-    with reaching(listing.url):
-        reader, parts = _OPENERS[chosen](listing, class_names)
-    return Dataset(listing.url, chosen, _fingerprint(chosen, listing), reader, parts)
-
-
-def _files(format: Format, listing: Listing) -> dict[str, int]:
-    return {
-        name: size
-        for name, size in listing.files.items()
-        if name.lower().endswith(_SUFFIXES[format])
-    }
-
-
-def _only(format: Format, listing: Listing) -> Listing:
-    files = _files(format, listing)
+    chosen = next((name for name in _KINDS if name == format), None) or _detected(listing)
+    kind = _KINDS[chosen]
+    files = kind.of(listing)
     if not files and not listing.is_folder:
         files = listing.files  # named one by one, so meant, whatever their extensions
     if not files:
-        raise RequestError(f"{listing.url} holds no {_KINDS[format]}; check the path.")
-    return replace(listing, files=files)
+        raise RequestError(f"{listing.url} holds no {kind}; check the path.")
+    listing = replace(listing, files=files)
+    with reaching(listing.url):
+        reader, parts = kind.open(listing, class_names)
+    return Dataset(listing.url, chosen, _fingerprint(chosen, listing), reader, parts)
 
 
-def _detected(listing: Listing) -> Format:
-    counts = {known: len(_files(known, listing)) for known in _SUFFIXES}
-    found = [known for known, count in counts.items() if count]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        kinds = ", ".join(_KINDS.values())
-        others = {f".{name.rpartition('.')[2]}" for name in listing.files if "." in name}
-        has = f"only {', '.join(sorted(others)[:5])}" if others else "nothing with an extension"
+def _detected(listing: Listing) -> DataFormat:
+    counts = {name: len(kind.of(listing)) for name, kind in _KINDS.items()}
+    present = [name for name, count in counts.items() if count]
+    if len(present) == 1:
+        return present[0]
+    if not present:
+        extensions = {f".{name.rpartition('.')[2]}" for name in listing.files if "." in name}
+        has = ", ".join(sorted(extensions)[:5])
         raise RequestError(
-            f"{listing.url} holds no images: none of {kinds}, {has}; "
+            f"{listing.url} holds no images: none of {', '.join(map(str, _KINDS.values()))}, "
+            f"{f'only {has}' if has else 'nothing with an extension'}; "
             "check the path, or say what it is with --format."
         )
-    has = " and ".join(f"{counts[known]} {_KINDS[known]}" for known in found)
-    raise RequestError(f"{listing.url} holds {has}; say which with --format {' or '.join(found)}.")
+    has = " and ".join(f"{counts[name]} {_KINDS[name]}" for name in present)
+    raise RequestError(
+        f"{listing.url} holds {has}; say which with --format {' or '.join(present)}."
+    )
 
 
-def _fingerprint(format: Format, listing: Listing) -> str:
+def _fingerprint(format: DataFormat, listing: Listing) -> str:
     digest = hashlib.sha256(format.encode())
     for name, size in listing.files.items():
         digest.update(f"\0{name}\0{size}".encode("utf-8", "surrogateescape"))

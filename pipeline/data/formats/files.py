@@ -1,6 +1,5 @@
-"""The files of a dataset: named by a folder, a glob, a brace range or one path; listed; opened."""
+"""The files of a dataset: named by a folder, a glob, a brace range or one path; and listed."""
 
-import errno
 import os
 import re
 import stat
@@ -8,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline.data.store import Store
 from pipeline.errors import AtlasError, RequestError
@@ -17,16 +15,6 @@ _BRACE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 _GLOB = re.compile(r"[*?[]")
 _MOST_NAMES = 1_000_000
 _AT_ONCE = 16  # requests for the sizes of listed shards
-_BLOCK = 8 << 20  # bytes read ahead from a remote shard
-_OF_THE_FILE = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +71,7 @@ def list_files(url: str) -> Listing:
             _fixed_folder(url)  # first, since no store would understand it
         kind = _kind(store)
         if kind == "directory":
-            files = dict(_local_files(store.path())) if store.is_local else _remote_files(store)
+            files = _local_files(store) if store.is_local else _remote_files(store)
             return Listing(url, Store(url), files, is_folder=True)
         if kind is not None:
             folder, _, name = url.rpartition("/")
@@ -91,26 +79,6 @@ def list_files(url: str) -> Listing:
         if is_pattern:
             return _matching(url)
     raise RequestError(f"{url} does not exist; check the path or the bucket's name.")
-
-
-def open_file(url: str) -> Any:
-    """A binary stream of a file, read ahead in blocks."""
-    store = Store(url)
-    return store.fs.open(store.path(), "rb", block_size=_BLOCK, cache_type="readahead")
-
-
-def why_unreadable(error: BaseException, store: Store) -> str | None:
-    """The reason, if it is this file that cannot be read; None if it is the store or the machine.
-
-    A file of a disk that cannot be read stays so, and so does an object that is gone. What else
-    a remote store answers (time-outs, expired credentials) or a machine (no file handle left) is
-    worth another try of the part, and would otherwise pass for thousands of bad pictures.
-    """
-    if isinstance(error, FileNotFoundError):
-        return "it is no longer there"
-    if store.is_local and isinstance(error, OSError) and error.errno in _OF_THE_FILE:
-        return error.strerror or str(error)
-    return None
 
 
 # --- listing ----------------------------------------------------------------------------------
@@ -128,12 +96,12 @@ def _remote_files(store: Store) -> dict[str, int]:
     return {name: size for name, size in store.list().items() if not _is_hidden(name)}
 
 
+def _local_files(store: Store) -> dict[str, int]:
+    return dict(sorted(_walk(store.path(), "", frozenset())))
+
+
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or "/." in name
-
-
-def _local_files(folder: str) -> list[tuple[str, int]]:
-    return sorted(_walk(folder, "", frozenset()))
 
 
 def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
@@ -157,21 +125,18 @@ def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterat
 def _named(url: str, folder: str, names: list[str]) -> Listing:
     store = Store(folder)
 
-    def size(name: str) -> int | None:
+    def size(name: str) -> int:
         try:
             return int(store.fs.info(store.path(name))["size"] or 0)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        sizes = dict(zip(names, pool.map(size, names), strict=True))
-    for name, found in sizes.items():
-        if found is None:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise RequestError(
                 f"{folder}/{name} does not exist, but {url} asks for it; "
                 "correct the range or add the file."
-            )
-    return Listing(url, store, {name: found or 0 for name, found in sizes.items()}, is_folder=False)
+            ) from error
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        files = dict(zip(names, pool.map(size, names), strict=True))
+    return Listing(url, store, files, is_folder=False)
 
 
 def _matching(url: str) -> Listing:
@@ -196,9 +161,9 @@ def _fixed_folder(url: str) -> str:
 
 
 def _globbed(store: Store, pattern: str) -> list[str]:
-    found = store.fs.glob(store.path(pattern), detail=True)
+    matches = store.fs.glob(store.path(pattern), detail=True)
     start = len(store.path()) + 1
-    names = (path[start:] for path, info in found.items() if info["type"] != "directory")
+    names = (path[start:] for path, info in matches.items() if info["type"] != "directory")
     return sorted(name for name in names if not _is_hidden(name))
 
 

@@ -3,17 +3,14 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
 from pipeline.data.class_names import ClassNames, folder_classes
-from pipeline.data.formats.files import Listing, why_unreadable
-from pipeline.data.samples import Located, Part, Sample, numbered
+from pipeline.data.formats.files import Listing
+from pipeline.data.formats.reading import lost, read_files, why_unreadable
+from pipeline.data.samples import PICTURES, Located, Part, Sample, numbered
 from pipeline.data.store import Store
-from pipeline.errors import IncompleteError
 
-_T = TypeVar("_T")
-_AT_ONCE = 64  # requests of a remote store under way at once
+SUFFIXES = tuple(f".{extension}" for extension in PICTURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +29,20 @@ class Folder:
     def read(self, part: Part) -> Iterator[Sample]:
         """The files of a part; what cannot be read has a `problem`."""
         store = Store(self.url)
-        for keys in _batches(part.keys, store):
-            for key, data in zip(keys, _read(store, keys), strict=True):
-                yield self._sample(key, data, store)
+        for key, data in zip(part.keys, read_files(store, part.keys), strict=True):
+            yield self._sample(key, data, store)
 
     def _sample(self, key: str, data: bytes | BaseException, store: Store) -> Sample:
         label, class_name = self.classes.get(_class_of(key), (None, None))
         written = key.encode("utf-8", "replace").decode()  # a disk's names can be any bytes
-        if isinstance(data, bytes):
-            problem = None if written == key else "its name is not UTF-8"
-            return Sample(
-                self.url, written, b"" if problem else data, label, class_name, problem=problem
-            )
-        reason = why_unreadable(data, store)
-        if reason is None:
-            raise data
-        return Sample(self.url, written, b"", label, class_name, problem=reason)
+        problem = None if written == key else "its name is not UTF-8"
+        if isinstance(data, BaseException):
+            problem = why_unreadable(data, store)
+            if problem is None:
+                raise data
+            data = b""
+        picture = b"" if problem else data
+        return Sample(self.url, written, picture, label, class_name, problem=problem)
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """The files of some samples.
@@ -55,18 +50,13 @@ class Folder:
         Raises:
             IncompleteError: one of them is no longer there.
         """
-        store = Store(shard)
-        for batch in _batches(wanted, store):
-            contents = _read(store, [located.key for located in batch])
-            for located, data in zip(batch, contents, strict=True):
-                if isinstance(data, FileNotFoundError):
-                    raise IncompleteError(
-                        f"{shard}/{located.key} was read before and is gone; "
-                        "put it back, then give the same command again."
-                    ) from data
-                if not isinstance(data, bytes):
-                    raise data
-                yield located, data
+        contents = read_files(Store(shard), [located.key for located in wanted])
+        for located, data in zip(wanted, contents, strict=True):
+            if isinstance(data, FileNotFoundError):
+                raise lost(f"{shard}/{located.key}", "gone") from data
+            if isinstance(data, BaseException):
+                raise data
+            yield located, data
 
 
 def open_folder(listing: Listing, names: ClassNames | None) -> tuple[Folder, tuple[Part, ...]]:
@@ -99,16 +89,3 @@ def part_size(count: int) -> int:
     """Files per part: about 64 parts, of 64 to 4096 files each, in whole batches of 64."""
     size = min(4096, max(64, math.ceil(count / 64)))
     return math.ceil(size / 64) * 64
-
-
-def _batches(items: Sequence[_T], store: Store) -> Iterator[list[_T]]:
-    size = 1 if store.is_local else _AT_ONCE
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
-
-
-def _read(store: Store, keys: Sequence[str]) -> list[bytes | BaseException]:
-    paths = [store.path(key) for key in keys]
-    contents: list[bytes | BaseException] = store.fs.cat_ranges(paths, None, None)
-    return contents

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
-from pipeline.data.formats.parquet_file import NoImageColumnError, ParquetFile, UnreadableError
+from pipeline.data.formats.parquet_file import NoImageColumnError, ParquetFile
+from pipeline.data.formats.reading import UnreadableError
 from pipeline.data.samples import Located, Part, Sample, checked_label, numbered
-from pipeline.errors import IncompleteError, RequestError
+from pipeline.errors import RequestError
 
 SUFFIXES = (".parquet",)
 _ROWS_OF_A_PART = 4096
@@ -24,16 +25,10 @@ class Parquet:
     names: ClassNames | None
 
     def read(self, part: Part) -> Iterator[Sample]:
-        """The samples of a part.
-
-        A file that cannot be read, or what is left of a row group, is one sample with a `problem`.
-        """
-        try:
-            with ParquetFile(part.shard) as file:
-                for group in part.row_groups or range(len(file.rows_of_groups)):
-                    yield from self._group(part.shard, file, group)
-        except UnreadableError as error:
-            yield Sample(part.shard, "", b"", problem=str(error))
+        """The samples of a part; what is left of a damaged row group is one with a `problem`."""
+        with ParquetFile(part.shard) as file:
+            for group in part.row_groups or range(len(file.rows_of_groups)):
+                yield from self._group(part.shard, file, group)
 
     def _group(self, shard: str, file: ParquetFile, group: int) -> Iterator[Sample]:
         row = file.first_rows[group]
@@ -55,20 +50,10 @@ class Parquet:
         return Sample(shard, key, data or b"", label, class_name, problem=problem)
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
-        """Some pictures, from the row groups that have them.
-
-        Raises:
-            IncompleteError: the file or a row is no longer there.
-        """
-        try:
-            with ParquetFile(shard) as file:
-                for group, rows in _by_group(file, wanted).items():
-                    yield from _picked(file, group, rows)
-        except UnreadableError as error:
-            raise IncompleteError(
-                f"{shard} was read before and is no longer whole ({error}); "
-                "put it back, then give the same command again."
-            ) from error
+        """Some pictures, from the row groups that have them."""
+        with ParquetFile(shard) as file:
+            for group, rows in _by_group(file, wanted).items():
+                yield from _picked(file, group, rows)
 
 
 def _by_group(file: ParquetFile, wanted: Sequence[Located]) -> dict[int, dict[int, Located]]:

@@ -11,15 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.data.formats.files import open_file, why_unreadable
+from pipeline.data.formats.reading import UnreadableError, open_file, why_unreadable
 from pipeline.data.store import Store
 
 _ROWS_AT_ONCE = 32
 _BUFFER = 1 << 20  # bytes of a column read at once: memory holds its pages, not its row groups
-
-
-class UnreadableError(Exception):
-    """The file is gone, damaged or no Parquet; its text is the reason."""
 
 
 class NoImageColumnError(UnreadableError):
@@ -53,11 +49,12 @@ class ParquetFile:
     """An open file; everything about it that fails for good is an `UnreadableError`.
 
     What a remote store fails with meanwhile is raised as it is.
-    """
 
-    rows_of_groups: tuple[int, ...]
-    first_rows: tuple[int, ...]
-    columns: Columns
+    Attributes:
+        rows_of_groups: rows of each row group.
+        first_rows: the number of each one's first row in the file.
+        columns: which are pictures and labels.
+    """
 
     def __init__(self, url: str) -> None:
         self._store = Store(url)
@@ -71,17 +68,14 @@ class ParquetFile:
                     pre_buffer=False,
                     page_checksum_verification=True,
                 )
-                self._read_footer()
+                metadata = self._file.metadata
+                groups = map(metadata.row_group, range(metadata.num_row_groups))
+                self.rows_of_groups: tuple[int, ...] = tuple(group.num_rows for group in groups)
+                self.first_rows = tuple(accumulate(self.rows_of_groups, initial=0))[:-1]
+                self.columns = find_columns(self._file.schema_arrow)
         except BaseException:
             self.close()
             raise
-
-    def _read_footer(self) -> None:
-        metadata = self._file.metadata
-        groups = range(metadata.num_row_groups)
-        self.rows_of_groups = tuple(metadata.row_group(group).num_rows for group in groups)
-        self.first_rows = tuple(accumulate(self.rows_of_groups, initial=0))[:-1]
-        self.columns = find_columns(self._file.schema_arrow)
 
     def __enter__(self) -> "ParquetFile":
         return self
@@ -138,18 +132,8 @@ class _Watched:
             self.failure = error
             raise
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._stream.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._stream.tell())
-
-    def close(self) -> None:
-        self._stream.close()
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._stream.closed)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 # --- columns ----------------------------------------------------------------------------------
@@ -179,7 +163,7 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     try:
         facts = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = facts["info"]["features"]
-        return {name: one for name, one in features.items() if isinstance(one, dict)}
+        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
     except (ValueError, LookupError, TypeError, AttributeError):
         return {}
 

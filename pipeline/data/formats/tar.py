@@ -1,7 +1,7 @@
 """A tar archive read forwards only, whole or compressed, that tells exactly where it breaks.
 
-The standard library's `tarfile` takes an archive that was cut off for one that ends there; here
-that is an error, with the name of the member that is not whole.
+The standard library's `tarfile` reads the headers. But it takes an archive that was cut off for one
+that ends there; here that is an error, with the name of the member that is not whole.
 """
 
 import gzip
@@ -9,21 +9,14 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-_BLOCK = 512
+from pipeline.data.formats.reading import UnreadableError
+
 _CHUNK = 8 << 20
 _MOST_METADATA = 1 << 20
-_REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
-_PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-
-
-class DamagedTarError(ValueError):
-    """The archive ends too early or is none; `member` is what was being read, or empty."""
-
-    def __init__(self, reason: str, member: str = "") -> None:
-        super().__init__(reason)
-        self.member = member
+_END_MARK: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
+_NOTHING: type[Exception] = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,110 +39,98 @@ def members(stream: Stream, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """The regular files of a tar archive whose name is `wanted`, in order.
 
     Raises:
-        DamagedTarError: after everything that is whole.
+        UnreadableError: after everything that is whole.
     """
-    source = _Source(stream)
-    path, size = None, None  # from an extended header, for the member that follows
-    while (header := _header(source)) is not None:
-        if header.type in _PAX:
-            records = _pax(_metadata(source, header))
-            path, size = records.get("path", path), records.get("size", size)
-        elif header.type == tarfile.GNUTYPE_LONGNAME:
-            path = _metadata(source, header).split(b"\0")[0].decode("utf-8", "replace")
+    source: Any = _Source(stream)  # no whole file, but all that `tarfile` asks of one here
+    try:
+        archive = tarfile.TarFile(
+            fileobj=source, tarinfo=_Header, encoding="utf-8", errors="replace"
+        )
+        for header in archive:
+            # or memory would grow with the archive
+            archive.members = []  # type: ignore[attr-defined]
+            source.member = header.name
+            if header.isreg() and wanted(header.name):
+                if header.issparse():
+                    raise UnreadableError(
+                        "it is sparse; write the tar without --sparse", header.name
+                    )
+                yield Member(header.name, header.offset_data, source.take(header.size))
+    except tarfile.ReadError:  # the last byte before a header is not there
+        raise source.cut_short() from None
+
+
+class _Header(tarfile.TarInfo):
+    """A header that tells the end mark from damage, which `TarFile` does not."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
+        source: Any = archive.fileobj
+        start, source.member = source.tell(), ""
+        try:
+            header = super().fromtarfile(archive)
+        except (UnreadableError, _END_MARK):
+            raise
+        except _NOTHING:
+            reason = "the tar is cut short: it has no end mark" if start else "the file is empty"
+        except (tarfile.TarError, ValueError, LookupError) as error:
+            damage = f"the tar is cut short or damaged at byte {start} ({error})"
+            reason = damage if start else f"not a tar archive ({error})"
         else:
-            name, length = path or header.name, _length(header, size)
-            if header.type in _REGULAR and wanted(name):
-                offset = source.position
-                yield Member(name, offset, source.take(length, name))
-            else:
-                source.skip(length, name)
-            source.skip(-length % _BLOCK, "")
-            path, size = None, None
+            if header.size >= 0:
+                return header
+            reason = "the tar is damaged: a member of negative size"
+            raise UnreadableError(reason, header.name)
+        raise UnreadableError(reason)
 
 
 class _Source:
+    """The stream as `tarfile` takes it, with the name of the member whose data is next."""
+
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self.position = 0
+        self._position = 0
+        self.member = ""
 
-    def take(self, count: int, member: str) -> bytes:
-        """The next `count` bytes."""
-        chunks = list(self._chunks(count, member))
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    def tell(self) -> int:
+        return self._position
 
-    def skip(self, count: int, member: str) -> None:
-        """Leave `count` bytes out, without keeping them."""
-        for _ in self._chunks(count, member):
+    def seek(self, position: int) -> None:
+        """Leave out the bytes up to there, without keeping them."""
+        for _ in self._chunks(position - self._position):
             pass
+        if self._position < position:
+            raise self.cut_short()
 
-    def block(self) -> bytes:
-        """The next header, or fewer bytes where the stream ends."""
-        return b"".join(self._until_end(_BLOCK, ""))
+    def read(self, size: int) -> bytes:
+        """A header or an extended one, or fewer bytes where the stream ends."""
+        if not 0 <= size <= _MOST_METADATA:
+            raise UnreadableError(f"the tar is damaged: an extended header of {size} bytes")
+        return b"".join(self._chunks(size))
 
-    def _chunks(self, count: int, member: str) -> Iterator[bytes]:
-        end = self.position + count
-        yield from self._until_end(count, member)
-        if self.position < end:
-            raise DamagedTarError(f"the tar is cut short at byte {self.position}", member)
+    def take(self, size: int) -> bytes:
+        """The data of the member."""
+        chunks = list(self._chunks(size))
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if len(data) < size:
+            raise self.cut_short()
+        self.member = ""
+        return data
 
-    def _until_end(self, count: int, member: str) -> Iterator[bytes]:
+    def cut_short(self) -> UnreadableError:
+        """What to say if this is all."""
+        return UnreadableError(f"the tar is cut short at byte {self._position}", self.member)
+
+    def _chunks(self, count: int) -> Iterator[bytes]:
         while count > 0:
             try:
                 chunk = self._stream.read(min(count, _CHUNK))
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:  # of a compressed one
-                raise DamagedTarError(
-                    f"the compressed tar is cut short or damaged ({error})", member
+                raise UnreadableError(
+                    f"the compressed tar is cut short or damaged ({error})", self.member
                 ) from None
             if not chunk:
                 return
-            self.position += len(chunk)
+            self._position += len(chunk)
             count -= len(chunk)
             yield chunk
-
-
-def _header(source: _Source) -> tarfile.TarInfo | None:
-    start = source.position
-    block = source.block()
-    try:
-        return tarfile.TarInfo.frombuf(block, "utf-8", "replace")
-    except tarfile.HeaderError as error:
-        if len(block) == _BLOCK and not any(block):
-            return None  # the end mark
-        if not block:
-            reason = "the tar is cut short: it has no end mark" if start else "the file is empty"
-        elif start == 0:
-            reason = f"not a tar archive ({error})"
-        else:
-            reason = f"the tar is cut short or damaged at byte {start} ({error})"
-        raise DamagedTarError(reason) from None
-
-
-def _length(header: tarfile.TarInfo, size: str | None) -> int:
-    if header.type not in _REGULAR and header.type in tarfile.SUPPORTED_TYPES:
-        return 0  # links and folders have no data, whatever they say
-    length = header.size if size is None or not size.isdecimal() else int(size)
-    if length < 0:
-        raise DamagedTarError("the tar is damaged: a member of negative size", header.name)
-    return length
-
-
-def _metadata(source: _Source, header: tarfile.TarInfo) -> bytes:
-    if not 0 <= header.size <= _MOST_METADATA:
-        raise DamagedTarError(f"the tar is damaged: an extended header of {header.size} bytes")
-    data = source.take(header.size, "")
-    source.skip(-header.size % _BLOCK, "")
-    return data
-
-
-def _pax(data: bytes) -> dict[str, str]:
-    r"""The records ``<length> <key>=<value>\n`` of an extended header."""
-    records: dict[str, str] = {}
-    while data.strip(b"\0"):
-        digits = data.partition(b" ")[0]
-        length = int(digits) if digits.isdigit() and len(digits) < 10 else 0
-        key, equals, value = data[len(digits) + 1 : length - 1].partition(b"=")
-        if not equals:
-            raise DamagedTarError("the tar is damaged: an extended header that cannot be read")
-        records[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
-        data = data[length:]
-    return records

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pipeline.data.class_names import ClassNames, described
-from pipeline.data.formats.files import Listing, open_file, why_unreadable
-from pipeline.data.formats.tar import DamagedTarError, Member, Stream, members
+from pipeline.data.formats.files import Listing
+from pipeline.data.formats.reading import UnreadableError, open_file, read_files, until_broken
+from pipeline.data.formats.tar import Member, Stream, members
 from pipeline.data.samples import PICTURES, Located, Part, Sample, checked_label, numbered
 from pipeline.data.store import Store
-from pipeline.errors import IncompleteError, RequestError
+from pipeline.errors import RequestError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _MEMBER = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)  # path up to the first dot; the rest
-_AT_ONCE = 32  # byte ranges under way at once
 
 
 @dataclass(slots=True)
@@ -46,19 +46,11 @@ class WebDataset:
     names: ClassNames | None
 
     def read(self, part: Part) -> Iterator[Sample]:
-        """The samples of a shard; if it breaks off, at last one with a `problem`."""
-        try:
-            with _opened(part.shard) as stream:
-                for group in _groups(stream):
-                    if group.pictures:
-                        yield self._sample(part.shard, group)
-        except DamagedTarError as error:
-            yield Sample(part.shard, error.member, b"", problem=str(error))
-        except Exception as error:
-            reason = why_unreadable(error, Store(part.shard))
-            if reason is None:
-                raise
-            yield Sample(part.shard, "", b"", problem=reason)
+        """The samples of a shard, as far as it is whole."""
+        with _opened(part.shard) as stream:
+            for group in _groups(stream):
+                if group.pictures:
+                    yield self._sample(part.shard, group)
 
     def _sample(self, shard: str, group: _Group) -> Sample:
         picture = group.pictures[min(group.pictures)]
@@ -75,19 +67,9 @@ class WebDataset:
         )
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
-        """Some pictures: by byte range, or out of the stream where the tar is compressed.
-
-        Raises:
-            IncompleteError: the shard or a member is no longer there.
-        """
-        try:
-            yield from _ranges(shard, [one for one in wanted if one.offset is not None])
-            yield from _members(shard, [one for one in wanted if one.offset is None])
-        except (FileNotFoundError, DamagedTarError) as error:
-            raise IncompleteError(
-                f"{shard} was read before and is no longer whole ({error}); "
-                "put it back, then give the same command again."
-            ) from error
+        """Some pictures: by byte range, or out of the stream where the tar is compressed."""
+        yield from _ranges(shard, [located for located in wanted if located.offset is not None])
+        yield from _members(shard, [located for located in wanted if located.offset is None])
 
 
 def open_webdataset(
@@ -102,7 +84,7 @@ def open_webdataset(
     parts = numbered(Part("", listing.shard(name)) for name in listing.files)
     first_problem = None
     for part in parts:
-        first = next(reader.read(part), None)
+        first = next(until_broken(part.shard, reader.read(part)), None)
         if first is None:
             raise RequestError(
                 f"{part.shard} holds no picture: no member's extension, which is all that follows "
@@ -142,7 +124,7 @@ def _groups(stream: Stream) -> Iterator[_Group]:
                 yield group
                 group = _Group(key)
             group.add(extension, member)
-    except DamagedTarError:
+    except UnreadableError:
         yield group
         raise
     yield group
@@ -173,27 +155,24 @@ def _label(labels: dict[str, bytes]) -> tuple[int | None, str | None]:
 
 
 def _ranges(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
-    store = Store(shard)
-    for at in range(0, len(wanted), _AT_ONCE):
-        batch = wanted[at : at + _AT_ONCE]
-        starts = [one.offset or 0 for one in batch]
-        ends = [start + (one.length or 0) for start, one in zip(starts, batch, strict=True)]
-        paths = [store.path()] * len(batch)
-        contents = store.fs.cat_ranges(paths, starts, ends, on_error="raise")
-        for one, data in zip(batch, contents, strict=True):
-            if len(data) != one.length:
-                raise DamagedTarError(f"the tar is cut short before {one.key}")
-            yield one, data
+    starts = [located.offset or 0 for located in wanted]
+    ends = [(located.offset or 0) + (located.length or 0) for located in wanted]
+    contents = read_files(Store(shard), [""] * len(wanted), starts, ends)
+    for located, data in zip(wanted, contents, strict=True):
+        if isinstance(data, BaseException):
+            raise data
+        if len(data) != located.length:
+            raise UnreadableError(f"the tar is cut short before {located.key}")
+        yield located, data
 
 
 def _members(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
-    missing = {one.key: one for one in wanted}
+    missing = {located.key: located for located in wanted}
     if not missing:
         return
     with _opened(shard) as stream:
         for member in members(stream, missing.__contains__):
-            if member.name in missing:
-                yield missing.pop(member.name), member.data
+            yield missing.pop(member.name), member.data
             if not missing:
                 return
-    raise DamagedTarError(f"{next(iter(missing))} is not in it")
+    raise UnreadableError(f"{next(iter(missing))} is not in it")

@@ -1,8 +1,10 @@
 """Files of weights, here or behind any fsspec URL."""
 
+import importlib
 import io
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import fsspec
 import safetensors.torch
@@ -17,6 +19,21 @@ def brief(error: Exception) -> str:
     """The first sentence of what another library said, which may be pages long."""
     first = (str(error).splitlines() or [""])[0].split(". ")[0].rstrip(". ")
     return first or type(error).__name__
+
+
+def formats_library(module: str, kind: str) -> Any:
+    """A library that is needed for some kind of weights alone.
+
+    Raises:
+        RequestError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise RequestError(
+            f"{kind} are read by {module}, which is not installed: "
+            "pip install 'deconv-atlas[formats]'."
+        ) from error
 
 
 def read_bytes(weights: str, name: str) -> bytes:
@@ -50,10 +67,7 @@ def read_state(weights: str, name: str) -> dict[str, Tensor]:
     Raises:
         RequestError: there is no such file, or it is something else.
     """
-    return _parse(weights, read_bytes(weights, name))
-
-
-def _parse(weights: str, data: bytes) -> dict[str, Tensor]:
+    data = read_bytes(weights, name)
     state: object
     try:
         if weights.endswith(".safetensors"):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.core.nets import known
 from pipeline.core.nets.old import Normalisation
+from pipeline.data.weights.files import formats_library
 from pipeline.data.weights.state_dict import StoredWeights
-from pipeline.errors import RequestError
 
 # its `crosschannelnormalization`: 2 + 1e-4 · the sum of five squares
 _NORMALISATION = Normalisation(size=5, alpha=5e-4, beta=0.75, k=2.0)
@@ -54,13 +54,7 @@ def read(data: bytes, name: str) -> StoredWeights:
 
 def _layers(data: bytes) -> dict[str, Arrays]:
     """Layer → its arrays, for the layers that have any."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise RequestError(
-            "Weights of Keras (.h5) are read by h5py, which is not installed: "
-            "pip install 'deconv-atlas[formats]'."
-        ) from error
+    h5py = formats_library("h5py", "Weights of Keras (.h5)")
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             root = file.get("model_weights", file)
@@ -80,15 +74,15 @@ def _texts(names: Any) -> list[str]:
 def _convolution(layers: dict[str, Arrays], name: str) -> Arrays:
     """Kernel and bias, of both groups if there are two."""
     if name in layers or f"{name}_1" not in layers:
-        parts = [_pair(layers, name)]
+        groups = [_pair(layers, name)]
     else:
-        parts = [_pair(layers, f"{name}_{group}") for group in (1, 2)]
-    for kernel, _ in parts:
+        groups = [_pair(layers, f"{name}_{number}") for number in (1, 2)]
+    for kernel, _ in groups:
         square = kernel.ndim == 4 and kernel.shape[2] == kernel.shape[3]
-        if not square or kernel.shape != parts[0][0].shape:
-            sizes = " and ".join("×".join(map(str, one.shape)) for one, _ in parts)
+        if not square or kernel.shape != groups[0][0].shape:
+            sizes = " and ".join("×".join(map(str, array.shape)) for array, _ in groups)
             raise ValueError(f"{name} is {sizes}, not (out, in, rows, columns) as Theano's are")
-    return [np.concatenate(some) for some in zip(*parts, strict=True)]
+    return [np.concatenate(arrays) for arrays in zip(*groups, strict=True)]
 
 
 def _pair(layers: dict[str, Arrays], name: str) -> Arrays:

@@ -2,10 +2,11 @@
 
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -15,10 +16,10 @@ from pipeline.core.nets import custom, known
 from pipeline.core.nets.known import ColourOrder, Net, subtracting
 from pipeline.core.nets.old import Variant
 from pipeline.core.nets.preprocessing import Preprocessing
-from pipeline.data.demo.images import CLASS_NAMES
+from pipeline.data.demo.images import CLASS_NAMES, WEIGHTS
 from pipeline.data.weights import keras, onnx
 from pipeline.data.weights.files import brief, read_bytes, read_state
-from pipeline.data.weights.state_dict import from_state_dict
+from pipeline.data.weights.state_dict import StoredWeights, from_state_dict
 from pipeline.errors import RequestError
 
 BUNDLED = "bundled"
@@ -26,7 +27,13 @@ OWN = "its own"
 """What a function of one's own gave its net."""
 
 _RANDOM = "random:"
-_FORMATS = (".onnx", ".h5", ".hdf5")
+
+# of the old nets; whatever else a file is called, it is a state dict
+_READERS: dict[str, Callable[[bytes, str], StoredWeights]] = {
+    ".onnx": onnx.read,
+    ".h5": keras.read,
+    ".hdf5": keras.read,
+}
 
 
 @dataclass(frozen=True)
@@ -66,23 +73,24 @@ def load_net(
     Raises:
         RequestError: an unknown net, or weights that are not there or do not fit.
     """
-    if custom.is_custom(name):
-        weights = weights or OWN
-        found = _custom(name, weights)
-    elif name not in known.names():
+    if not custom.is_custom(name) and name not in known.names():
         raise RequestError(_unknown_net(name))
+    weights = weights or _default(name)
+    seed = _seed(weights)
+    if custom.is_custom(name):
+        trained = _custom(name, weights, seed)
+    elif seed is not None:
+        trained = _Trained(known.build(name, seed=seed), known.preprocessing(name))
     else:
-        weights = weights or _default(name)
-        found = _old(name, weights) if name in known.VARIANTS else _known(name, weights)
-    if (colour_order or found.colour_order) == "bgr":
-        known.swap_red_and_blue(found.module)
-    prepared = found.preprocessing if mean is None else subtracting(found.preprocessing, mean)
-    net = _assembled(name, found, prepared)
+        trained = _old(name, weights) if name in known.VARIANTS else _known(name, weights)
+    if (colour_order or trained.colour_order) == "bgr":
+        known.swap_red_and_blue(trained.module)
+    net = _assembled(name, trained, mean)
     return Weighted(net, weights, digest(net.graph.trunk.state_dict()))
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Trained:
     """A net with its weights, as they were trained."""
 
     module: nn.Module
@@ -93,6 +101,8 @@ class _Found:
 
 
 def _default(name: str) -> str:
+    if custom.is_custom(name):
+        return OWN
     if name in known.VARIANTS:
         raise RequestError(
             f"{name} has no weights that can be fetched; give --weights FILE (a torch state dict, "
@@ -101,68 +111,73 @@ def _default(name: str) -> str:
     return BUNDLED if name == known.DEMO else next(iter(known.torchvision_weights(name)))
 
 
-def _known(name: str, weights: str) -> _Found:
+def _known(name: str, weights: str) -> _Trained:
+    """The demo's net, or one of torchvision's."""
     official = known.torchvision_weights(name)
-    categories = tuple(CLASS_NAMES) if name == known.DEMO else None
-    if weights.startswith(_RANDOM):
-        module, categories = known.build(name, seed=_seed(weights)), None
-    elif weights in official:
-        module = _torchvision(name, weights)
-        categories = tuple(official[weights].meta["categories"])
+    state: Mapping[str, Tensor]
+    if weights in official:
+        state = _torchvision(name, weights, official[weights])
     elif weights == BUNDLED and name == known.DEMO:
-        module = known.build(name)
-        known.fit(module, _bundled())
+        state = safetensors.torch.load_file(WEIGHTS)
     else:
-        _refuse_format(name, weights)
-        module = _fitted(name, read_state(weights, name), weights)
-        categories = categories or _categories_of(module, name)
+        state = _state_dict(name, weights)
+    module = _fitted(name, state, weights)
     prepared = known.preprocessing(name, weights if weights in official else None)
-    return _Found(module, prepared, categories)
+    if name == known.DEMO:
+        return _Trained(module, prepared, CLASS_NAMES)
+    if weights in official:
+        return _Trained(module, prepared, tuple(official[weights].meta["categories"]))
+    return _Trained(module, prepared, _categories_of(module, name))
 
 
-def _old(name: str, weights: str) -> _Found:
+def _old(name: str, weights: str) -> _Trained:
     """One of the nets of which several variants were published."""
-    if weights.startswith(_RANDOM):
-        return _Found(known.build(name, seed=_seed(weights)), known.preprocessing(name))
-    try:
-        if weights.endswith(_FORMATS):
-            reader = onnx if weights.endswith(".onnx") else keras
-            stored = reader.read(read_bytes(weights, name), name)
+    suffix = Path(weights).suffix
+    with _fitting(name, weights):
+        if suffix in _READERS:
+            stored = _READERS[suffix](read_bytes(weights, name), name)
         else:
             stored = from_state_dict(read_state(weights, name), name)
         module = stored.module(name)
-    except ValueError as error:
-        raise RequestError(f"Weights {weights} do not fit {name}: {error}.") from error
     categories = _categories_of(module, "alexnet")  # all were trained for the same classes
-    return _Found(module, stored.preprocessing, categories, stored.variant, stored.colour_order)
+    return _Trained(module, stored.preprocessing, categories, stored.variant, stored.colour_order)
 
 
-def _custom(name: str, weights: str) -> _Found:
+def _custom(name: str, weights: str, seed: int | None) -> _Trained:
     """A net of one's own."""
     try:
-        made = known.make_custom(name, _seed(weights) if weights.startswith(_RANDOM) else 0)
+        made = known.make_custom(name, seed or 0)
     except ValueError as error:
         raise RequestError(f"Net {error}.") from error
-    if weights != OWN and not weights.startswith(_RANDOM):
-        _refuse_format(name, weights)
-        try:
-            known.fit(made.module, read_state(weights, name))
-        except ValueError as error:
-            raise RequestError(f"Weights {weights} do not fit {name}: {error}.") from error
-    return _Found(made.module, made.preprocessing, made.categories)
+    if weights != OWN and seed is None:
+        state = _state_dict(name, weights)
+        with _fitting(name, weights):
+            known.fit(made.module, state)
+    return _Trained(made.module, made.preprocessing, made.categories)
 
 
-def _refuse_format(name: str, weights: str) -> None:
-    if weights.endswith(_FORMATS):
+@contextmanager
+def _fitting(name: str, weights: str) -> Iterator[None]:
+    """A ValueError in here says why these weights are not of this net."""
+    try:
+        yield
+    except ValueError as error:
+        raise RequestError(f"Weights {weights} do not fit {name}: {error}.") from error
+
+
+def _state_dict(name: str, weights: str) -> dict[str, Tensor]:
+    if weights.endswith(tuple(_READERS)):
         raise RequestError(
             f"Weights {weights}: ONNX and Keras files are read for {', '.join(known.VARIANTS)} "
             f"only, for {name} a torch state dict."
         )
+    return read_state(weights, name)
 
 
-def _assembled(name: str, found: _Found, prepared: Preprocessing) -> Net:
+def _assembled(name: str, trained: _Trained, mean: tuple[float, float, float] | None) -> Net:
+    prepared = trained.preprocessing if mean is None else subtracting(trained.preprocessing, mean)
     try:
-        net = known.assemble(name, found.module, prepared, found.categories, found.variant)
+        net = known.assemble(name, trained.module, prepared, trained.categories, trained.variant)
     except (ValueError, RuntimeError, TypeError) as error:  # the last two from the net's own code
         raise RequestError(f"Net {name} cannot be used: {brief(error)}.") from error
     if not net.graph.layers and not net.graph.opaque:
@@ -186,7 +201,10 @@ def _unknown_net(name: str) -> str:
     return f"There is no net {name!r}{hint}; known are {', '.join(nets)}."
 
 
-def _seed(weights: str) -> int:
+def _seed(weights: str) -> int | None:
+    """The seed of random weights; None for any others."""
+    if not weights.startswith(_RANDOM):
+        return None
     seed = weights.removeprefix(_RANDOM)
     if not (seed.isdecimal() and int(seed) < 2**63):
         raise RequestError(
@@ -195,24 +213,24 @@ def _seed(weights: str) -> int:
     return int(seed)
 
 
-def _torchvision(name: str, weights: str) -> nn.Module:
-    member = known.torchvision_weights(name)[weights]
-    kept = Path(torch.hub.get_dir(), "checkpoints", Path(member.url).name)
+def _torchvision(name: str, weights: str, member: Any) -> Mapping[str, Tensor]:
+    """What torchvision fetches, or fetched before."""
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(member.url).name)
     try:
-        state = member.get_state_dict(
+        state: Mapping[str, Tensor] = member.get_state_dict(
             progress=False, check_hash=True, map_location="cpu", weights_only=True
         )
+        return state
     except Exception as error:  # of the network, of the disk, or of what was fetched before
-        if kept.exists():
+        if file.exists():
             raise RequestError(
-                f"torchvision's weights {weights} of {name}, kept as {kept}, cannot be read "
+                f"torchvision's weights {weights} of {name}, kept as {file}, cannot be read "
                 f"({brief(error)}); remove that file, and it is fetched anew."
             ) from error
         raise RequestError(
             f"torchvision's weights {weights} of {name} could not be fetched from {member.url} "
             f"({brief(error)}); give a local file, --weights PATH, or --weights random:0."
         ) from error
-    return _fitted(name, state, weights)
 
 
 def _fitted(name: str, state: Mapping[str, Tensor], weights: str) -> nn.Module:
@@ -221,23 +239,14 @@ def _fitted(name: str, state: Mapping[str, Tensor], weights: str) -> nn.Module:
     classes = len(state[last]) if last in state and state[last].dim() == 1 else None
     if classes not in (None, len(module.state_dict()[last])):
         module = known.build(name, classes)  # fine-tuned for other classes
-    try:
+    with _fitting(name, weights):
         known.fit(module, state)
-    except ValueError as error:
-        raise RequestError(f"Weights {weights} do not fit {name}: {error}.") from error
     return module
 
 
 def _categories_of(module: nn.Module, name: str) -> tuple[str, ...] | None:
     """The default weights' categories, if a file's weights tell as many classes apart."""
-    official = known.torchvision_weights(name)
-    if not official:
-        return None
-    names = tuple(next(iter(official.values())).meta["categories"])
+    default = next(iter(known.torchvision_weights(name).values()), None)
+    categories = default and tuple(default.meta["categories"])
     classes = len(module.state_dict()[known.classifier_bias(module)])
-    return names if classes == len(names) else None
-
-
-def _bundled() -> dict[str, Tensor]:
-    data = resources.files("pipeline.data.demo").joinpath("net.safetensors").read_bytes()
-    return {key: tensor.float() for key, tensor in safetensors.torch.load(data).items()}
+    return categories if categories and len(categories) == classes else None

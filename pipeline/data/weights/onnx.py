@@ -5,7 +5,8 @@ paddings, and whether pooling or normalisation comes first, are read from the fi
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,43 +15,44 @@ from torch import Tensor, nn
 
 from pipeline.core.nets import known
 from pipeline.core.nets.old import Normalisation, Variant
+from pipeline.data.weights.files import formats_library
 from pipeline.data.weights.state_dict import StoredWeights
-from pipeline.errors import RequestError
 
 # what else there may be reshapes, serves training, or ranks
 _SILENT = {"Constant", "Dropout", "Flatten", "Identity", "Reshape", "Softmax"}
+_NAMES = {
+    "Conv": "convolution",
+    "MaxPool": "max pool",
+    "LRN": "a local response normalisation",
+    "Gemm": "a fully connected layer",
+}
+_UNPADDED = [0, 0, 0, 0]
+_REACHING = [0, 0, 1, 1]  # a pool's last window reaches over the border, as with `ceil_mode`
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A node of the graph, with its arrays by part: weight and bias."""
+    """What a node of the graph or a module of the net does; of a node also what it holds."""
 
-    kind: str
-    attributes: dict[str, Any]
-    arrays: dict[str, Tensor]
+    kind: str  # as ONNX calls it
+    kernel: tuple[int, ...] = ()  # rows, columns
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()  # top, left, bottom, right
+    groups: int = 1
+    attributes: dict[str, Any] = field(default_factory=dict, compare=False)
+    arrays: dict[str, Tensor] = field(default_factory=dict, compare=False)  # weight, bias
 
     def __str__(self) -> str:
-        match self.kind:
-            case "Conv":
-                rows, columns = self.arrays["weight"].shape[2:]
-                return _convolution(
-                    (rows, columns),
-                    self.attributes.get("strides", [1, 1]),
-                    self.attributes.get("pads", [0, 0, 0, 0]),
-                    self.attributes.get("group", 1),
-                )
-            case "MaxPool":
-                pads = self.attributes.get("pads", [0, 0, 0, 0])
-                sizes = (self.attributes["kernel_shape"], self.attributes.get("strides", [1, 1]))
-                return _pool(*sizes, pads[:2] if pads != _REACHING else [0, 0])
-            case _:
-                return _NAMES.get(self.kind, self.kind)
+        name = _NAMES.get(self.kind, self.kind)
+        if not self.kernel:
+            return name
+        kernel, stride = ("×".join(map(str, sizes)) for sizes in (self.kernel, self.stride))
+        padding = self.padding[0] if len(set(self.padding)) == 1 else list(self.padding)
+        groups = f", in {self.groups} groups" if self.groups > 1 else ""
+        return f"a {kernel} {name} of stride {stride}, padding {padding}{groups}"
 
 
-_REACHING = [0, 0, 1, 1]
-"""The pads of a pool whose last window reaches over the border, as with ``ceil_mode``."""
-
-_NAMES = {"LRN": "a local response normalisation", "Gemm": "a fully connected layer"}
+_END = _Step("its end")
 
 
 def read(data: bytes, name: str) -> StoredWeights:
@@ -75,18 +77,12 @@ def read(data: bytes, name: str) -> StoredWeights:
 
 def _parse(data: bytes) -> list[_Step]:
     """The nodes in the order of the graph."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise RequestError(
-            "Weights in ONNX files are read by onnx, which is not installed: "
-            "pip install 'deconv-atlas[formats]'."
-        ) from error
+    onnx = formats_library("onnx", "Weights in ONNX files")
     try:
         graph = onnx.load_model_from_string(data).graph
     except Exception as error:  # protobuf's, which is no dependency of this project's own
         raise ValueError(f"it is no ONNX file ({error})") from error
-    stored = {one.name: one for one in graph.initializer}
+    stored = {initialiser.name: initialiser for initialiser in graph.initializer}
     steps = []
     for node in graph.node:
         if node.op_type in _SILENT:
@@ -97,11 +93,24 @@ def _parse(data: bytes) -> list[_Step]:
             for part, key in parts
             if key in stored
         }
-        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type in ("Conv", "Gemm") and "weight" not in arrays:
             raise ValueError(f"the weights of its {node.output[0]} are not in it")
-        steps.append(_Step(node.op_type, attributes, arrays))
+        steps.append(_step(node.op_type, attributes, arrays))
     return steps
+
+
+def _step(kind: str, attributes: dict[str, Any], arrays: dict[str, Tensor]) -> _Step:
+    """A node as a step."""
+    own = partial(_Step, kind, attributes=attributes, arrays=arrays)
+    if kind not in ("Conv", "MaxPool"):
+        return own()
+    kernel = arrays["weight"].shape[2:] if kind == "Conv" else attributes["kernel_shape"]
+    pads = attributes.get("pads", _UNPADDED)
+    if kind == "MaxPool" and pads == _REACHING:
+        pads = _UNPADDED
+    stride, groups = attributes.get("strides", (1, 1)), attributes.get("group", 1)
+    return own(tuple(kernel), tuple(stride), tuple(pads), groups)
 
 
 def _state(steps: Sequence[_Step]) -> dict[str, Tensor]:
@@ -119,28 +128,26 @@ def _state(steps: Sequence[_Step]) -> dict[str, Tensor]:
 def _variant(steps: Sequence[_Step], usual: Variant) -> Variant:
     """All but the widths."""
     kinds = [step.kind for step in steps]
-    pads = [step.attributes.get("pads", [0]) for step in steps if step.kind == "Conv"]
+    convolutions = [step for step in steps if step.kind == "Conv"]
     norms = [step.attributes for step in steps if step.kind == "LRN"]
     pools = [step.attributes for step in steps if step.kind == "MaxPool"]
-    if len(norms) != 2 or len(pools) != 3 or not pads:
+    if len(norms) != 2 or len(pools) != 3 or not convolutions:
         raise ValueError(
-            f"it has {len(pads)} convolutions, {len(norms)} local response normalisations and "
-            f"{len(pools)} max pools, the net has 5, 2 and 3"
+            f"it has {len(convolutions)} convolutions, {len(norms)} local response "
+            f"normalisations and {len(pools)} max pools, the net has 5, 2 and 3"
         )
     if norms[0] != norms[1]:
         raise ValueError(f"its two normalisations differ: {norms[0]} and {norms[1]}")
-    one, two, three = (
+    norm = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0} | norms[0]
+    first, second, third = (
         bool(pool.get("ceil_mode")) or pool.get("pads") == _REACHING for pool in pools
     )
-    own = Normalisation(
-        norms[0]["size"],
-        norms[0].get("alpha", 1e-4),
-        norms[0].get("beta", 0.75),
-        norms[0].get("bias", 1.0),
-    )
-    pool_first = kinds.index("MaxPool") < kinds.index("LRN")
     return replace(
-        usual, padding=pads[0][0], normalisation=own, pool_first=pool_first, ceil=(one, two, three)
+        usual,
+        padding=convolutions[0].padding[0],
+        normalisation=Normalisation(norm["size"], norm["alpha"], norm["beta"], norm["bias"]),
+        pool_first=kinds.index("MaxPool") < kinds.index("LRN"),
+        ceil=(first, second, third),
     )
 
 
@@ -151,49 +158,28 @@ def _require_same(steps: Sequence[_Step], name: str, variant: Variant) -> None:
         ValueError: naming the first one that differs.
     """
     with torch.device("meta"):  # shapes alone
-        expected = list(_steps_of(known.build(name, variant=variant)))
-    layer = "the input"
-    for number, (called, own) in enumerate([*expected, ("", "its end")]):
-        found = str(steps[number]) if number < len(steps) else "its end"
-        if found != own:
-            where = called or f"what follows {layer}"
-            raise ValueError(f"{where} is {found}, in the net {own}")
-        layer = called or layer
-    if len(steps) > len(expected):
-        raise ValueError(f"what follows {layer} is {steps[len(expected)]}, in the net its end")
+        expected = [*_steps_of(known.build(name, variant=variant)), ("", _END)]
+    previous = "the input"
+    for step, (layer, own) in zip([*steps, _END], expected, strict=False):
+        if step != own:
+            raise ValueError(f"{layer or f'what follows {previous}'} is {step}, in the net {own}")
+        previous = layer or previous
 
 
-def _steps_of(net: nn.Module) -> Iterator[tuple[str, str]]:
+def _steps_of(net: nn.Module) -> Iterator[tuple[str, _Step]]:
     """Each step of the net in the order of the forward pass: its layer if it is one, what it is."""
     for path, module in net.named_modules():
         match module:
             case nn.Conv2d():
                 assert not isinstance(module.padding, str)
-                pads = [*module.padding, *module.padding]
-                yield path, _convolution(module.kernel_size, module.stride, pads, module.groups)
-                yield "", "Relu"
+                pads = (*module.padding, *module.padding)
+                yield path, _Step("Conv", module.kernel_size, module.stride, pads, module.groups)
+                yield "", _Step("Relu")
             case nn.MaxPool2d():
-                yield "", _pool([3, 3], [2, 2], [0, 0])
+                yield "", _Step("MaxPool", (3, 3), (2, 2), tuple(_UNPADDED))
             case nn.LocalResponseNorm():
-                yield "", _NAMES["LRN"]
+                yield "", _Step("LRN")
             case nn.Linear():
-                yield path, _NAMES["Gemm"]
+                yield path, _Step("Gemm")
                 if path != "fc8":
-                    yield "", "Relu"
-
-
-def _convolution(
-    size: Sequence[int], stride: Sequence[int], pads: Sequence[int], groups: int
-) -> str:
-    padding = pads[0] if len(set(pads)) == 1 else f"{list(pads)}"
-    parts = [f"a {_by(size)} convolution of stride {_by(stride)}", f"padding {padding}"]
-    return ", ".join(parts) + (f", in {groups} groups" if groups > 1 else "")
-
-
-def _pool(size: Sequence[int], stride: Sequence[int], pads: Sequence[int]) -> str:
-    padding = f", padding {_by(pads)}" if any(pads) else ""
-    return f"a {_by(size)} max pool of stride {_by(stride)}{padding}"
-
-
-def _by(sizes: Sequence[int]) -> str:
-    return "×".join(map(str, sizes))
+                    yield "", _Step("Relu")

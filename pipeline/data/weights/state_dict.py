@@ -80,12 +80,12 @@ def from_state_dict(state: Mapping[str, Tensor], name: str) -> StoredWeights:
 
 def _paths(state: Mapping[str, Tensor], dimensions: int) -> list[str]:
     """The modules whose weights have so many dimensions, as far as their names tell in order."""
-    found = [
+    paths = [
         key.removesuffix("weight")
         for key, tensor in state.items()
         if key.endswith("weight") and tensor.dim() == dimensions
     ]
-    return sorted(found, key=_in_order)
+    return sorted(paths, key=_in_order)
 
 
 def _in_order(path: str) -> list[tuple[int, str]]:

@@ -33,7 +33,7 @@ def test_a_picture_depends_on_seed_and_index_alone() -> None:
 
 def test_another_process_writes_the_same_shard() -> None:
     code = (
-        "import hashlib; from pipeline.data.demo import shard_bytes;"
+        "import hashlib; from pipeline.data.demo.images import shard_bytes;"
         "print(hashlib.sha256(shard_bytes(range(5, 15), seed=7)).hexdigest())"
     )
     other = subprocess.run(
@@ -85,7 +85,7 @@ def test_the_mask_is_where_the_thing_changed_the_picture() -> None:
     scene = background(rng(1), 180, 160)
     brush = Brush(50, 0.3)
     brush.disc(0, 0, 0.9, (255, 0, 255))
-    brush.cut(0, 0, 0.3)
+    brush.disc(0, 0, 0.3, None)
     with_thing, mask = composed(scene, brush, (20, 10), rng(2))
     without, nothing = composed(scene, Brush(50, 0.3), (20, 10), rng(2))
     assert not nothing.any()

@@ -18,7 +18,8 @@ from s3fs.core import S3File
 
 from pipeline.data.class_names import ClassNames
 from pipeline.data.decoding import decode
-from pipeline.data.formats.dataset import Dataset, Located, Sample, open_dataset
+from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.samples import Located, Sample
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, RequestError
 
@@ -54,9 +55,9 @@ def shards(pictures: list[bytes]) -> list[list[tuple[int, bytes]]]:
 
 def as_tars(pictures: list[bytes], mode: str = "w", suffix: str = "tar") -> dict[str, bytes]:
     files = {}
-    for shard, some in enumerate(shards(pictures)):
+    for shard, numbered in enumerate(shards(pictures)):
         members = {}
-        for number, picture in some:
+        for number, picture in numbered:
             members[f"{number:04}.cls"] = str(number * CLASSES // len(pictures)).encode()
             members[f"{number:04}.jpg"] = picture
         files[f"train-{shard:04}.{suffix}"] = tar(members, mode)
@@ -69,11 +70,11 @@ def as_compressed_tars(pictures: list[bytes]) -> dict[str, bytes]:
 
 def as_parquet(pictures: list[bytes]) -> dict[str, bytes]:
     files = {}
-    for shard, some in enumerate(shards(pictures)):
+    for shard, rows in enumerate(shards(pictures)):
         table = pa.table(
             {
-                "image": [{"bytes": picture, "path": f"{number}.jpg"} for number, picture in some],
-                "label": [number * CLASSES // len(pictures) for number, _ in some],
+                "image": [{"bytes": picture, "path": f"{number}.jpg"} for number, picture in rows],
+                "label": [number * CLASSES // len(pictures) for number, _ in rows],
             }
         )
         stream = io.BytesIO()
@@ -121,8 +122,8 @@ def test_some_samples_of_a_part(
         positions = list(range(len(samples) - 1, -1, -every))[::-1]
         expected = [(position, samples[position]) for position in positions]
         assert expected
-        for one in (dataset, pickle.loads(pickle.dumps(dataset))):
-            assert list(one.pick(part, positions)) == expected
+        for copy in (dataset, pickle.loads(pickle.dumps(dataset))):
+            assert list(copy.pick(part, positions)) == expected
         assert list(dataset.pick(part, [])) == []
 
 
@@ -135,9 +136,9 @@ def test_a_second_stage_elsewhere_gets_the_same_bytes(
     sent = pickle.dumps(dataset)
     assert len(sent) < 2000
     wanted = list(reversed(list(samples)))[::3]
-    found = list(pickle.loads(sent).fetch([*wanted, *wanted]))
-    assert len(found) == len(wanted)
-    assert dict(found) == {located: samples[located] for located in wanted}
+    fetched = list(pickle.loads(sent).fetch([*wanted, *wanted]))
+    assert len(fetched) == len(wanted)
+    assert dict(fetched) == {located: samples[located] for located in wanted}
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -388,5 +389,5 @@ def test_photographs(photos_folder: Path, photos: dict[str, bytes]) -> None:
     assert all(sample.data == photos[sample.key] for sample in samples)
     assert {(sample.label, sample.class_name) for sample in samples} == {(None, None)}
     assert decode(samples[0].data).shape[0] == 3
-    some = [Located(dataset.url, name) for name in list(photos)[::50]]
-    assert dict(dataset.fetch(some)) == {one: photos[one.key] for one in some}
+    wanted = [Located(dataset.url, name) for name in list(photos)[::50]]
+    assert dict(dataset.fetch(wanted)) == {located: photos[located.key] for located in wanted}

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.class_names import ClassNames
-from pipeline.data.formats.dataset import Dataset, Sample, open_dataset
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.formats.folder import part_size
+from pipeline.data.samples import Sample
 
 Put = Callable[[str, dict[str, bytes]], str]
 

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.class_names import ClassNames
-from pipeline.data.formats.dataset import Dataset, Located, Sample, open_dataset
+from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.formats.parquet import split
 from pipeline.data.formats.parquet_file import ParquetFile
+from pipeline.data.samples import Located, Sample
 from pipeline.errors import IncompleteError, RequestError
 
 PICTURES = [b"picture %d" % number * 50 for number in range(12)]
@@ -49,7 +50,7 @@ def features(**columns: dict[str, Any]) -> dict[str, Any]:
 STRUCTS = [{"bytes": picture, "path": None} for picture in PICTURES]
 COLUMNS = {
     "struct": pa.array(STRUCTS),
-    "struct, path first": pa.array([{"path": "x.jpg", "bytes": one} for one in PICTURES]),
+    "struct, path first": pa.array([{"path": "x.jpg", "bytes": picture} for picture in PICTURES]),
     "binary": pa.array(PICTURES, pa.binary()),
     "large binary": pa.array(PICTURES, pa.large_binary()),
     "dictionary encoded": pa.array(STRUCTS),
@@ -178,7 +179,9 @@ def test_only_the_row_groups_that_are_needed_are_read(
     monkeypatch.setattr(ParquetFile, "rows", watched)
     shard = dataset.parts()[0].shard
     wanted = [Located(shard, key) for key in ("11", "2", "3")]
-    assert dict(dataset.fetch(wanted)) == {one: PICTURES[int(one.key)] for one in wanted}
+    assert dict(dataset.fetch(wanted)) == {
+        located: PICTURES[int(located.key)] for located in wanted
+    }
     assert asked == [1, 5]
 
 

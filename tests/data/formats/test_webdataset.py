@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.data.class_names import ClassNames
-from pipeline.data.formats.dataset import Dataset, Sample, open_dataset
+from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.samples import Sample
 from pipeline.errors import IncompleteError, RequestError
 
 Members = list[tuple[str, bytes]]
@@ -105,8 +106,8 @@ def test_what_is_not_the_picture(tmp_path: Path) -> None:
 
 
 def test_of_two_pictures_the_first_extension_counts(tmp_path: Path) -> None:
-    one, two = ("1.png", b"png"), ("1.jpg", b"jpg")
-    for members in ([one, two], [two, one]):
+    png, jpg = ("1.png", b"png"), ("1.jpg", b"jpg")
+    for members in ([png, jpg], [jpg, png]):
         (sample,) = read(opened(tmp_path, tar(members)))
         assert (sample.key, sample.data) == ("1.jpg", b"jpg")
 
@@ -169,13 +170,15 @@ def test_a_size_in_an_extended_header(tmp_path: Path) -> None:
     assert [len(sample.data) for sample in read(opened(tmp_path, stream.getvalue()))] == [600, 600]
 
 
-def test_folders_and_links_are_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_folders_and_links_are_passed_over(form: int, tmp_path: Path) -> None:
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
+    with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
         for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
             info = tarfile.TarInfo("x.jpg")
-            info.type, info.linkname = kind, "1.jpg"
-            archive.addfile(info)
+            for target in ("1.jpg", "long/" * 40 + "1.jpg"):
+                info.type, info.linkname = kind, target
+                archive.addfile(info)
         info = tarfile.TarInfo("1.jpg")
         info.size = 3
         archive.addfile(info, io.BytesIO(b"one"))
@@ -252,6 +255,54 @@ def test_a_damaged_header_ends_a_shard(tmp_path: Path) -> None:
     samples = read(opened(tmp_path, bytes(data)))
     assert [sample.problem is None for sample in samples] == [True, False]
     assert "damaged at byte 3584" in (samples[1].problem or "")
+
+
+def test_a_damaged_extended_header_ends_a_shard(tmp_path: Path) -> None:
+    data = tar([("1.jpg", b"x"), ("é" * 80 + ".jpg", b"y")])
+    at = data.index(b" path=")
+    samples = read(opened(tmp_path, data[: at - 3] + b"000" + data[at:]))
+    assert [sample.key for sample in samples] == ["1.jpg", ""]
+    assert "damaged at byte 1024" in (samples[1].problem or "")
+
+
+def test_an_extended_header_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 34
+    data = tar([("1.jpg", b"x")])[:1024] + info.tobuf(tarfile.GNU_FORMAT)
+    samples = read(opened(tmp_path, data))
+    assert [sample.key for sample in samples] == ["1.jpg", ""]
+    assert samples[1].problem == f"the tar is damaged: an extended header of {1 << 34} bytes"
+
+
+@pytest.mark.parametrize("name", ["2.jpg", "2.txt"])
+def test_a_negative_size_ends_a_shard(name: str, tmp_path: Path) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = -5000
+    data = tar([("1.jpg", b"x")])[:1024] + info.tobuf(tarfile.GNU_FORMAT)
+    samples = read(opened(tmp_path, data))
+    assert [sample.problem is None for sample in samples] == [True, False]
+    assert "damaged" in (samples[1].problem or "")
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="no tar command here")
+@pytest.mark.parametrize("form", ["gnu", "pax"])
+def test_a_sparse_picture_is_no_picture(form: str, tmp_path: Path) -> None:
+    for name in ("1.jpg", "2.txt"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(1 << 20)
+            file.seek(1 << 19)
+            file.write(b"x")
+    names = ["2.txt", "0.jpg", "1.jpg"]
+    (tmp_path / "0.jpg").write_bytes(b"whole")
+    command = ["tar", "-cSf", tmp_path / "a.tar", f"--format={form}", "-C", tmp_path, *names]
+    if subprocess.run(command).returncode:
+        pytest.skip("this tar command knows no sparse files")
+    samples = read(open_dataset(str(tmp_path / "a.tar")))
+    assert [(sample.key, sample.data) for sample in samples] == [
+        ("0.jpg", b"whole"),
+        ("1.jpg", b""),
+    ]
+    assert "sparse" in (samples[1].problem or "")
 
 
 @settings(max_examples=150, deadline=None, derandomize=True,

@@ -124,7 +124,7 @@ def onnx_model(net: Zoo, arrays: dict[str, Array]) -> onnx.ModelProto:
     sides = [1, 3, net.side, net.side]
     inputs = [
         helper.make_tensor_value_info(f"{p}data_0", TensorProto.FLOAT, sides),
-        *(helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in initialisers),
+        *(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in initialisers),
     ]
     graph = helper.make_graph(
         nodes,

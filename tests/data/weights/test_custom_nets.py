@@ -164,8 +164,11 @@ def test_a_worker_builds_it_from_its_name() -> None:
     there = Recipe.of(net, ["edges"]).make("cpu")
     images = torch.randn(2, 3, 48, 48)
     with torch.inference_mode():
-        (expected,), (found,) = net.graph.only(["edges"]).trunk(images), there.graph.trunk(images)
-    torch.testing.assert_close(found, expected)
+        (expected,), (received,) = (
+            net.graph.only(["edges"]).trunk(images),
+            there.graph.trunk(images),
+        )
+    torch.testing.assert_close(received, expected)
     assert [layer.name for layer in there.graph.layers] == ["edges"]
 
 

@@ -23,7 +23,7 @@ from pipeline.core.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError
 from tests.core.nets.old_nets import picture
-from tests.data import theano
+from tests.data.weights import theano
 from tests.data.weights.old_files import (
     BVLC_ALEXNET,
     CAFFENET,
@@ -57,15 +57,15 @@ def outputs(net: Net, image: Tensor) -> list[np.ndarray]:
     assert net.module is not None
     with torch.inference_mode():
         batch = net.preprocessing.normalise(image[None])
-        found = [*net.graph.trunk(batch), net.module(batch)]
-    return [one[0].numpy() for one in found]
+        batches = [*net.graph.trunk(batch), net.module(batch)]
+    return [output[0].numpy() for output in batches]
 
 
 def assert_alike(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
     assert len(found) == len(expected) == 6
-    for one, other in zip(found, expected, strict=True):
-        assert one.shape == other.shape
-        np.testing.assert_allclose(one, other, rtol=0, atol=2e-4 * np.abs(other).max())
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-4 * np.abs(theirs).max())
 
 
 def refusal(name: str, file: str | None) -> str:
@@ -94,7 +94,7 @@ def test_a_zoo_file_runs_as_in_onnxruntime(published: str, side: int, tmp_path: 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     bgr = (image.permute(1, 2, 0).numpy() - MEANS)[..., ::-1].transpose(2, 0, 1)[None]
     *expected, _ = session.run(None, {f"{zoo.prefix}data_0": bgr.astype(np.float32)})
-    assert_alike(outputs(net, image), [one[0] for one in expected])
+    assert_alike(outputs(net, image), [output[0] for output in expected])
     assert net.variant is not None
     assert net.variant.maps == zoo.maps
     assert net.variant.pool_first is zoo.pool_first
@@ -106,16 +106,16 @@ def test_the_oracle_would_notice_each_mistake(tmp_path: Path) -> None:
     image = picture(227, 3)
     weighted = load_net(OLD, file)
     right = outputs(weighted.net, image)[-1]
-    others = [load_net(OLD, file, colour_order="rgb"), load_net(OLD, file, mean=(0, 0, 0))]
+    mistaken = [load_net(OLD, file, colour_order="rgb"), load_net(OLD, file, mean=(0, 0, 0))]
     for change in ({"pool_first": True}, {"normalisation": Normalisation(5, 5e-4)}):
         assert weighted.net.variant is not None
         variant = replace(weighted.net.variant, **change)  # type: ignore[arg-type]
         module = known.build(OLD, 6, variant=variant)
         assert weighted.net.module is not None
         known.fit(module, weighted.net.module.state_dict())
-        others.append(replace(weighted, net=replace(weighted.net, module=module)))
-    for other in others:
-        wrong = outputs(other.net, image)[-1]
+        mistaken.append(replace(weighted, net=replace(weighted.net, module=module)))
+    for mistake in mistaken:
+        wrong = outputs(mistake.net, image)[-1]
         assert np.abs(wrong - right).max() > 5e-3 * np.abs(right).max()
 
 
@@ -153,8 +153,8 @@ def test_a_keras_file_runs_as_in_theano(keras: Keras, whole: bool, tmp_path: Pat
         for module in net.module.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.copy_(module.weight.flip(2, 3))
-    for found, one in zip(outputs(net, image), expected, strict=True):
-        assert np.abs(found - one).max() > 0.05 * np.abs(one).max()
+    for wrong, right in zip(outputs(net, image), expected, strict=True):
+        assert np.abs(wrong - right).max() > 0.05 * np.abs(right).max()
 
 
 def test_the_two_groups_are_one_layer(keras: Keras, tmp_path: Path) -> None:
@@ -202,8 +202,8 @@ def test_a_torch_state_dict_comes_back(
     }
     weighted = load_net(name, put(SAVERS[suffix](stored), tmp_path, f"w{suffix}"))
     assert weighted.net.module is not None
-    found = weighted.net.module.state_dict()
-    assert all(torch.equal(found[key], tensor) for key, tensor in state.items())
+    loaded = weighted.net.module.state_dict()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())
     prepared = weighted.net.preprocessing
     assert (prepared.mean, prepared.std) == (IMAGENET_MEAN, IMAGENET_STD)
     assert prepared.crop == known.preprocessing(name).crop
@@ -239,8 +239,8 @@ def test_the_mean_can_be_said() -> None:
     other = load_net("squeezenet1_1", "random:1", mean=(10, 20, 30)).net
     assert usual.preprocessing == known.preprocessing("squeezenet1_1")
     grey = torch.full((1, 3, 1, 1), 100, dtype=torch.uint8)
-    found = other.preprocessing.normalise(grey).flatten()
-    torch.testing.assert_close(found, torch.tensor([90.0, 80.0, 70.0]))
+    normalised = other.preprocessing.normalise(grey).flatten()
+    torch.testing.assert_close(normalised, torch.tensor([90.0, 80.0, 70.0]))
 
 
 def test_a_map_that_sees_red_projects_to_red(
@@ -391,7 +391,7 @@ def test_a_state_dict_of_another_net(tmp_path: Path) -> None:
     other = pth(known.build("squeezenet1_1").state_dict())
     assert "fc6.weight is missing" in refusal(OLD, put(other, tmp_path, "w.pth"))
     with torch.device("meta"):
-        shapes = {key: one.shape for key, one in known.build("alexnet").state_dict().items()}
+        shapes = {key: tensor.shape for key, tensor in known.build("alexnet").state_dict().items()}
     # its fully connected layers as narrow as may be, so that no time is lost on them
     narrow = {"classifier.1.weight": (9, 9216), "classifier.4.weight": (9, 9)}
     zeros = {key: torch.zeros(narrow.get(key, shape)) for key, shape in shapes.items()}

@@ -26,7 +26,7 @@ from pipeline.errors import RequestError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SHARED = Path(__file__).parents[2].parent / "shared"
+SHARED = Path(__file__).parents[3].parent / "shared"
 SQUEEZENET = SHARED / "weights" / "squeezenet1_1-imagenet.pth"
 State = dict[str, Tensor]
 
@@ -104,9 +104,9 @@ def test_weights_in_a_file(write: Callable[[State], tuple[bytes, str]], tmp_path
     loaded, remote = load_net("demo", str(path)), load_net("demo", put(data, suffix))
     assert loaded.weights == str(path)
     assert loaded.digest == remote.digest
-    found = loaded.net.graph.trunk.state_dict()
-    assert len(found) == 10
-    for key, tensor in found.items():
+    trunk = loaded.net.graph.trunk.state_dict()
+    assert len(trunk) == 10
+    for key, tensor in trunk.items():
         assert tensor.dtype == torch.float32
         torch.testing.assert_close(tensor, state[key], rtol=1e-3, atol=1e-4)
     with torch.inference_mode():
@@ -138,12 +138,12 @@ def test_the_bundled_weights_of_the_demos_net() -> None:
 
 def test_random_weights_follow_from_their_seed() -> None:
     torch.manual_seed(1)
-    one = load_net("squeezenet1_1", "random:7")
+    first = load_net("squeezenet1_1", "random:7")
     torch.manual_seed(2)
     again, other = load_net("squeezenet1_1", "random:7"), load_net("squeezenet1_1", "random:8")
-    assert one.digest == again.digest != other.digest
-    assert one.weights == "random:7"
-    assert one.net.categories is None
+    assert first.digest == again.digest != other.digest
+    assert first.weights == "random:7"
+    assert first.net.categories is None
 
 
 def test_weights_that_were_fine_tuned_for_other_classes() -> None:
@@ -156,16 +156,16 @@ def test_weights_that_were_fine_tuned_for_other_classes() -> None:
 
 
 def test_the_digest_is_that_of_the_tensors() -> None:
-    one = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2)}
-    assert digest(one) == digest(dict(reversed(one.items())))
-    assert digest(one) == digest({**one, "a": one["a"].T.contiguous().T})
-    others = [
-        {**one, "a": one["a"] + 1},
-        {**one, "a": one["a"].view(3, 2)},
-        {**one, "a": one["a"].double()},
-        {"a": one["a"], "c": one["b"]},
+    state = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2)}
+    assert digest(state) == digest(dict(reversed(state.items())))
+    assert digest(state) == digest({**state, "a": state["a"].T.contiguous().T})
+    changed = [
+        {**state, "a": state["a"] + 1},
+        {**state, "a": state["a"].view(3, 2)},
+        {**state, "a": state["a"].double()},
+        {"a": state["a"], "c": state["b"]},
     ]
-    assert len({digest(other) for other in [one, *others]}) == 5
+    assert len({digest(tensors) for tensors in [state, *changed]}) == 5
 
 
 # --- refusals ---------------------------------------------------------------------------------
