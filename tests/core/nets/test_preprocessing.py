@@ -19,7 +19,7 @@ from pipeline.errors import SampleError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PHOTOS = Path(__file__).parents[2].parent / "shared" / "photos"
+PHOTOS = Path(__file__).parents[3].parent / "shared" / "photos"
 
 
 def scene(height: int, width: int, seed: int = 0, low: int = 0, high: int = 255) -> Tensor:
