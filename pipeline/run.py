@@ -14,6 +14,7 @@ from pipeline.atlas import sheets
 from pipeline.core.heaps.topk import strongest
 from pipeline.core.nets.known import Net
 from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend
+from pipeline.core.projection.position import project_position
 from pipeline.core.render import projection_contrast
 from pipeline.data.pictures import read_picture
 from pipeline.data.results import (
@@ -26,7 +27,6 @@ from pipeline.data.results import (
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError
-from pipeline.stages.project import project_position
 
 
 class Run:

@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.bench.figures import Block, Column, Figure, Finding, combined
 from pipeline.bench.order import TOP_K, Order, Subject, load, mine, run_store, subject
 from pipeline.bench.rounds import CPU, RATE, Speed, one_core, rounds
-from pipeline.core.heaps.certificate import first_look, judge, kept, scale_of_errors
+from pipeline.core.heaps.certificate import first_look, judge, scale_of_errors, screen_depth
 from pipeline.data.batches import Batch
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Sample
@@ -142,7 +142,7 @@ def _looked_at(screened: Values, exact: Values) -> tuple[float, float]:
     while wanted.any():
         seen[order[wanted]] = True
         known = np.where(seen[order], true, np.nan)
-        near = (known - candidates)[:, : kept(TOP_K)]
+        near = (known - candidates)[:, : screen_depth(TOP_K)]
         best = np.sort(np.where(seen, exact, 0).clip(min=0), axis=1)[:, -TOP_K]
         verdict = judge(candidates, seen[order], *nobody, best, scale_of_errors(near))
         wanted = verdict.wanted

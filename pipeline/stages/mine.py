@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.core.heaps.certificate import kept
+from pipeline.core.heaps.certificate import screen_depth
 from pipeline.core.heaps.peaks import Peaks
 from pipeline.core.heaps.screening import screened
 from pipeline.core.heaps.topk import Heaps
@@ -75,7 +75,7 @@ class Miner:
         """Empty heaps of all its feature maps: of so many ranks, or of what screening keeps."""
         rectified = self.peaks.rectified.to(self.net.device)
         if self.screens:
-            return Heaps.empty(rectified, kept(top_k), -torch.inf)
+            return Heaps.empty(rectified, screen_depth(top_k), -torch.inf)
         return Heaps.empty(rectified, top_k)
 
     def maxima(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,13 +13,13 @@ from pipeline.core.graph.trace import Layer
 from pipeline.core.nets.known import Net
 from pipeline.core.occlusion.occlusion import Occluder, Occlusion
 from pipeline.core.projection.deconvnet import Seeds, ascend
+from pipeline.core.projection.position import project_position
 from pipeline.data.class_names import ClassNames
 from pipeline.data.findings import ClassFrom, Occluded, OccludeSettings
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.pictures import Made, Picture, Wanted, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
-from pipeline.stages.project import project_position
 
 _IMAGES_IN_TASK = 4
 

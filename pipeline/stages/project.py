@@ -23,10 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.core.graph.receptive_field import receptive_field
-from pipeline.core.graph.trace import Graph, Layer
 from pipeline.core.nets.known import Net
-from pipeline.core.projection.deconvnet import Ascent, Seeds, Unpooling, project
+from pipeline.core.projection.deconvnet import Seeds, Unpooling
 from pipeline.core.projection.either_way import Projected, project_either_way, whole_depths
 from pipeline.core.render import projection_contrast
 from pipeline.data.decoding import decode
@@ -46,9 +44,6 @@ or another device change its last bits, and nothing else should."""
 
 _ROUNDING = 1e-5
 """The same, relative to the layer's largest activation: rounding hits the small ones harder."""
-
-Box = tuple[int, int, int, int]
-"""Top, left, bottom, right, half-open."""
 
 _ORDER = ["sample", "layer", "feature_map", "rank"]
 _WHERE = ["shard", "key", "offset", "length"]
@@ -287,32 +282,6 @@ def _check(layer: str, winners: pa.Table, activations: np.ndarray) -> None:
             f"on {row['key']} of {row['shard']} is {activations[wrong[0]]:.6g}, but "
             f"{mined[wrong[0]]:.6g} was mined. Has the dataset changed? Mine it into a new run."
         )
-
-
-def project_position(
-    graph: Graph, layer: Layer, ascent: Ascent, seed: Seeds, unpooling: Unpooling = "sum"
-) -> tuple[Tensor, Box]:
-    """The projection of one position, over the net's whole input.
-
-    Args:
-        graph: the net that `ascend` went up.
-        layer: the layer of the position.
-        ascent: the forward pass of the image.
-        seed: the one position.
-        unpooling: as in `project`.
-
-    Returns:
-        (3, H, W), zero outside the box, and the box: top, left, bottom, right of the position's
-        receptive field, clipped to the input.
-    """
-    (projection,) = project(graph, layer, ascent, seed, unpooling)
-    size = next(iter(graph.steps.values())).shape[1:]
-    field = receptive_field(graph, layer)
-    boxes = field.boxes(seed.y.cpu().numpy(), seed.x.cpu().numpy(), size)
-    top, left, bottom, right = boxes[0].tolist()
-    whole = projection.new_zeros(3, *size)
-    whole[:, top:bottom, left:right] = projection
-    return whole, (top, left, bottom, right)
 
 
 def png(pixels: np.ndarray) -> bytes:

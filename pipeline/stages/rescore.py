@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.core.heaps.certificate import Flags, first_look, judge, kept, scale_of_errors
+from pipeline.core.heaps.certificate import Flags, first_look, judge, scale_of_errors, screen_depth
 from pipeline.core.nets.known import Net
 from pipeline.data.batches import Batch
 from pipeline.data.formats.dataset import Dataset
@@ -122,7 +122,7 @@ class Looks:
         self._candidates, self._starts = gather(run, [part.name for part in parts], top_k)
         shape = self._candidates.values.shape
         self._looked_at = np.zeros(shape, bool)
-        self._exact = np.full((shape[0], kept(top_k)), np.nan, np.float32)
+        self._exact = np.full((shape[0], screen_depth(top_k)), np.nan, np.float32)
         self._best = np.zeros((shape[0], top_k), np.float32)
         self._look = 0
         self.units: list[SecondLook] = []

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import schema
-from pipeline.core.heaps.certificate import kept
+from pipeline.core.heaps.certificate import screen_depth
 from pipeline.data.results import read_parts
 from pipeline.data.store import Store
 
@@ -53,9 +53,9 @@ def gather(run: Store, parts: Sequence[str], top_k: int) -> tuple[Candidates, ND
     files = read_parts(run, [schema.screen_name(part) for part in parts], ["images", "kept"])
     while tables := list(islice(files, _PARTS_AT_ONCE)):
         for table in tables:
-            held.append(_candidates(starts[-1], table, kept(top_k)))
+            held.append(_candidates(starts[-1], table, screen_depth(top_k)))
             starts.append(starts[-1] + int(table.schema.metadata[schema.SAMPLES_IN_PART]))
-        held = [_largest(held, _HELD * kept(top_k))]
+        held = [_largest(held, _HELD * screen_depth(top_k))]
     return held[0], np.array(starts[:-1])
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline import schema
-from pipeline.core.heaps.certificate import kept
+from pipeline.core.heaps.certificate import screen_depth
 from pipeline.data.store import Store
 from pipeline.schema import SAMPLES_IN_PART
 from pipeline.stages import screen
@@ -23,7 +23,7 @@ def gathered(parts: list[Values], top_k: int) -> Candidates:
     """From the files of parts whose images have these values (N, M)."""
     run = Store(f"memory://{uuid.uuid4().hex}")
     for number, values in enumerate(parts):
-        order = np.argsort(-values, axis=0, kind="stable")[: kept(top_k)].T
+        order = np.argsort(-values, axis=0, kind="stable")[: screen_depth(top_k)].T
         table = pa.Table.from_pylist(
             [
                 {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.graph.steps import AvgPool, Conv, Gate, GlobalPool, MaxPool, Op, Pair
+from pipeline.core.graph.steps import AvgPool, Conv, GlobalPool, Kernel, MaxPool, Op, Pair
 from pipeline.core.graph.trace import Graph, Layer
 
 
@@ -29,11 +29,13 @@ class Window:
     stride: int
     start: int
 
-    def below(self, size: int, stride: int, padding: int, dilation: int) -> "Window":
-        """The window one operation further down."""
-        reach = dilation * (size - 1) + 1
+    def below(self, kernel: Kernel, axis: int) -> "Window":
+        """The window that a kernel reads to make this one."""
+        stride = kernel.stride[axis]
         return Window(
-            (self.size - 1) * stride + reach, self.stride * stride, self.start * stride - padding
+            (self.size - 1) * stride + kernel.reach(axis),
+            self.stride * stride,
+            self.start * stride - kernel.padding[axis],
         )
 
     def union(self, other: "Window") -> "Window":
@@ -91,7 +93,7 @@ def windows(graph: Graph, layer: Layer) -> dict[str, Windows]:
     for step in reversed(graph.steps.values()):
         if step.name not in seen:
             continue
-        for source in sources(step.op, step.inputs):
+        for source in step.sources:
             size = graph.steps[source].shape[1:]
             lower = below(step.op, seen[step.name], size)
             known = seen.get(source, lower)
@@ -108,20 +110,10 @@ def receptive_field(graph: Graph, layer: Layer) -> ReceptiveField:
     )
 
 
-def sources(op: Op, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """The inputs that the signal goes down to: all, but for the scale of a gate."""
-    return (inputs[op.scaled],) if isinstance(op, Gate) else inputs
-
-
 def below(op: Op, upper: Windows, size: Pair) -> Windows:
     """What a window of an operation's output reads from its input of `size` (H, W)."""
     if isinstance(op, GlobalPool):
         return Window(size[0], 0, 0), Window(size[1], 0, 0)
     if isinstance(op, Conv | MaxPool | AvgPool):
-        k = op.kernel
-        rows, columns = (
-            upper[axis].below(k.size[axis], k.stride[axis], k.padding[axis], k.dilation[axis])
-            for axis in (0, 1)
-        )
-        return rows, columns
+        return upper[0].below(op.kernel, 0), upper[1].below(op.kernel, 1)
     return upper

@@ -25,6 +25,10 @@ class Kernel:
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
 
+    def reach(self, axis: int) -> int:
+        """How many places it spans along an axis."""
+        return self.dilation[axis] * (self.size[axis] - 1) + 1
+
 
 @dataclass(frozen=True)
 class Input:
@@ -133,6 +137,11 @@ class Step:
     op: Op
     inputs: tuple[str, ...]
     shape: tuple[int, int, int]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The inputs that a signal goes down to: all, but for the scale of a gate."""
+        return (self.inputs[self.op.scaled],) if isinstance(self.op, Gate) else self.inputs
 
 
 Shapes = dict[str, tuple[int, int, int]]

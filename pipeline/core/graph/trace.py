@@ -4,16 +4,16 @@ Receptive fields and the deconvnet follow from the steps alone, through branches
 concatenations too.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 from pipeline.core.graph.steps import (
-    Gate,
     Opaque,
     Pair,
     Shapes,
@@ -75,8 +75,8 @@ class Graph:
         wanted = set(names)
         layers = tuple(layer for layer in self.layers if layer.name in wanted)
         trunk = _cut(self.trunk, [layer.step for layer in layers])
-        kept = {node.name for node in trunk.graph.nodes}
-        steps = {name: step for name, step in self.steps.items() if name in kept}
+        needed = {node.name for node in trunk.graph.nodes}
+        steps = {name: step for name, step in self.steps.items() if name in needed}
         return Graph(trunk, steps, layers, self.opaque)
 
 
@@ -98,11 +98,10 @@ def trace(
     modules = dict(net.named_modules())
     taps = {_short(name, short_names): node for name, node in _taps(traced, modules).items()}
     trunk = _cut(traced, [node.name for node in taps.values()])
-    shapes = _shapes(trunk, input_size)
-    steps = steps_of(trunk, modules, shapes)
+    steps = steps_of(trunk, modules, tensor_shapes(trunk, input_size))
     obstacles = _obstacles(steps)
     layers = tuple(
-        Layer(name, node.name, shapes[node.name][0], shapes[node.name][1:])
+        Layer(name, node.name, steps[node.name].shape[0], steps[node.name].shape[1:])
         for name, node in taps.items()
         if node.name in steps and obstacles[node.name] is None
     )
@@ -124,20 +123,78 @@ def symbolic(net: nn.Module) -> fx.GraphModule:
         raise ValueError(f"the net cannot be traced: {error}") from error
 
 
+def tensor_shapes(traced: fx.GraphModule, input_size: Pair) -> dict[str, tuple[int, ...]]:
+    """Of every node that returns a tensor, its shape, from one run on an empty image."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    class Watcher(fx.Interpreter):  # torch's ShapeProp prints and rewords what a net raises
+        def run_node(self, n: fx.Node) -> Any:
+            value = super().run_node(n)
+            if isinstance(value, Tensor):
+                shapes[n.name] = tuple(value.shape)
+            return value
+
+    weight = next(traced.parameters(), torch.empty(0))
+    with torch.no_grad():
+        Watcher(traced).run(
+            torch.zeros(1, 3, *input_size, dtype=weight.dtype, device=weight.device)
+        )
+    return shapes
+
+
 def steps_of(
-    traced: fx.GraphModule, modules: dict[str, nn.Module], shapes: Shapes
+    traced: fx.GraphModule, modules: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, Step]:
     """The steps of a traced net that return maps, by name, in the order of the forward pass."""
+    maps: Shapes = {
+        name: (shape[1], shape[2], shape[3]) for name, shape in shapes.items() if len(shape) == 4
+    }
     return {
         node.name: Step(
             node.name,
-            classify(node, modules, shapes),
+            classify(node, modules, maps),
             tuple(source.name for source in node.all_input_nodes),
-            shapes[node.name],
+            maps[node.name],
         )
         for node in traced.graph.nodes
-        if node.op != "output" and node.name in shapes
+        if node.op != "output" and node.name in maps
     }
+
+
+def part_of(
+    traced: fx.GraphModule, outputs: Any, inputs: Sequence[str] = (), without: Collection[str] = ()
+) -> fx.GraphModule:
+    """The part of a net that returns the values of some of its nodes.
+
+    Args:
+        traced: the net.
+        outputs: nodes, in tuples as they are to be returned.
+        inputs: nodes whose values the part is given, instead of the net's input.
+        without: nodes that it does not need, these among them.
+    """
+    graph = fx.Graph()
+    copies = {name: graph.placeholder(name) for name in inputs}
+    for node in traced.graph.nodes:
+        if node.op != "output" and node.name not in without:
+            copies[node.name] = graph.node_copy(node, lambda source: copies[source.name])
+    graph.output(map_arg(outputs, lambda source: copies[source.name]))
+    part = fx.GraphModule(traced, graph)
+    part.graph.eliminate_dead_code()
+    part.recompile()
+    return part
+
+
+def is_fresh(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether what a node returns is its own: others may return their input itself."""
+    return is_conv(node, modules) or normalises(node, modules) or adds(node)
+
+
+def spell_relu(node: fx.Node, modules: dict[str, nn.Module], taps: Collection[str] = ()) -> None:
+    """Spell a ReLU as a function that overwrites its input only if nobody else wants that."""
+    source = node.all_input_nodes[0]
+    safe = is_fresh(source, modules) and len(source.users) == 1 and source.name not in taps
+    node.op, node.target = "call_function", F.relu
+    node.args, node.kwargs = (source,), {"inplace": safe}
 
 
 def _short(path: str, short_names: Callable[[str], str]) -> str:
@@ -178,7 +235,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 def _block(node: fx.Node) -> str:
     """The path of the module in whose forward pass the node is called."""
-    stack = [path for path, _ in node.meta["nn_module_stack"].values()]
+    stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
     return str(stack[-2] if node.op == "call_module" else stack[-1]) if len(stack) > 1 else "net"
 
 
@@ -187,63 +244,22 @@ def _block(node: fx.Node) -> str:
 
 def _cut(traced: fx.GraphModule, taps: list[str]) -> fx.GraphModule:
     """The part of the net that these nodes need, returning them as a tuple."""
-    graph = fx.Graph()
-    copies: dict[fx.Node, fx.Node] = {}
-    for node in traced.graph.nodes:
-        if node.op == "output":
-            continue
-        copies[node] = graph.node_copy(node, lambda source: copies[source])
-    by_name = {node.name: copy for node, copy in copies.items()}
-    graph.output(tuple(by_name[name] for name in taps))
-    trunk = fx.GraphModule(traced, graph)
-    trunk.graph.eliminate_dead_code()
-    _rectify_in_place_where_safe(trunk.graph, dict(traced.named_modules()), set(taps))
+    nodes = {node.name: node for node in traced.graph.nodes}
+    trunk = part_of(traced, tuple(nodes[name] for name in taps))
+    modules = dict(traced.named_modules())
+    for node in trunk.graph.nodes:
+        if is_relu(node, modules):
+            spell_relu(node, modules, taps)
     trunk.recompile()
     trunk.delete_all_unused_submodules()
     return trunk
-
-
-def _rectify_in_place_where_safe(
-    graph: fx.Graph, modules: dict[str, nn.Module], taps: set[str]
-) -> None:
-    """Spell every ReLU as a function that overwrites its input only if nothing else reads it."""
-    for node in list(graph.nodes):
-        if is_relu(node, modules):
-            source = node.all_input_nodes[0]
-            # what these return is theirs alone; others may return their input itself
-            fresh = is_conv(source, modules) or normalises(source, modules) or adds(source)
-            safe = fresh and len(source.users) == 1 and source.name not in taps
-            node.op, node.target = "call_function", F.relu
-            node.args, node.kwargs = (source,), {"inplace": safe}
-
-
-def _shapes(trunk: fx.GraphModule, input_size: Pair) -> Shapes:
-    """(C, H, W) of every node that returns maps, from one run on an empty image."""
-    shapes: Shapes = {}
-
-    class Watcher(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            value = super().run_node(n)
-            if isinstance(value, Tensor) and value.dim() == 4:
-                shapes[n.name] = (value.shape[1], value.shape[2], value.shape[3])
-            return value
-
-    weight = next(trunk.parameters(), torch.empty(0))
-    with torch.no_grad():
-        Watcher(trunk).run(torch.zeros(1, 3, *input_size, dtype=weight.dtype, device=weight.device))
-    return shapes
 
 
 def _obstacles(steps: dict[str, Step]) -> dict[str, str | None]:
     """For each step, the first operation below it that the deconvnet cannot pass, or None."""
     found: dict[str, str | None] = {}
     for step in steps.values():
-        below = step.inputs
-        if isinstance(step.op, Gate):
-            below = (step.inputs[step.op.scaled],)
         own = step.op.what if isinstance(step.op, Opaque) else None
-        found[step.name] = own or next(
-            (what for name in below if (what := found.get(name, "an operation off the maps"))),
-            None,
-        )
+        lower = (found.get(name, "an operation off the maps") for name in step.sources)
+        found[step.name] = own or next(filter(None, lower), None)
     return found

@@ -47,7 +47,7 @@ class Verdict:
     wanted: Flags
 
 
-def kept(k: int) -> int:
+def screen_depth(k: int) -> int:
     """Screened values kept per feature map and part, and those near the top whose error counts."""
     return 2 * k + 32
 

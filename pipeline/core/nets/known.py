@@ -10,8 +10,8 @@ import torchvision.models
 from torch import Tensor, nn
 
 from pipeline.core.graph.trace import Graph, trace
-from pipeline.core.nets import alexnet_2012, custom, demo, zfnet
-from pipeline.core.nets.old import Variant
+from pipeline.core.nets import custom, demo
+from pipeline.core.nets.old import DESIGNS, OldNet, Variant
 from pipeline.core.nets.preprocessing import Preprocessing
 
 DEMO = "demo"
@@ -19,14 +19,9 @@ DEMO = "demo"
 
 ColourOrder = Literal["rgb", "bgr"]
 
-VARIANTS: dict[str, Variant] = {"alexnet-2012": alexnet_2012.VARIANT, "zfnet": zfnet.VARIANT}
+VARIANTS = {name: design.variant for name, design in DESIGNS.items()}
 """The old nets, of which several variants were published, and their own one."""
 
-_OLD = {"alexnet-2012": alexnet_2012.AlexNet2012, "zfnet": zfnet.ZFNet}
-_OLD_SIZES: dict[str, tuple[int | tuple[int, int], int]] = {
-    "alexnet-2012": (alexnet_2012.RESIZE, alexnet_2012.CROP),
-    "zfnet": (zfnet.RESIZE, zfnet.CROP),
-}
 _OLD_MEAN = (123.68, 116.779, 103.939)
 
 # Transformers and shuffled channels are no convolutions, pools and pointwise operations.
@@ -98,7 +93,8 @@ def preprocessing(name: str, weights: str | None = None) -> Preprocessing:
     if name == DEMO:
         return Preprocessing(demo.RESIZE, demo.CROP, demo.MEAN, demo.STD)
     if name in VARIANTS:
-        return subtracting(Preprocessing(*_OLD_SIZES[name]), _OLD_MEAN)
+        design = DESIGNS[name]
+        return subtracting(Preprocessing(design.resize, design.crop), _OLD_MEAN)
     members = torchvision_weights(name)
     found = custom.from_preset(members[weights or next(iter(members))].transforms())
     if name in ("googlenet", "inception_v3"):
@@ -147,7 +143,7 @@ def build(
         if name == DEMO:
             return demo.DemoNet(classes or demo.CLASSES)
         if name in VARIANTS:
-            return _OLD[name](classes or 1000, variant or VARIANTS[name])
+            return OldNet(DESIGNS[name], classes or 1000, variant)
         net: nn.Module = torchvision.models.get_model(name, weights=None, **options)
         return net
 

@@ -11,15 +11,12 @@ whole map. Rows and columns are independent of each other.
 """
 
 import math
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 from pipeline.core.graph.steps import (
     Add,
@@ -30,102 +27,14 @@ from pipeline.core.graph.steps import (
     Input,
     Kernel,
     MaxPool,
-    Pair,
     Pass,
     Rectify,
-    Shapes,
     Step,
-    adds,
     is_conv,
-    is_relu,
-    normalises,
 )
-from pipeline.core.graph.trace import steps_of, symbolic
+from pipeline.core.graph.whole_net import WholeNet
 
 Places = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class WholeNet:
-    """A net traced to its very end, the classifier included.
-
-    Attributes:
-        traced: its forward pass, (N, 3, H, W) to (N, classes); nothing in it overwrites what
-            another operation reads.
-        steps: the operations that return maps, by name, in the order of the forward pass.
-        linear: multiply-adds of every linear layer, by name.
-    """
-
-    traced: fx.GraphModule
-    steps: dict[str, Step]
-    linear: dict[str, int]
-
-
-def trace_whole(net: nn.Module, input_size: Pair) -> WholeNet:
-    """Trace a net to its end; the names of its steps are those of `graph.trace`.
-
-    Args:
-        net: takes (N, 3, H, W); it is put into inference mode and shares its parameters with
-            the result.
-        input_size: (H, W) of its input.
-
-    Raises:
-        ValueError: the net cannot be traced.
-    """
-    traced = symbolic(net)
-    modules = dict(net.named_modules())
-    for node in traced.graph.nodes:
-        _without_overwriting(node, modules)
-    traced.recompile()
-    shapes, linear = _measure(traced, modules, input_size)
-    return WholeNet(traced, steps_of(traced, modules, shapes), linear)
-
-
-def _without_overwriting(node: fx.Node, modules: dict[str, nn.Module]) -> None:
-    """Spell a ReLU or a sum so that it overwrites only what nothing else reads."""
-    rectifies, sums = is_relu(node, modules), adds(node)
-    if not (rectifies or sums):
-        return
-    source = node.args[0] if node.args else None
-    # what these return is theirs alone; others may return their input itself
-    fresh = isinstance(source, fx.Node) and (
-        is_conv(source, modules) or normalises(source, modules) or adds(source)
-    )
-    safe = fresh and isinstance(source, fx.Node) and len(source.users) == 1
-    if sums:
-        node.target = operator.iadd if safe and not node.kwargs else torch.add
-    else:
-        node.op, node.target, node.args = "call_function", F.relu, (source,)
-        node.kwargs = {"inplace": safe}
-
-
-def _measure(
-    traced: fx.GraphModule, modules: dict[str, nn.Module], input_size: Pair
-) -> tuple[Shapes, dict[str, int]]:
-    """Shapes of all maps and multiply-adds of linear layers, from one run on an empty image."""
-    shapes: Shapes = {}
-    linear: dict[str, int] = {}
-
-    class Watcher(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> object:
-            value = super().run_node(n)
-            if isinstance(value, Tensor):
-                if value.dim() == 4 and n.op != "get_attr":
-                    shapes[n.name] = (value.shape[1], value.shape[2], value.shape[3])
-                module = modules.get(str(n.target)) if n.op == "call_module" else None
-                if isinstance(module, nn.Linear):
-                    linear[n.name] = value.numel() * module.in_features
-            return value
-
-    weight = next(traced.parameters(), torch.empty(0))
-    with torch.no_grad():
-        Watcher(traced).run(
-            torch.zeros(1, 3, *input_size, dtype=weight.dtype, device=weight.device)
-        )
-    return shapes, linear
-
-
-# --- what changes -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -154,9 +63,8 @@ class Spans:
 
     def above(self, kernel: Kernel, axis: int, places: int) -> "Spans":
         """What changes in a map of so many places that a kernel makes of this one."""
-        size, stride = kernel.size[axis], kernel.stride[axis]
-        padding, dilation = kernel.padding[axis], kernel.dilation[axis]
-        first = -((dilation * (size - 1) - padding - self.first) // stride)
+        stride, padding = kernel.stride[axis], kernel.padding[axis]
+        first = -((kernel.reach(axis) - 1 - padding - self.first) // stride)
         stop = (self.stop - 1 + padding) // stride + 1
         nothing = self.sizes == 0
         return Spans(

@@ -5,24 +5,25 @@ window of its output: what changes, widened a little so that many occluders shar
 make one batch. Around a window the base continues; outside the map is what the operation pads
 with. From the first operation that is not local on, the windows are pasted into the base and the
 net goes on with whole maps: the tail.
-
-A window is kept as (n, C, h, w), channels last, and where each of the n starts.
 """
 
+import itertools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx
-from torch.fx.node import map_arg
 
 from pipeline.core.graph.steps import Add, AvgPool, Concat, Conv, Input, MaxPool, Step
-from pipeline.core.occlusion.changes import Places, Spans, WholeNet, is_local
-from pipeline.core.occlusion.windows import Base, Group, Window, grouped, reach
+from pipeline.core.graph.whole_net import WholeNet, tail
+from pipeline.core.occlusion.base import Base
+from pipeline.core.occlusion.changes import Places, Spans, is_local
+from pipeline.core.occlusion.groups import Group, grouped
+from pipeline.core.windows.forward import WindowPass
+from pipeline.core.windows.placed import Placed
 
 
 @dataclass(frozen=True)
@@ -64,21 +65,19 @@ class Incremental:
         most_groups: int = 5,
     ) -> None:
         self.net, self.tap = net, tap
-        self.nodes = {node.name: node for node in net.traced.graph.nodes}
         self.windowed = _windowed(net)
         self.frontier = [
-            name
-            for name in self.windowed
-            if any(user.name not in self.windowed for user in self.nodes[name].users)
+            node.name
+            for node in net.traced.graph.nodes
+            if node.name in self.windowed
+            and any(user.name not in self.windowed for user in node.users)
         ]
         self.tail = tail(net, self.windowed, self.frontier, tap)
         self.rows, self.columns = (
             self._groups(spans, axis, other, most_groups)
             for axis, spans, other in ((1, rows, columns), (2, columns, rows))
         )
-        self.recorded = self._recorded()
-        self._run = fx.Interpreter(net.traced)
-        self._divisors: dict[str, Tensor] = {}
+        self.watched = self._looked_at()
 
     def _groups(
         self, spans: dict[str, Spans], axis: int, other: dict[str, Spans], most: int
@@ -90,7 +89,7 @@ class Incremental:
         lengths = {name: step.shape[axis] for name, step in steps.items()}
         return grouped({name: spans[name] for name in steps}, lengths, weights, most)
 
-    def _recorded(self) -> set[str]:
+    def _looked_at(self) -> set[str]:
         """The steps whose base is ever looked at."""
         read = {*self.frontier, *([self.tap] if self.tap in self.windowed else [])}
         for name in self.windowed:
@@ -100,20 +99,20 @@ class Incremental:
 
     def base(self, image: Tensor) -> tuple[Base, Tensor, Tensor]:
         """The pass without occluder over one image (1, 3, H, W): base, tapped maps, output."""
-        kept: dict[str, Tensor] = {}
-        wanted = self.recorded | {self.tap}
+        recorded: dict[str, Tensor] = {}
+        wanted = self.watched | {self.tap}
 
         class Recorder(fx.Interpreter):
             def run_node(self, n: fx.Node) -> Any:
                 value = super().run_node(n)
                 if n.name in wanted:  # some sums overwrite their first term
                     overwritten = any(user.target is operator.iadd for user in n.users)
-                    kept[n.name] = value.clone() if overwritten else value
+                    recorded[n.name] = value.clone() if overwritten else value
                 return value
 
         output = Recorder(self.net.traced).run(image)
-        base = Base({name: maps for name, maps in kept.items() if name in self.recorded})
-        return base, kept[self.tap], output
+        base = Base({name: maps for name, maps in recorded.items() if name in self.watched})
+        return base, recorded[self.tap], output
 
     def chunks(self, base: Base, value: Tensor, size: int, at_once: int) -> Iterator[Chunk]:
         """Run the windowed part, some occluders at a time.
@@ -124,25 +123,17 @@ class Incremental:
             size: its side in pixels.
             at_once: how many occluders.
         """
-        for rows in self.rows:
-            for columns in self.columns:
-                y, x = (
-                    grid.ravel()
-                    for grid in np.meshgrid(
-                        np.arange(len(rows.members)), np.arange(len(columns.members)), indexing="ij"
-                    )
-                )
-                for part in range(0, len(y), at_once):
-                    chosen = slice(part, part + at_once)
-                    windows = self._ascend(
-                        base, value, size, (rows, y[chosen]), (columns, x[chosen])
-                    )
-                    frontier = [base.whole(name, windows[name]) for name in self.frontier]
-                    tapped = (
-                        base.whole(self.tap, windows[self.tap]) if self.tap in windows else None
-                    )
-                    at = rows.members[y[chosen]], columns.members[x[chosen]]
-                    yield Chunk(*at, frontier, tapped)
+        for rows, columns in itertools.product(self.rows, self.columns):
+            grid = np.indices((len(rows.members), len(columns.members))).reshape(2, -1)
+            for first in range(0, grid.shape[1], at_once):
+                y, x = grid[:, first : first + at_once]
+                windows = self._ascend(base, value, size, (rows, y), (columns, x))
+                whole = {
+                    name: base.whole(name, windows.values[name], windows.placed[name])
+                    for name in {*self.frontier, self.tap}.intersection(self.windowed)
+                }
+                frontier = [whole[name] for name in self.frontier]
+                yield Chunk(rows.members[y], columns.members[x], frontier, whole.get(self.tap))
 
     def _ascend(
         self,
@@ -151,105 +142,21 @@ class Incremental:
         size: int,
         rows: tuple[Group, Places],
         columns: tuple[Group, Places],
-    ) -> dict[str, Window]:
-        windows: dict[str, Window] = {}
+    ) -> WindowPass:
+        run = WindowPass(self.net.traced, self.net.steps, base)
         for name in self.windowed:
             step = self.net.steps[name]
             top, left = (
                 torch.from_numpy(group.first[name][which]).to(value.device)
                 for group, which in (rows, columns)
             )
-            height, width = rows[0].size[name], columns[0].size[name]
+            placed = Placed.of_size((rows[0].size[name], columns[0].size[name]), top, left)
             if isinstance(step.op, Input):
-                values = value[:, None, None].expand(len(top), -1, size, size)
-                values = values.contiguous(memory_format=torch.channels_last)
+                square = value[:, None, None].expand(len(top), -1, size, size)
+                run.put(name, square.contiguous(memory_format=torch.channels_last), placed)
             else:
-                values = self._values(base, step, windows, (top, height, left, width))
-            windows[name] = Window(values, top, left)
-        return windows
-
-    def _values(
-        self,
-        base: Base,
-        step: Step,
-        windows: dict[str, Window],
-        place: tuple[Tensor, int, Tensor, int],
-    ) -> Tensor:
-        """The window of one step's output at a place."""
-        match step.op:
-            case Conv(module=conv, kernel=k):
-                below = self._below(base, step, windows, place, 0.0)
-                return F.conv2d(below, conv.weight, conv.bias, k.stride, 0, k.dilation, conv.groups)
-            case MaxPool(kernel=k):
-                below = self._below(base, step, windows, place, -torch.inf)
-                return F.max_pool2d(below, k.size, k.stride, 0, k.dilation)
-            case AvgPool(kernel=k):
-                below = self._below(base, step, windows, place, 0.0)
-                total = F.avg_pool2d(below, k.size, k.stride, divisor_override=1)
-                top, height, left, width = place
-                shares = self._shares(step, below)
-                y, x = reach(top, height)[:, :, None], reach(left, width)[:, None]
-                return total * shares[y, x][:, None]
-            case _:
-                return self._pointwise(base, step, windows, place)
-
-    def _below(
-        self,
-        base: Base,
-        step: Step,
-        windows: dict[str, Window],
-        place: tuple[Tensor, int, Tensor, int],
-        outside: float,
-    ) -> Tensor:
-        """What a kernel reads to make a window."""
-        assert isinstance(step.op, Conv | MaxPool | AvgPool)
-        k, (source,) = step.op.kernel, step.inputs
-        top, height, left, width = place
-        h, w = (
-            (size - 1) * k.stride[axis] + k.dilation[axis] * (k.size[axis] - 1) + 1
-            for axis, size in enumerate((height, width))
-        )
-        return base.region(
-            source,
-            windows[source],
-            top * k.stride[0] - k.padding[0],
-            h,
-            left * k.stride[1] - k.padding[1],
-            w,
-            outside,
-        )
-
-    def _pointwise(
-        self,
-        base: Base,
-        step: Step,
-        windows: dict[str, Window],
-        place: tuple[Tensor, int, Tensor, int],
-    ) -> Tensor:
-        node = self.nodes[step.name]
-        regions = {
-            name: base.region(name, windows[name], *place)
-            if len(step.inputs) > 1
-            # of a single input no more than the window is read
-            else windows[name].values
-            for name in step.inputs
-        }
-        args = map_arg(node.args, lambda source: regions[source.name])
-        made: Tensor = getattr(self._run, node.op)(node.target, args, node.kwargs)
-        return made
-
-    def _shares(self, step: Step, like: Tensor) -> Tensor:
-        """(H, W): one over what an average divides each sum by; it differs at the border."""
-        if step.name not in self._divisors:
-            pool = step.op
-            assert isinstance(pool, AvgPool)
-            k = pool.kernel
-            ones = like.new_ones(1, 1, *self.net.steps[step.inputs[0]].shape[1:])
-            options = (k.size, k.stride, k.padding, pool.ceil_mode)
-            total = F.avg_pool2d(ones, *options, divisor_override=1)
-            mean = F.avg_pool2d(ones, *options, pool.count_include_pad, pool.divisor)
-            self._divisors[step.name] = (mean / total)[0, 0]
-        return self._divisors[step.name]
+                run.make(step, placed)
+        return run
 
 
 def _windowed(net: WholeNet) -> list[str]:
@@ -259,22 +166,6 @@ def _windowed(net: WholeNet) -> list[str]:
         if is_local(step) and all(name in chosen for name in step.inputs):
             chosen.append(step.name)
     return chosen
-
-
-def tail(net: WholeNet, windowed: Sequence[str], frontier: Sequence[str], tap: str) -> Any:
-    """What is left of the net: from the frontier's maps to (output, tapped maps or None)."""
-    graph = fx.Graph()
-    copies: dict[str, fx.Node] = {name: graph.placeholder(name) for name in frontier}
-    for node in net.traced.graph.nodes:
-        if node.op == "output":
-            output = map_arg(node.args[0], lambda source: copies[source.name])
-            graph.output((output, None if tap in windowed else copies[tap]))
-        elif node.name not in windowed:
-            copies[node.name] = graph.node_copy(node, lambda source: copies[source.name])
-    tail = fx.GraphModule(net.traced, graph)
-    tail.graph.eliminate_dead_code()
-    tail.recompile()
-    return tail
 
 
 def _work(step: Step) -> float:

@@ -17,18 +17,17 @@ from torch import Tensor, nn
 
 from pipeline.core.graph.steps import Pair
 from pipeline.core.graph.trace import Layer
+from pipeline.core.graph.whole_net import WholeNet, tail, trace_whole
 from pipeline.core.heaps.topk import strongest
+from pipeline.core.occlusion.base import Base
 from pipeline.core.occlusion.changes import (
     Operations,
     Places,
-    WholeNet,
     count,
     occluder_changes,
     positions,
-    trace_whole,
 )
-from pipeline.core.occlusion.incremental import Chunk, Incremental, tail
-from pipeline.core.occlusion.windows import Base
+from pipeline.core.occlusion.incremental import Chunk, Incremental
 
 Method = Literal["incremental", "full"]
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.core.graph.receptive_field import receptive_field, sources
+from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.graph.steps import (
     Affine,
     AvgPool,
@@ -34,9 +34,10 @@ from pipeline.core.graph.steps import (
 )
 from pipeline.core.graph.trace import Graph, Layer
 from pipeline.core.projection.ascent import Ascent, WindowAscent, ascend, ascend_windows
+from pipeline.core.projection.batch import Seeds, WindowBatch
 from pipeline.core.projection.clipping import Clipping, clipping_of
 from pipeline.core.projection.filtering import filter_down
-from pipeline.core.projection.windows import Seeds, WindowBatch, shares
+from pipeline.core.windows.placed import shares
 
 __all__ = ["Ascent", "Seeds", "Unpooling", "ascend", "project", "project_on_windows"]
 
@@ -151,17 +152,17 @@ class _OfWholeMaps:
     def switches(self, step: Step) -> Tensor:
         batch, (branch,) = self.batch, step.inputs
         _, height, width = step.shape
-        y, x = batch.places(batch.levels[step.name])
+        y, x = batch.placed(batch.levels[step.name]).places
         # outside the map the signal is zero, and any switch will do
         y, x = y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None]
         maps = self.ascent.switches[step.name].permute(0, 2, 3, 1)
         switch = maps[batch.seeds.image[:, None, None], y, x].permute(0, 3, 1, 2)
-        rows, columns = windows = batch.read(step, branch)
-        first_y, first_x = (at[:, :1, None, None] for at in batch.places(windows))
-        whole_width = batch.graph.steps[branch].shape[2]
+        read = batch.placed(batch.read(step, branch))
+        top, left = (first[:, None, None, None] for first in read.first)
+        (rows, columns), (_, whole_width) = read.size, batch.size(branch)
         at_y = switch // whole_width
-        place = (at_y - first_y) * columns.size + (switch - at_y * whole_width - first_x)
-        return place.clamp_(0, rows.size * columns.size - 1)
+        place = (at_y - top) * columns + (switch - at_y * whole_width - left)
+        return place.clamp_(0, rows * columns - 1)
 
     def gate(self, step: Step) -> Tensor:
         return self.ascent.gates[step.name][self.batch.seeds.image]
@@ -188,7 +189,7 @@ class _Descent:
             if step.name not in signals or step.name == entrance:
                 continue
             signal = signals.pop(step.name)
-            branches = sources(step.op, step.inputs)
+            branches = step.sources
             single = step.name == first
             parts = [self._filter(signal, step)] if single else self._below(step, signal, branches)
             for source, part in zip(branches, parts, strict=True):
@@ -197,18 +198,21 @@ class _Descent:
 
     def _clip(self, signal: Tensor, layer: Layer, entrance: str) -> list[Tensor]:
         """Cut each seed's box out of its window of the input."""
-        _, height, width = self.graph.steps[entrance].shape
         y, x = self.seeds.y.cpu().numpy(), self.seeds.x.cpu().numpy()
         rows, columns = self.batch.levels[entrance]
-        boxes = receptive_field(self.graph, layer).boxes(y, x, (height, width)).astype(np.int64)
+        boxes = (
+            receptive_field(self.graph, layer)
+            .boxes(y, x, self.batch.size(entrance))
+            .astype(np.int64)
+        )
         boxes[:, ::2] -= (y * rows.stride + rows.start)[:, None]
         boxes[:, 1::2] -= (x * columns.stride + columns.start)[:, None]
         if (boxes == boxes[0]).all():
             top, left, bottom, right = boxes[0].tolist()
             return list(signal[:, :, top:bottom, left:right].unbind())
         return [
-            one[:, top:bottom, left:right]
-            for one, (top, left, bottom, right) in zip(signal, boxes.tolist(), strict=True)
+            window[:, top:bottom, left:right]
+            for window, (top, left, bottom, right) in zip(signal, boxes.tolist(), strict=True)
         ]
 
     def _filter(self, signal: Tensor, step: Step) -> Tensor:
@@ -226,9 +230,9 @@ class _Descent:
             case MaxPool():
                 return [self._unpool(signal, step, branches[0])]
             case AvgPool():
-                return [self._spread(signal, step)]
+                return [self._spread(signal, step, branches[0])]
             case GlobalPool():
-                _, height, width = self.graph.steps[branches[0]].shape
+                height, width = self.batch.size(branches[0])
                 return [signal.expand(-1, -1, height, width) / (height * width)]
             case Affine(module=norm):
                 return [signal.mul_(_scale(norm)[:, None, None])]
@@ -248,7 +252,7 @@ class _Descent:
         window = self.batch.levels[branch]
         part = self.batch.fit(part, self.batch.read(step, branch), window)
         if isinstance(step.op, Conv | AvgPool):  # what reached into the map's padding is dropped
-            self.batch.blank(part, window, self.graph.steps[branch].shape[1:])
+            self.batch.blank(part, window, self.batch.size(branch))
         signals[branch] = signals[branch] + part if branch in signals else part
 
     def _unpool(self, signal: Tensor, step: Step, branch: str) -> Tensor:
@@ -268,12 +272,13 @@ class _Descent:
         down.scatter_reduce_(2, place.flatten(2), signal.flatten(2), "amax", include_self=False)
         return down.view(n, maps, rows.size, columns.size)
 
-    def _spread(self, signal: Tensor, step: Step) -> Tensor:
+    def _spread(self, signal: Tensor, step: Step, branch: str) -> Tensor:
         """The adjoint of a mean: each value goes in equal shares to all that it averaged."""
         assert isinstance(step.op, AvgPool)
         k, maps = step.op.kernel, signal.shape[1]
         kernel = signal.new_ones(maps, 1, *k.size)
-        signal = signal * shares(self.batch, step, signal)
+        placed = self.batch.placed(self.batch.levels[step.name])
+        signal = signal * shares(step.op, self.batch.size(branch), placed, signal)
         return F.conv_transpose2d(signal, kernel, None, k.stride, groups=maps)
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.core.graph.steps import Conv
+from pipeline.core.windows.forward import convolve
 
 _NARROW = 4
 """Places: windows up to this width are filtered by a matrix product (3 places: 1.6 to 2 times as
@@ -32,7 +33,7 @@ def filter_up(below: Tensor, conv: Conv) -> Tensor:
     narrow = width <= (_NARROW_DEEP if module.in_channels >= _DEEP else _NARROW)
     if narrow and _is_plain(conv, below):
         return _product_up(below, conv)
-    return F.conv2d(below, module.weight, module.bias, k.stride, 0, k.dilation, module.groups)
+    return convolve(below, conv)
 
 
 def filter_down(signal: Tensor, conv: Conv) -> Tensor:

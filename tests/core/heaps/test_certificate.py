@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pipeline.core.heaps.certificate import RISK, first_look, judge, kept, scale_of_errors
+from pipeline.core.heaps.certificate import RISK, first_look, judge, scale_of_errors, screen_depth
 
 Floats = NDArray[np.float32]
 Errors = Callable[[np.random.Generator, Floats], NDArray[np.float64]]
@@ -45,12 +45,12 @@ def best(values: Floats, among: NDArray[np.bool_], k: int) -> set[int]:
 def look(truth: Floats, screened: Floats, k: int = K, held: int | None = None) -> Outcome:
     """All looks at images whose values (N, M) are held in memory."""
     images, maps = truth.shape
-    held = min(images, held or 4 * kept(k))
+    held = min(images, held or 4 * screen_depth(k))
     order = np.argsort(-screened, axis=0, kind="stable")[:held].T
     candidates = np.take_along_axis(screened.T, order, 1)
     exact = np.take_along_axis(truth.T, order, 1)
     below = candidates[:, -1] if held < images else np.full(maps, -np.inf, np.float32)
-    near = slice(0, kept(k))
+    near = slice(0, screen_depth(k))
     seen, certified, looks = np.zeros(images, bool), np.zeros(maps, bool), 0
     wanted = np.zeros(order.shape, bool)
     wanted[:, : first_look(k)] = True
@@ -137,7 +137,7 @@ def test_few_candidates_held_are_not_enough() -> None:
     truth = rng.standard_normal((IMAGES, MAPS)).astype(np.float32)
     screened = (truth + 0.1 * rng.standard_normal(truth.shape)).astype(np.float32)
     assert look(truth, screened).certified.all()
-    assert not look(truth, screened, held=kept(K)).certified.mean() > 0.1
+    assert not look(truth, screened, held=screen_depth(K)).certified.mean() > 0.1
 
 
 # --- errors that are not so -------------------------------------------------------------------

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from pipeline.core.nets import known
-from pipeline.core.nets.alexnet_2012 import VARIANT, AlexNet2012
-from pipeline.core.nets.old import Normalisation
+from pipeline.core.nets.old import DESIGNS, Normalisation, OldNet
 from pipeline.core.nets.recipe import Recipe
 from tests.core.nets.old_nets import check_forward, check_projections, geometry, made, picture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NAME = "alexnet-2012"
+VARIANT = DESIGNS[NAME].variant
 STRONG = Normalisation(5, 3e-3, 0.75, 2.0)  # on untrained maps the usual one hardly does anything
 NARROW = replace(VARIANT, maps=(24, 32, 20, 24, 16), hidden=(12, 10), normalisation=STRONG)
 
@@ -34,7 +34,7 @@ def test_maps_and_receptive_fields_are_the_posters() -> None:
 
 def test_it_has_as_many_parameters_as_the_paper_says() -> None:
     with torch.device("meta"):
-        net = AlexNet2012()
+        net = OldNet(DESIGNS[NAME])
     assert sum(one.numel() for one in net.parameters()) == 60_965_224  # BVLC's count too
     assert net.conv2.weight.shape == (256, 48, 5, 5)
     assert net.fc6.weight.shape == (4096, 9216)

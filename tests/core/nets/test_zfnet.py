@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from pipeline.core.nets import known
-from pipeline.core.nets.old import Normalisation
-from pipeline.core.nets.zfnet import VARIANT, ZFNet
+from pipeline.core.nets.old import DESIGNS, Normalisation, OldNet
 from tests.core.nets.old_nets import check_forward, check_projections, geometry, made
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NAME = "zfnet"
+VARIANT = DESIGNS[NAME].variant
 STRONG = Normalisation(5, 3e-3, 0.75, 2.0)
 NARROW = replace(VARIANT, maps=(12, 16, 20, 18, 14), hidden=(12, 10), normalisation=STRONG)
 
@@ -29,7 +29,7 @@ def test_maps_are_the_papers() -> None:
         ("conv5", 256, 13, 139, 16, -49),
     ]
     with torch.device("meta"):
-        assert ZFNet().fc6.weight.shape == (4096, 9216)
+        assert OldNet(DESIGNS[NAME]).fc6.weight.shape == (4096, 9216)
 
 
 def test_pictures_keep_their_aspect() -> None:

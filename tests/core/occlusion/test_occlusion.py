@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
 from pipeline.core.graph.trace import Graph, Layer, trace
+from pipeline.core.graph.whole_net import WholeNet, trace_whole
 from pipeline.core.nets import known
 from pipeline.core.occlusion.changes import (
-    WholeNet,
     count,
     occluder_changes,
     positions,
-    trace_whole,
 )
 from pipeline.core.occlusion.incremental import Incremental
 from pipeline.core.occlusion.occlusion import Method, Occluder, Occlusion, Sensitivity

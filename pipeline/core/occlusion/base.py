@@ -1,0 +1,52 @@
+"""The maps of one image as it is, which go on around what its occluders change."""
+
+import torch
+from torch import Tensor
+
+from pipeline.core.windows.placed import Placed
+
+
+class Base:
+    """The maps of one image without occluder, as rows of places that can be picked.
+
+    Args:
+        maps: step → (1, C, H, W).
+    """
+
+    def __init__(self, maps: dict[str, Tensor]) -> None:
+        self._rows: dict[str, Tensor] = {}
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self.like = next(iter(maps.values()))
+        for name, (values,) in maps.items():
+            channels, height, width = values.shape
+            rows = values.new_empty(height * width + 1, channels)  # the last one: outside
+            rows[:-1] = values.permute(1, 2, 0).reshape(-1, channels)
+            self._rows[name], self.sizes[name] = rows, (height, width)
+
+    def region(
+        self, source: str, values: Tensor, held: Placed, wanted: Placed, outside: float | None
+    ) -> Tensor:
+        """Regions of a step's maps, each with the window of its occluder pasted in.
+
+        The arguments are those of `forward.Surroundings`.
+        """
+        if held.is_at(wanted):
+            return values
+        rows, size = self._rows[source], self.sizes[source]
+        rows[-1] = outside or 0.0
+        index = torch.where(wanted.outside(size), len(rows) - 1, wanted.flat(size[1]))
+        (n, channels), (height, width) = values.shape[:2], wanted.size
+        picked = rows.new_empty(n * height * width + 1, channels)  # the last one: not wanted
+        torch.index_select(rows, 0, index.flatten(), out=picked[:-1])
+        pasted = held.within(wanted)
+        image = torch.arange(n, device=rows.device)[:, None, None] * (height * width)
+        not_wanted = pasted.outside(wanted.size)
+        index = torch.where(not_wanted, len(picked) - 1, image + pasted.flat(width))
+        picked.index_copy_(0, index.flatten(), values.permute(0, 2, 3, 1).reshape(-1, channels))
+        return picked[:-1].view(n, height, width, channels).permute(0, 3, 1, 2)
+
+    def whole(self, source: str, values: Tensor, held: Placed) -> Tensor:
+        """The whole maps (n, C, H, W) of a step, with the windows pasted in."""
+        zero = torch.zeros(len(values), dtype=torch.int64, device=values.device)
+        wanted = Placed.of_size(self.sizes[source], zero, zero)
+        return self.region(source, values, held, wanted, None)
