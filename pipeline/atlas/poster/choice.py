@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.atlas.layers import spread_by_depth
-from pipeline.atlas.poster.poster import MOST_LAYERS
+from pipeline.atlas.poster.page import MOST_LAYERS
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.data.findings import Occluded
 from pipeline.data.pictures import Wanted

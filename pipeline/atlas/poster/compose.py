@@ -14,7 +14,7 @@ from pipeline.atlas.poster.choice import (
     shown_maps,
 )
 from pipeline.atlas.poster.panels import OcclusionPanel
-from pipeline.atlas.poster.poster import PosterContent, draw_poster, row_plan
+from pipeline.atlas.poster.page import PosterContent, draw_poster, row_plan
 from pipeline.config import RunSpec
 from pipeline.core.graph.trace import Graph
 from pipeline.core.render import projection_contrast

@@ -18,7 +18,7 @@ from pipeline.atlas.poster.choice import (
     shown_maps,
 )
 from pipeline.atlas.poster.compose import compose
-from pipeline.atlas.poster.poster import HEIGHT, WIDTH, row_plan
+from pipeline.atlas.poster.page import HEIGHT, WIDTH, row_plan
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets.known import Net
