@@ -4,7 +4,6 @@ Matplotlib without its global state: one page is one figure with one set of axes
 """
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,13 +11,16 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.patheffects import Stroke
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.atlas.drawing.style import HAIR, INK, PAPER, POINT, text_on
-from pipeline.atlas.drawing.type import FAMILY, LINE, broken, fit, text_width
+from pipeline.atlas.drawing.type import FAMILY, broken, fit, leading, text_width
+
+Pixels = NDArray[np.uint8]
+"""A picture, (H, W, 3)."""
 
 FileFormat = Literal["png", "pdf", "svg"]
 
@@ -51,6 +53,35 @@ class Area:
     def inset(self, by: float) -> "Area":
         """The area without a border."""
         return Area(self.x + by, self.y + by, self.width - 2 * by, self.height - 2 * by)
+
+    def contains(self, other: "Area") -> bool:
+        """Whether the other lies inside."""
+        return (
+            self.x <= other.x
+            and self.y <= other.y
+            and other.right <= self.right
+            and other.bottom <= self.bottom
+        )
+
+    def overlaps(self, other: "Area") -> bool:
+        """Whether they have more than an edge in common."""
+        return (
+            self.x < other.right
+            and other.x < self.right
+            and self.y < other.bottom
+            and other.y < self.bottom
+        )
+
+    def of_pixels(self, box: tuple[int, int, int, int], width: int) -> "Area":
+        """Where pixels lie in a picture that fills the area.
+
+        Args:
+            box: their top, left, bottom, right.
+            width: of the picture, in pixels.
+        """
+        scale = self.width / width
+        top, left, bottom, right = (side * scale for side in box)
+        return Area(self.x + left, self.y + top, right - left, bottom - top)
 
 
 class Page:
@@ -116,7 +147,7 @@ class Page:
         shown, fitted = fit(text, size, bold, width, keep_end) if width else (text, size)
         self.axes.text(
             x,
-            y + size * POINT * LINE / 2,
+            y + leading(size) / 2,
             shown,
             parse_math=False,
             size=fitted,
@@ -128,7 +159,7 @@ class Page:
             rotation=rotation,
             zorder=self._above(),
         )
-        return y + size * POINT * LINE
+        return y + leading(size)
 
     def lines(
         self, x: float, y: float, text: str, size: float, width: float, *, colour: str = INK
@@ -141,7 +172,7 @@ class Page:
     def picture(
         self,
         area: Area,
-        pixels: NDArray[np.uint8],
+        pixels: Pixels,
         frame: str | None = None,
         line: float = 0.3,
         *,
@@ -167,12 +198,10 @@ class Page:
         if frame is not None:
             self.box(area, frame, line)
 
-    def _resampled(self, pixels: NDArray[np.uint8], area: Area, sharp: bool) -> NDArray[np.uint8]:
+    def _resampled(self, pixels: Pixels, area: Area, sharp: bool) -> Pixels:
         """At the page's density; viewers would enlarge it each in its own way."""
-        size = (
-            max(1, round(area.width * self.density)),
-            max(1, round(area.height * self.density)),
-        )
+        lengths = (area.width, area.height)
+        size = [max(1, round(length * self.density)) for length in lengths]
         how = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
         return np.asarray(Image.fromarray(pixels).resize(size, how))
 
@@ -203,19 +232,6 @@ class Page:
             patch.set_path_effects([around, Stroke()])
         self.axes.add_patch(patch)
 
-    def polygon(self, corners: Sequence[tuple[float, float]], fill: str, edge: str) -> None:
-        """A filled polygon with a hair line around it."""
-        self.axes.add_patch(
-            Polygon(
-                list(corners),
-                closed=True,
-                facecolor=fill,
-                edgecolor=edge,
-                linewidth=0.6,
-                zorder=self._above(),
-            )
-        )
-
     def rule(
         self, start: tuple[float, float], end: tuple[float, float], colour: str = HAIR,
         line: float = 0.3, *, dashed: bool = False,
@@ -236,20 +252,19 @@ class Page:
         line: float = 0.3, *, dashed: bool = False, head: float = 2.0,
     ) -> None:  # fmt: skip
         """An arrow; `line` and `head` in millimetres."""
-        self.axes.add_patch(
-            FancyArrowPatch(
-                start,
-                end,
-                arrowstyle="-|>",
-                mutation_scale=head / POINT,
-                shrinkA=0,
-                shrinkB=0,
-                linewidth=line / POINT,
-                linestyle=(0, (2.5, 2)) if dashed else "-",
-                color=colour,
-                zorder=self._above(),
-            )
+        patch = FancyArrowPatch(
+            start,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=head / POINT,
+            shrinkA=0,
+            shrinkB=0,
+            linewidth=line / POINT,
+            linestyle=(0, (2.5, 2)) if dashed else "-",
+            color=colour,
+            zorder=self._above(),
         )
+        self.axes.add_patch(patch)
 
     def chip(self, x: float, y: float, text: str, size: float, colour: str) -> Area:
         """A small label on a coloured ground, its top left corner at (x, y)."""

@@ -17,6 +17,11 @@ _SMALLEST = 0.7  # of the size that was asked for
 _ELLIPSIS = "…"
 
 
+def leading(size: float) -> float:
+    """Millimetres from line to line."""
+    return size * POINT * LINE
+
+
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Millimetres that a line takes."""
@@ -33,20 +38,20 @@ def fit(
     if needed <= width:
         return text, size
     smaller = max(size * width / needed, size * _SMALLEST)
-    few, many = 1, len(text) - 1  # characters that are kept: the most that fit
+    few, many = 1, len(text) - 1  # characters that stay: the most that fit
     while few < many:
-        kept = (few + many + 1) // 2
-        if text_width(_shortened(text, kept, keep_end), smaller, bold) <= width:
-            few = kept
+        middle = (few + many + 1) // 2
+        if text_width(_shortened(text, middle, keep_end), smaller, bold) <= width:
+            few = middle
         else:
-            many = kept - 1
+            many = middle - 1
     whole = text_width(text, smaller, bold) <= width
     return (text if whole else _shortened(text, few, keep_end)), smaller
 
 
-def _shortened(text: str, kept: int, keep_end: bool) -> str:
-    head = 0 if keep_end else (kept + 1) // 2
-    return text[:head] + _ELLIPSIS + text[len(text) - (kept - head) :]
+def _shortened(text: str, length: int, keep_end: bool) -> str:
+    head = 0 if keep_end else (length + 1) // 2
+    return text[:head] + _ELLIPSIS + text[len(text) - (length - head) :]
 
 
 def broken(text: str, size: float, width: float) -> list[str]:

@@ -1,23 +1,23 @@
-"""Compose a poster from a run: choose what it shows, explain its examples, draw the page."""
+"""Compose a poster from a run: choose what it shows of it, draw the page."""
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.atlas.drawing.page import Page
-from pipeline.atlas.poster.choice import (
-    BY_HAND,
-    CRITERION,
-    check_by_hand,
-    shown_layers,
-    shown_maps,
+from pipeline.atlas.poster.choice import BY_HAND, CRITERION, shown_layers, shown_maps
+from pipeline.atlas.poster.page import (
+    DENSITY,
+    GAP,
+    HEIGHT,
+    WIDTH,
+    draw_footer,
+    draw_layers,
+    draw_method,
+    draw_pictures,
+    draw_title,
+    row_plan,
 )
-from pipeline.atlas.poster.panels import OcclusionPanel
-from pipeline.atlas.poster.page import PosterContent, draw_poster, row_plan
 from pipeline.config import RunSpec
 from pipeline.core.graph.trace import Graph
-from pipeline.core.render import projection_contrast
 from pipeline.data.findings import Explanation, Occluded
 from pipeline.data.results import read_feature_maps
 from pipeline.data.store import Store
@@ -50,60 +50,18 @@ def compose(
         RequestError: a layer or feature map is unknown or dead, or has no projections.
     """
     by_hand = maps or {}
-    check_by_hand(spec, by_hand)
-    stats = read_feature_maps(run)
+    for name in by_hand:
+        spec.layer(name)  # refuses one that the run does not have
+    images = int(read_feature_maps(run)["images"].iloc[0])
     shown = shown_layers(spec, layers or list(by_hand))
-    chosen = list(examples)[:MOST_EXAMPLES]
-    panels = [occlusion_panel(one) for one in occlusion or ()]
-    plan = row_plan(graph, len(shown), len(chosen), len(panels))
-    found = {
-        layer.name: [
-            (one.feature_map, one.note, one.winners)
-            for one in shown_maps(run, layer, plan.maps, by_hand.get(layer.name))
-        ]
-        for layer in shown
-    }
-    images = int(stats["images"].iloc[0])
-    criterion = BY_HAND if set(by_hand) == {layer.name for layer in shown} else CRITERION
-    return draw_poster(PosterContent(spec, graph, images, shown, found, criterion, chosen, panels))
-
-
-def occlusion_panel(occluded: Occluded) -> OcclusionPanel:
-    """An experiment as the poster shows it: its maps over the picture.
-
-    The example is the place where the correct class is least probable.
-    """
-    found, settings = occluded.found, occluded.settings
-    pixels = occluded.picture.pixels
-    row, column = np.unravel_index(found.probability.argmin(), found.probability.shape)
-    top, left = int(found.tops[row]), int(found.lefts[column])
-    example = pixels.copy()
-    size = settings.occluder
-    example[top : top + size, left : left + size] = occluded.colour
-    over = np.ix_(
-        _nearest(found.tops, size, pixels.shape[0]), _nearest(found.lefts, size, pixels.shape[1])
-    )
-    name = occluded.class_name(found.label)
-    predicted = " (the net's own prediction)" if occluded.class_from == "prediction" else ""
-    wanted = occluded.picture.wanted
-    return OcclusionPanel(
-        title=f"{wanted.name.rpartition('/')[2]}, correct class: {name}{predicted}",
-        image=pixels,
-        occluded=example,
-        projection=projection_contrast(occluded.projection),
-        feature_map=f"{occluded.layer}, map {found.feature_map}",
-        total=found.total[over],
-        probability=found.probability[over],
-        class_name=name,
-        top_class=found.top_class[over],
-        names={one: occluded.class_name(one) for one in np.unique(found.top_class).tolist()},
-        occluder=size,
-        stride=settings.stride,
-    )
-
-
-def _nearest(starts: NDArray[np.integer], size: int, pixels: int) -> NDArray[np.intp]:
-    """For each pixel the place of the occluder whose middle is nearest."""
-    middles = starts + size / 2
-    places: NDArray[np.intp] = np.abs(np.arange(pixels)[:, None] + 0.5 - middles).argmin(1)
-    return places
+    examples, experiments = examples[:MOST_EXAMPLES], occlusion or ()
+    page = Page(WIDTH, HEIGHT, DENSITY)
+    y = draw_title(page, spec, images) + GAP / 2
+    method = draw_method(page, y, graph, examples)
+    plan = row_plan(method, len(shown), len(examples), len(experiments))
+    chosen = [shown_maps(run, layer, plan.maps, by_hand.get(layer.name)) for layer in shown]
+    y = draw_layers(page, y + method + GAP / 2, shown, chosen, plan)
+    names = [layer.name for layer in shown]
+    draw_pictures(page, y + GAP / 2, names, examples, experiments)
+    draw_footer(page, spec, images, BY_HAND if set(by_hand) == set(names) else CRITERION)
+    return page
