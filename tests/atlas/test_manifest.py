@@ -86,13 +86,11 @@ def test_the_whole():
         preprocessing=Preprocessing(resize=256, crop=224), layers=(), top_k=9, precision="exact",
         data="s3://k:s@b/x?sig=1", format="webdataset", fingerprint="f", versions={"torch": "2"},
     )  # fmt: skip
-    target, found = parsed(
-        manifest.manifest(run, [], manifest.Classes(), {"images": 5}, {"Made": "today"})
-    )
+    target, found = parsed(manifest.manifest(run, [], manifest.Classes(), {"images": 5}))
     assert target == "window.ATLAS"
     assert found["run"]["weights"] == "w.pth"
     assert found["run"]["data"] == "s3://b/x"
-    assert (found["run"]["images"], found["made"]) == (5, {"Made": "today"})
+    assert found["run"]["images"] == 5
 
 
 def test_classes_of_one_name_are_told_apart():
