@@ -1,5 +1,6 @@
 """How much room type takes, and how to make it fit: millimetres and points."""
 
+from bisect import bisect_right
 from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties
@@ -38,15 +39,12 @@ def fit(
     if needed <= width:
         return text, size
     smaller = max(size * width / needed, size * _SMALLEST)
-    few, many = 1, len(text) - 1  # characters that stay: the most that fit
-    while few < many:
-        middle = (few + many + 1) // 2
-        if text_width(_shortened(text, middle, keep_end), smaller, bold) <= width:
-            few = middle
-        else:
-            many = middle - 1
+    lengths = range(1, len(text))
+    fitting = bisect_right(
+        lengths, width, key=lambda n: text_width(_shortened(text, n, keep_end), smaller, bold)
+    )
     whole = text_width(text, smaller, bold) <= width
-    return (text if whole else _shortened(text, few, keep_end)), smaller
+    return (text if whole else _shortened(text, max(1, fitting), keep_end)), smaller
 
 
 def _shortened(text: str, length: int, keep_end: bool) -> str:

@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import ACCENT, HAIR, INK, POINT, QUIET, RANK_COLOURS, SECOND
 from pipeline.atlas.drawing.type import broken, leading
-from pipeline.atlas.occlusion.maps import (
-    class_colours,
-    example,
-    example_box,
-    example_place,
-    over_picture,
-    painted,
-    ramped,
-)
+from pipeline.atlas.occlusion import maps
 from pipeline.config import RunSpec
 from pipeline.core.render import projection_contrast
 from pipeline.data.findings import Occluded
@@ -134,9 +126,9 @@ def _describe(page: Page, y: float, occluded: Occluded) -> float:
 
 
 def _example(page: Page, panel: Area, occluded: Occluded) -> None:
-    page.picture(panel, example(occluded), HAIR)
+    page.picture(panel, maps.example(occluded), HAIR)
     _mark(page, panel, occluded)
-    found, place = occluded.found, example_place(occluded)
+    found, place = occluded.found, maps.example_place(occluded)
     lines = (
         f"here {_name(occluded, found.label)}: {100 * float(found.probability[place]):.1f} %,",
         f"without occluder: {100 * found.base_probability:.1f} %;",
@@ -174,11 +166,11 @@ def _scaled_map(
     low = min(float(values.min()), without)
     if high - low < least:
         low = max(0.0, high - least) if low >= 0 else high - least
-    pixels = ramped(over_picture(occluded, values), (low, high), ramp)
+    pixels = maps.ramped(maps.over_picture(occluded, values), (low, high), ramp)
     page.picture(panel, np.rint(pixels).astype(np.uint8), HAIR)
     _mark(page, panel, occluded)
     bar = Area(panel.x, panel.bottom + 1.8, panel.width, _BAR)
-    gradient = ramped(np.linspace(0, 1, 256)[None], (0.0, 1.0), ramp)
+    gradient = maps.ramped(np.linspace(0, 1, 256)[None], (0.0, 1.0), ramp)
     page.picture(bar, np.rint(gradient).astype(np.uint8), HAIR)
     middle = bar.x + (without - low) / (high - low or 1.0) * bar.width
     page.rule((middle, bar.y - 0.8), (middle, bar.bottom + 0.8), INK, 0.5)
@@ -198,8 +190,8 @@ def _class_map(page: Page, panel: Area, occluded: Occluded) -> None:
     order = sorted(times, key=lambda label: (label != found.label, -times[label], label))
     correct, *rest = RANK_COLOURS[1], RANK_COLOURS[0], *RANK_COLOURS[2:]  # never another's colour
     palette = [correct, *rest] if order[0] == found.label else [*rest, _OTHER]
-    colours = class_colours(order, palette, _OTHER)
-    page.picture(panel, over_picture(occluded, painted(found.top_class, colours)), HAIR)
+    colours = maps.class_colours(order, palette, _OTHER)
+    page.picture(panel, maps.over_picture(occluded, maps.painted(found.top_class, colours)), HAIR)
     _mark(page, panel, occluded)
     entries = [
         (colours[label], _name(occluded, label), times[label])
@@ -224,7 +216,7 @@ def _entry(page: Page, panel: Area, y: float, colour: str, name: str, share: flo
 
 def _mark(page: Page, panel: Area, occluded: Occluded) -> None:
     """Where the occluder of the example stands."""
-    box = panel.of_pixels(example_box(occluded), occluded.projection.shape[2])
+    box = panel.of_pixels(maps.example_box(occluded), occluded.projection.shape[2])
     page.box(box, INK, 0.35, casing=True)
 
 

@@ -1,10 +1,10 @@
-"""The parts of the poster: one A0 page with what a run found, how it was found, and examples.
+"""The poster: one A0 page with what a run found, how it was found, and examples.
 
 From top to bottom: the question, the net and its deconvnet, a row of feature maps per layer,
 single pictures explained and occluded, and what it was all made from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.atlas.drawing.page import Page
 from pipeline.atlas.drawing.style import HAIR, INK, QUIET, place_name
@@ -12,21 +12,26 @@ from pipeline.atlas.explain.bands import Bands
 from pipeline.atlas.explain.items import depth_items, placed
 from pipeline.atlas.net.columns import columns
 from pipeline.atlas.net.diagram import draw_diagram
-from pipeline.atlas.poster.choice import MOST_LAYERS, ShownMap
+from pipeline.atlas.poster.choice import (
+    BY_HAND,
+    CRITERION,
+    MOST_LAYERS,
+    ShownMap,
+    shown_layers,
+    shown_maps,
+)
 from pipeline.atlas.poster.panels import SMALL, OcclusionPanel, RowPlan, draw_layer, name_size
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.graph.trace import Graph
 from pipeline.data.findings import Explanation, Occluded
+from pipeline.data.results import read_feature_maps
+from pipeline.data.store import Store
 
 WIDTH, HEIGHT = 841.0, 1189.0
 """A0, in millimetres."""
 
-DENSITY = 4.0
-"""Pixels of the page and its pictures per millimetre."""
-
-GAP = 22.0
-"""Between panels side by side; half of it between those one below the other."""
-
+_DENSITY = 4.0  # pixels per millimetre
+_GAP = 22.0  # between panels side by side; half of it between those one below the other
 _MARGIN = 34.0
 _INNER = WIDTH - 2 * _MARGIN
 _HEADING = 21.0
@@ -35,6 +40,7 @@ _TITLE, _HEAD, _BODY = 104.0, 36.0, 25.0
 _DIAGRAM = 0.74  # of the width
 _SHORT = 9  # columns of a diagram that need no more
 _SOLE = 0.55  # likewise, of a panel that has no other beside it
+_MOST_EXAMPLES = 2
 
 HOW = (
     "The net shrinks a picture layer by layer. For one feature map we keep the place where it is "
@@ -47,7 +53,49 @@ HOW = (
 )
 
 
-def draw_title(page: Page, spec: RunSpec, images: int) -> float:
+def compose(
+    run: Store,
+    spec: RunSpec,
+    graph: Graph,
+    *,
+    layers: Sequence[str] | None = None,
+    maps: Mapping[str, Sequence[int]] | None = None,
+    examples: Sequence[Explanation] = (),
+    occlusion: Sequence[Occluded] | None = None,
+) -> Page:
+    """The poster of a run.
+
+    Args:
+        run: mined and projected.
+        spec: what it is.
+        graph: its net's, with the run's layers.
+        layers: with a row each; up to five by depth if not named.
+        maps: layer → the feature maps to show of it; the others are chosen by the criterion.
+        examples: pictures explained in all of the run's layers, one or two.
+        occlusion: experiments; their place goes to other panels if there are none.
+
+    Raises:
+        RequestError: a layer or feature map is unknown or dead, or has no projections.
+    """
+    by_hand = maps or {}
+    for name in by_hand:
+        spec.layer(name)  # refuses one that the run does not have
+    images = int(read_feature_maps(run)["images"].iloc[0])
+    shown = shown_layers(spec, layers or list(by_hand))
+    examples, experiments = examples[:_MOST_EXAMPLES], occlusion or ()
+    page = Page(WIDTH, HEIGHT, _DENSITY)
+    y = _title(page, spec, images) + _GAP / 2
+    method = draw_method(page, y, graph, examples)
+    plan = row_plan(method, len(shown), len(examples), len(experiments))
+    chosen = [shown_maps(run, layer, plan.maps, by_hand.get(layer.name)) for layer in shown]
+    y = _layers(page, y + method + _GAP / 2, shown, chosen, plan)
+    names = [layer.name for layer in shown]
+    _pictures(page, y + _GAP / 2, names, examples, experiments)
+    _footer(page, spec, images, BY_HAND if set(by_hand) == set(names) else CRITERION)
+    return page
+
+
+def _title(page: Page, spec: RunSpec, images: int) -> float:
     """The question, and how many pictures and feature maps the answer is from; returns its end."""
     title = f"What does {spec.net} look for?"
     page.text(_MARGIN, _MARGIN - 10, title, _TITLE, bold=True, width=_INNER)
@@ -88,14 +136,14 @@ def draw_method(page: Page, y: float, graph: Graph, examples: Sequence[Explanati
         projection = placed(depth_items(example, [example.top]), picture.shape[0])
     diagram = draw_diagram(page, _MARGIN, top, width, graph, SMALL, picture, projection)
     if beside:
-        x, width = _MARGIN + width + GAP, _INNER - width - GAP
+        x, width = _MARGIN + width + _GAP, _INNER - width - _GAP
         end = _heading(page, x, y, "How to read this", width)
         for text in HOW:
             end = page.lines(x, end, text, _BODY, width) + 4
         return _HEADING + max(diagram, end - top)
-    width, top = (_INNER - (len(HOW) - 1) * GAP) / len(HOW), top + diagram + 4
+    width, top = (_INNER - (len(HOW) - 1) * _GAP) / len(HOW), top + diagram + 4
     ends = [
-        page.lines(_MARGIN + n * (width + GAP), top, text, _BODY, width)
+        page.lines(_MARGIN + n * (width + _GAP), top, text, _BODY, width)
         for n, text in enumerate(HOW)
     ]
     return _HEADING + diagram + (max(ends) - top + 8)
@@ -113,13 +161,13 @@ def row_plan(method: float, layers: int, examples: int, occlusion: int) -> RowPl
         examples: pictures that are explained.
         occlusion: pictures that are occluded.
     """
-    taken = _MARGIN + 58 + GAP / 2 + method + GAP / 2 + _HEADING
-    taken += GAP / 2 + _pictures_height(examples, occlusion) + _FOOTER + _MARGIN
+    taken = _MARGIN + 58 + _GAP / 2 + method + _GAP / 2 + _HEADING
+    taken += _GAP / 2 + _pictures_height(examples, occlusion) + _FOOTER + _MARGIN
     height = min(150.0, max(60.0, (HEIGHT - taken) / max(1, layers)))
     return RowPlan.of(_INNER, height)
 
 
-def draw_layers(
+def _layers(
     page: Page,
     y: float,
     layers: Sequence[LayerSpec],
@@ -153,7 +201,7 @@ def _widths(examples: int, occlusion: int) -> list[float]:
     count = min(2, examples + occlusion)
     if count < 2:
         return [_SOLE * _INNER] * count
-    room = _INNER - GAP
+    room = _INNER - _GAP
     if not (examples and occlusion):
         return [room / 2, room / 2]
     narrow, wide = 0.4 * room, 0.7 * room
@@ -171,7 +219,7 @@ def _example_height(width: float) -> float:
     return bands.depth_height + bands.top_height + 2.5 * bands.line
 
 
-def draw_pictures(
+def _pictures(
     page: Page,
     y: float,
     layers: Sequence[str],
@@ -200,7 +248,7 @@ def draw_pictures(
             OcclusionPanel(width).draw(page, x, top, panel)
         else:
             _draw_example(page, x, y, width, panel, layers)
-        x += width + GAP
+        x += width + _GAP
 
 
 def _draw_example(
@@ -220,7 +268,7 @@ def _draw_example(
 # --- what it was made from --------------------------------------------------------------------
 
 
-def draw_footer(page: Page, spec: RunSpec, images: int, criterion: str) -> None:
+def _footer(page: Page, spec: RunSpec, images: int, criterion: str) -> None:
     """How the feature maps were chosen, how to read projections, what the run is."""
     y = HEIGHT - _MARGIN + 8 - _FOOTER
     page.rule((_MARGIN, y), (_MARGIN + _INNER, y), HAIR, 0.5)

@@ -18,8 +18,7 @@ from pipeline.atlas.poster.choice import (
     shown_layers,
     shown_maps,
 )
-from pipeline.atlas.poster.compose import compose
-from pipeline.atlas.poster.page import HEIGHT, WIDTH, draw_method, row_plan
+from pipeline.atlas.poster.page import HEIGHT, WIDTH, compose, draw_method, row_plan
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets.known import Net
