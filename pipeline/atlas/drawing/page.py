@@ -31,6 +31,9 @@ _METADATA: dict[FileFormat, dict[str, str | None]] = {
 }
 
 
+_LAYER = 1  # of everything, so that what is drawn later lies above
+
+
 @dataclass(frozen=True)
 class Area:
     """A rectangle of a page: left, top, width, height in millimetres."""
@@ -101,17 +104,11 @@ class Page:
         self.axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0))
         self.axes.set_axis_off()
         self._limits()
-        self._layer = 0
 
     def _limits(self) -> None:
         self.axes.set_xlim(0, self.width)
         self.axes.set_ylim(self.height, 0)
         self.axes.set_aspect("auto")
-
-    def _above(self) -> int:
-        """What is drawn later lies above."""
-        self._layer += 1
-        return self._layer
 
     def text(
         self,
@@ -157,7 +154,7 @@ class Page:
             ha=align,
             va="center_baseline" if rotation == 0 else "center",
             rotation=rotation,
-            zorder=self._above(),
+            zorder=_LAYER,
         )
         return y + leading(size)
 
@@ -178,20 +175,15 @@ class Page:
         *,
         sharp: bool = False,
     ) -> None:
-        """A picture (H, W, 3) that fills an area, framed in a colour.
+        """A picture that fills an area, framed in a colour; `line` in millimetres.
 
-        Args:
-            area: where.
-            pixels: of the picture.
-            frame: colour of the frame.
-            line: width of the frame, in millimetres.
-            sharp: each pixel stays a square of its own colour: for maps of data.
+        If it is `sharp`, each pixel stays a square of its own colour: for maps of data.
         """
         self.axes.imshow(
             self._resampled(pixels, area, sharp),
             extent=(area.x, area.right, area.bottom, area.y),
             interpolation="none",
-            zorder=self._above(),
+            zorder=_LAYER,
             aspect="auto",
         )
         self._limits()  # showing a picture moves them
@@ -225,7 +217,7 @@ class Page:
             linewidth=line / POINT,
             linestyle=(0, (3, 2)) if dashed else "-",
             joinstyle="miter",
-            zorder=self._above(),
+            zorder=_LAYER,
         )
         if casing:
             around = Stroke(linewidth=line / POINT * 2.2, foreground=PAPER, alpha=0.85)
@@ -244,7 +236,7 @@ class Page:
             linewidth=line / POINT,
             linestyle=(0, (2.5, 2)) if dashed else "-",
             solid_capstyle="butt",
-            zorder=self._above(),
+            zorder=_LAYER,
         )
 
     def arrow(
@@ -262,7 +254,7 @@ class Page:
             linewidth=line / POINT,
             linestyle=(0, (2.5, 2)) if dashed else "-",
             color=colour,
-            zorder=self._above(),
+            zorder=_LAYER,
         )
         self.axes.add_patch(patch)
 

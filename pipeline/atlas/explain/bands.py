@@ -67,12 +67,7 @@ class Bands:
     ) -> None:
         """The picture with a box per layer, its projections at their places, a column per layer.
 
-        Args:
-            page: where.
-            x: of the left edge.
-            y: of the upper edge.
-            explanation: of the picture.
-            layers: as many as the bands were made for.
+        The upper left corner is at (x, y); the layers are as many as the bands were made for.
         """
         items = depth_items(explanation, layers)
         side, cell, pixels = self.side, self.depth_cell, explanation.picture.pixels
@@ -91,7 +86,7 @@ class Bands:
         for item in items:
             places = Area(x, top, cell, cell), Area(x, lower, cell, cell)
             self._head(page, x, y, cell, item, name_size)
-            if item.found is None:
+            if item.activation is None:
                 self._inactive(page, Area(x, top, cell, places[1].bottom - top))
             else:
                 self._pictures(page, places, item, explanation)
@@ -127,17 +122,18 @@ class Bands:
     ) -> None:
         """Chip and map, then the layer, the activation and what it sees, above the pictures."""
         chip = page.chip(x, y, item.chip, self.size, item.colour)
-        found, beside = item.found, chip.right + self.gap / 2
-        title = f"map {found.feature_map}" if found else "inactive"
-        room = x + width - beside
-        page.text(beside, y + 0.1 * self.line, title, self.size, bold=True, width=room)
+        title, facts, activation = "inactive", ["", ""], item.activation
+        if activation is not None:
+            title = f"map {activation.feature_map}"
+            place = f"at y {activation.y}, x {activation.x}"
+            facts = [f"activation {activation.value:.4g}", place]
+        left = chip.right + self.gap / 2
+        room = x + width - left
+        page.text(left, y + 0.1 * self.line, title, self.size, bold=True, width=room)
         y += 1.4 * self.line
         y = page.text(x, y, item.layer, name_size, width=width, keep_end=True)
         y += leading(self.size - name_size)
         rows, columns = item.sees
-        facts = ["", ""]
-        if found:
-            facts = [f"activation {found.value:.4g}", f"at y {found.y}, x {found.x}"]
         for fact in (*facts, f"sees {columns}×{rows} px"):
             y = page.text(x, y, fact, 0.9 * self.size, colour=QUIET, width=width)
 
@@ -145,8 +141,8 @@ class Bands:
         self, page: Page, places: tuple[Area, Area], item: Item, explanation: Explanation
     ) -> None:
         """What the item sees of the picture, and its projection."""
-        assert item.found is not None
-        pictures = explanation.patch(item.found), item.found.contrast
+        assert item.activation is not None
+        pictures = explanation.patch(item.activation), item.activation.contrast
         for place, pixels in zip(places, pictures, strict=True):
             page.picture(place, squared(pixels), item.colour, 0.18 * self.line)
 
@@ -165,8 +161,8 @@ class Bands:
         """The run's winners of the item's map: pairs side by side, or one below the other."""
         if self.winners is None:
             return
-        assert item.found is not None
-        rows = self.winners.get((item.found.layer, item.found.feature_map))
+        assert item.activation is not None
+        rows = self.winners.get((item.layer, item.activation.feature_map))
         x, y, width = below.x, below.y + self.line + self.gap / 2, below.width
         if rows is None or not len(rows):
             page.lines(x, y, "not projected in this run", self.size, width, colour=QUIET)

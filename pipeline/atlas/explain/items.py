@@ -22,7 +22,7 @@ class Item:
     chip: str
     colour: str
     layer: str
-    found: Activation | None
+    activation: Activation | None
     sees: tuple[int, int]
 
 
@@ -49,7 +49,7 @@ def top_items(explanation: Explanation) -> list[Item]:
 def placed(items: Sequence[Item], size: int) -> Pixels:
     """The projections at their places in the whole input, small ones above large ones."""
     canvas = np.full((size, size, 3), MID_GREY, np.uint8)
-    activations = [item.found for item in items if item.found is not None]
+    activations = [item.activation for item in items if item.activation is not None]
     for activation in sorted(activations, key=lambda activation: -activation.projection.size):
         top, left, bottom, right = activation.box
         canvas[top:bottom, left:right] = activation.contrast
@@ -83,20 +83,14 @@ def _opened(png: bytes) -> Pixels:
 def draw_boxes(
     page: Page, area: Area, items: Sequence[Item], pixels: int, size: float, chips: bool = False
 ) -> None:
-    """The boxes of the items in a picture that fills an area, largest first.
+    """The boxes of the items, largest first, in a picture `pixels` wide that fills an area.
 
-    Args:
-        page: where.
-        area: that the picture fills.
-        items: what has boxes.
-        pixels: width of the picture.
-        size: of the type, in points; the lines follow from it.
-        chips: number the boxes.
+    Lines follow from the `size` of the type, in points; `chips` number the boxes.
     """
     boxes = {
-        item.chip: area.of_pixels(item.found.box, pixels)
+        item.chip: area.of_pixels(item.activation.box, pixels)
         for item in items
-        if item.found is not None
+        if item.activation is not None
     }
     shown = [item for item in items if item.chip in boxes]
     for item in sorted(shown, key=lambda item: -boxes[item.chip].width * boxes[item.chip].height):

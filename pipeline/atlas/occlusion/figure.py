@@ -122,9 +122,6 @@ def _describe(page: Page, y: float, occluded: Occluded) -> float:
     return page.text(_MARGIN, y, text, _SIZE, colour=QUIET, width=_INNER) + 0.5 * _LINE
 
 
-# --- panels -----------------------------------------------------------------------------------
-
-
 def _example(page: Page, panel: Area, occluded: Occluded) -> None:
     page.picture(panel, maps.example(occluded), HAIR)
     _mark(page, panel, occluded)

@@ -112,20 +112,10 @@ def _heading(page: Page, x: float, y: float, text: str, width: float) -> float:
     return page.text(x, y + 3, text, _HEAD, bold=True, width=width) + 1.5
 
 
-# --- the method -------------------------------------------------------------------------------
-
-
 def draw_method(page: Page, y: float, graph: Graph, examples: Sequence[Explanation] = ()) -> float:
-    """The diagram, and beside or below it how to read the rest.
+    """The diagram, and beside or below it how to read the rest; returns how high it is.
 
-    Args:
-        page: where.
-        y: of the upper edge.
-        graph: of the net.
-        examples: the first one is the diagram's.
-
-    Returns:
-        How high it is.
+    The diagram shows the first of the examples, if there is one.
     """
     beside = len(columns(graph)) <= _SHORT  # a long net takes the whole width
     width = _DIAGRAM * _INNER if beside else _INNER
@@ -149,17 +139,10 @@ def draw_method(page: Page, y: float, graph: Graph, examples: Sequence[Explanati
     return _HEADING + diagram + (max(ends) - top + 8)
 
 
-# --- the layers -------------------------------------------------------------------------------
-
-
 def row_plan(method: float, layers: int, examples: int, occlusion: int) -> RowPlan:
     """How many feature maps have room in a layer's row, beside what else is on the page.
 
-    Args:
-        method: how high `draw_method` was.
-        layers: how many have a row.
-        examples: pictures that are explained.
-        occlusion: pictures that are occluded.
+    `method` is the height of that panel; the rest are numbers of layers and of pictures.
     """
     taken = _MARGIN + 58 + _GAP / 2 + method + _GAP / 2 + _HEADING
     taken += _GAP / 2 + _pictures_height(examples, occlusion) + _FOOTER + _MARGIN
@@ -182,9 +165,6 @@ def _layers(
         draw_layer(page, _MARGIN, y, layer, of_layer, plan, size)
         y += plan.height
     return y
-
-
-# --- single pictures --------------------------------------------------------------------------
 
 
 def _pictures_height(examples: int, occlusion: int) -> float:
@@ -228,12 +208,7 @@ def _pictures(
 ) -> None:
     """Pictures explained on the left, occluded (or another one explained) on the right.
 
-    Args:
-        page: where.
-        y: of the upper edge.
-        layers: to show of the examples.
-        examples: up to two.
-        occlusion: shown as far as there is room beside the examples.
+    As many experiments are shown as have room beside the examples.
     """
     widths = _widths(len(examples), len(occlusion))
     experiments = occlusion[: max(min(1, len(occlusion)), 2 - len(examples))]
@@ -263,9 +238,6 @@ def _draw_example(
     text = f"Its three strongest feature maps of {example.top}"
     page.text(x, y, text, SMALL, bold=True, width=width)
     bands.draw_top(page, x, y + 1.5 * bands.line, example)
-
-
-# --- what it was made from --------------------------------------------------------------------
 
 
 def _footer(page: Page, spec: RunSpec, images: int, criterion: str) -> None:

@@ -69,14 +69,7 @@ def draw_layer(
 ) -> None:
     """A layer: what it is, and its feature maps, projections above the patches they come from.
 
-    Args:
-        page: where.
-        x: of the left edge.
-        y: of the upper edge.
-        layer: which one.
-        maps: at least as many as the plan has room for, if there are so many.
-        plan: of the rows.
-        size: of the layer's name, in points.
+    The upper left corner is at (x, y); `size` is that of the layer's name, in points.
     """
     top, room = y + 1.5 * _LINE, _LABEL - 8
     page.text(x, top, layer.name, size, bold=True, width=room, keep_end=True)
@@ -100,9 +93,6 @@ def draw_layer(
             at = left + rank * (plan.cell + 2)
             page.picture(Area(at, top, plan.cell, plan.cell), projection)
             page.picture(Area(at, top + plan.cell + 2, plan.cell, plan.cell), patch)
-
-
-# --- occlusion --------------------------------------------------------------------------------
 
 
 class OcclusionPanel:
