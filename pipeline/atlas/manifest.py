@@ -18,31 +18,25 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from pipeline.atlas.sheets import (
-    GUTTER,
-    OVERVIEW_COLUMNS,
-    OVERVIEW_GUTTER,
-    OVERVIEW_ROWS,
-    SPINE,
-    THUMBNAIL,
-    Layout,
-)
+from pipeline.atlas import sheets
 from pipeline.config import LayerSpec, RunSpec
 
 Json = dict[str, Any]
 
-SHEET_SUFFIX = "webp"
 NAME = "manifest.js"
+
+KINDS = ("projections", "patches")
+"""Of overviews."""
 
 
 def sheet_name(layer: str, feature_map: "int | str") -> str:
     """The sheet of a feature map, from the atlas' folder on."""
-    return f"layers/{layer}/{feature_map}.{SHEET_SUFFIX}"
+    return f"layers/{layer}/{feature_map}.webp"
 
 
 def overview_name(layer: str, kind: str, page: int) -> str:
-    """A page of a layer's overview; `kind` is ``projections`` or ``patches``."""
-    return f"layers/{layer}/{kind}-{page}.{SHEET_SUFFIX}"
+    """A page of a layer's overview, of one of the `KINDS`."""
+    return f"layers/{layer}/{kind}-{page}.webp"
 
 
 def winners_name(layer: str) -> str:
@@ -50,9 +44,9 @@ def winners_name(layer: str) -> str:
     return f"layers/{layer}/winners.js"
 
 
-def overview_pages(maps: int) -> int:
-    """How many pictures the overview of so many feature maps takes."""
-    return math.ceil(maps / (OVERVIEW_COLUMNS * OVERVIEW_ROWS))
+def overview_pages(maps: int) -> range:
+    """The pages that the overview of so many feature maps takes."""
+    return range(math.ceil(maps / sheets.OVERVIEW_CELLS))
 
 
 class Classes:
@@ -92,7 +86,7 @@ class Layer:
     stats: pd.DataFrame
     winners: pd.DataFrame
     projected: frozenset[int]
-    layout: Layout
+    layout: sheets.Layout
 
     @property
     def name(self) -> str:
@@ -131,15 +125,15 @@ def layer_entry(layer: Layer, classes: Classes) -> Json:
         "stride": field.stride,
         "sheet": sheet_name(layer.name, "{map}"),
         "winners": winners_name(layer.name),
-        "layout": {**asdict(layer.layout), "gutter": GUTTER, "spine": SPINE},
+        "layout": {**asdict(layer.layout), "gutter": sheets.GUTTER, "spine": sheets.SPINE},
         "overview": {
-            "columns": OVERVIEW_COLUMNS,
-            "rows": OVERVIEW_ROWS,
-            "cell": THUMBNAIL,
-            "gutter": OVERVIEW_GUTTER,
+            "columns": sheets.OVERVIEW_COLUMNS,
+            "rows": sheets.OVERVIEW_ROWS,
+            "cell": sheets.THUMBNAIL,
+            "gutter": sheets.OVERVIEW_GUTTER,
             **{
-                kind: [overview_name(layer.name, kind, p) for p in _pages(layer.maps)]
-                for kind in ("projections", "patches")
+                kind: [overview_name(layer.name, kind, n) for n in overview_pages(layer.maps)]
+                for kind in KINDS
             },
         },
         "active": _short(layer.stats["active"] / images),
@@ -151,11 +145,7 @@ def layer_entry(layer: Layer, classes: Classes) -> Json:
 
 
 def manifest(
-    spec: RunSpec,
-    layers: Sequence[Json],
-    classes: Classes,
-    counts: Mapping[str, int],
-    made: Mapping[str, str],
+    spec: RunSpec, layers: Sequence[Json], classes: Classes, counts: Mapping[str, int]
 ) -> bytes:
     """The manifest's script: it sets ``window.ATLAS``.
 
@@ -164,7 +154,6 @@ def manifest(
         layers: from `layer_entry`, in the net's order.
         classes: the ones that the entries' numbers mean.
         counts: ``images`` seen, ``skipped`` samples.
-        made: what else to say about the atlas, such as its date or versions: a word and a value.
     """
     document = {
         "format": 1,
@@ -176,7 +165,7 @@ def manifest(
             "versions": spec.versions,
             **counts,
         },
-        "made": dict(made),
+        "made": {},  # what else a viewer shows about the atlas
         "classes": classes.names(),
         "layers": list(layers),
         "winners": {},  # filled by the scripts of the layers
@@ -196,10 +185,10 @@ def winners_script(layer: Layer, classes: Classes) -> bytes:
     sides = [winners[f"source_{side}"] for side in ("top", "left", "bottom", "right")]
     document = {
         "first": [0, *counts.cumsum().tolist()],
-        "rank": [int(rank) for rank in winners["rank"]],
+        "rank": winners["rank"].tolist(),
         "activation": _short(winners["activation"]),
         "class": _class_numbers(winners, classes),
-        "image": [int(code) for code in codes],
+        "image": codes.tolist(),
         "keys": [str(key) for key in keys],
         "source": [
             round(float(value)) if math.isfinite(value) else None
@@ -219,10 +208,6 @@ def public_name(place: str) -> str:
     if len(url.scheme) > 1 and url.scheme != "file":  # one letter is a Windows drive
         return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}" if url.netloc else place
     return place.replace("\\", "/").rstrip("/").rpartition("/")[2]
-
-
-def _pages(maps: int) -> range:
-    return range(overview_pages(maps))
 
 
 def _class_numbers(winners: pd.DataFrame, classes: Classes) -> list[int]:

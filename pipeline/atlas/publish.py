@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 
 from pipeline import schema
 from pipeline.atlas import manifest, sheets
@@ -45,6 +46,10 @@ _KEYS = ["feature_map", "rank"]
 _BOX = list(schema.SIDES)
 _DRAWN = [*_KEYS, *_BOX, "projection", "patch"]
 _SHOWN = [*_KEYS, "activation", "key", "label", "class_name", *(f"source_{side}" for side in _BOX)]
+
+
+_Thumbnails = tuple[Image.Image | None, Image.Image | None]
+"""Of a feature map's strongest projection and its patch; none of a dead one."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +88,17 @@ def units(run: Store) -> list[Unit]:
     Raises:
         RequestError: this is no run, or it has no projections yet.
     """
-    step = sheets.OVERVIEW_COLUMNS * sheets.OVERVIEW_ROWS
-    found = []
+    parts: list[Unit] = []
     statistics = _statistics(run, read_spec(run))
     for layer, files in _projected_layers(run, statistics).items():
         maps = len(statistics[layer])
-        pages = manifest.overview_pages(maps)
-        length = step * max(1, UNIT_BYTES * pages // max(1, sum(files.values())))
-        found += [Unit(layer, at, min(at + length, maps)) for at in range(0, maps, length)]
-    return found
+        pages = len(manifest.overview_pages(maps))
+        length = sheets.OVERVIEW_CELLS * max(1, UNIT_BYTES * pages // max(1, sum(files.values())))
+        parts += [Unit(layer, at, min(at + length, maps)) for at in range(0, maps, length)]
+    return parts
 
 
-def publish_unit(run: Store, dest: Store, unit: Unit, ranks: int = RANKS) -> int:
+def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
     """Make the sheets of the unit's feature maps and their part of the layer's overview.
 
     A page of the overview is written after the sheets that it stands for.
@@ -103,35 +107,29 @@ def publish_unit(run: Store, dest: Store, unit: Unit, ranks: int = RANKS) -> int
         How many sheets were written; a dead map has none.
     """
     keys = _keys(run, unit.layer)
-    layout = _layout(run, unit.layer, keys, ranks)
+    layout = _layout(run, unit.layer, keys)
     rows = _rows(run, unit, keys, layout.cells)
     maps_of_rows = rows["feature_map"].to_numpy()
     written = 0
-    step = sheets.OVERVIEW_COLUMNS * sheets.OVERVIEW_ROWS
-    for first in range(unit.first, unit.last, step):
-        cells: dict[str, list[Any]] = {"projections": [], "patches": []}
-        for feature_map in range(first, min(first + step, unit.last)):
+    for first in range(unit.first, unit.last, sheets.OVERVIEW_CELLS):
+        thumbnails: list[_Thumbnails] = []
+        for feature_map in range(first, min(first + sheets.OVERVIEW_CELLS, unit.last)):
             start, end = maps_of_rows.searchsorted([feature_map, feature_map + 1])
-            best = _publish_sheet(dest, unit.layer, rows.slice(start, end - start), layout)
-            cells["projections"].append(best and best[0])
-            cells["patches"].append(best and best[1])
-            written += best is not None
-        for kind, pictures in cells.items():
-            name = manifest.overview_name(unit.layer, kind, first // step)
+            of_map = rows.slice(start, end - start)
+            thumbnails.append(_publish_sheet(dest, unit.layer, of_map, layout))
+            written += of_map.num_rows > 0
+        for kind, pictures in zip(manifest.KINDS, zip(*thumbnails, strict=True), strict=True):
+            name = manifest.overview_name(unit.layer, kind, first // sheets.OVERVIEW_CELLS)
             dest.write(name, sheets.encode(sheets.overview(pictures)))
     return written
 
 
-def publish_pages(
-    run: Store, dest: Store, ranks: int = RANKS, made: Mapping[str, str] | None = None
-) -> Published:
+def publish_pages(run: Store, dest: Store) -> Published:
     """Write the winners, the viewer, the manifest and, last, the index of the atlas.
 
     Args:
         run: the run.
         dest: where the atlas is, with the sheets of all `units` in it.
-        ranks: as given to `publish_unit`.
-        made: what else the atlas says about itself, such as its date or versions.
 
     Raises:
         RequestError: this is no run, or it has no projections yet.
@@ -144,13 +142,13 @@ def publish_pages(
     classes = manifest.Classes()
     entries, dead, missing = [], 0, 0
     for name in names:
-        layer = _layer(run, spec.layer(name), statistics[name], ranks)
+        layer = _layer(run, spec.layer(name), statistics[name])
         entries.append(manifest.layer_entry(layer, classes))
         dest.write(manifest.winners_name(name), manifest.winners_script(layer, classes))
         dead, missing = dead + len(layer.dead), missing + len(layer.missing)
     images = max(int(rows["images"].max()) for rows in statistics.values())
     counts = {"images": images, "skipped": len(read_skipped(run))}
-    document = manifest.manifest(spec, entries, classes, counts, made or {})
+    document = manifest.manifest(spec, entries, classes, counts)
     viewer = resources.files("pipeline.atlas") / "viewer"
     dest.write(manifest.NAME, document)
     for page in _PAGES:
@@ -177,21 +175,20 @@ def _statistics(run: Store, spec: RunSpec) -> dict[str, pd.DataFrame]:
 def _projected_layers(run: Store, layers: Iterable[str]) -> dict[str, dict[str, int]]:
     """The layers that have projections: their files and how many bytes these have."""
     files = {layer: projection_files(run, layer) for layer in layers}
-    found = {layer: of_layer for layer, of_layer in files.items() if of_layer}
-    if not found:
+    if not any(files.values()):
         raise RequestError(
             f"{run.url} has no projections yet: run `deconv-atlas project --run {run.url}` first."
         )
-    return found
+    return {layer: of_layer for layer, of_layer in files.items() if of_layer}
 
 
-def _layer(run: Store, spec: LayerSpec, stats: pd.DataFrame, ranks: int) -> manifest.Layer:
+def _layer(run: Store, spec: LayerSpec, stats: pd.DataFrame) -> manifest.Layer:
     winners = read_winners(run, spec.name, _SHOWN)
-    shown = winners.filter(pc.field("rank") <= ranks).to_pandas()
+    shown = winners.filter(pc.field("rank") <= RANKS).to_pandas()
     shown = shown.sort_values(["feature_map", "rank"], ignore_index=True)
     keys = _keys(run, spec.name)
     projected = frozenset(m for table in keys.values() for m in table["feature_map"].to_pylist())
-    return manifest.Layer(spec, stats, shown, projected, _layout(run, spec.name, keys, ranks))
+    return manifest.Layer(spec, stats, shown, projected, _layout(run, spec.name, keys))
 
 
 def _keys(run: Store, layer: str) -> dict[str, pa.Table]:
@@ -202,14 +199,14 @@ def _keys(run: Store, layer: str) -> dict[str, pa.Table]:
         return dict(zip(names, tables, strict=True))
 
 
-def _layout(run: Store, layer: str, keys: Mapping[str, pa.Table], ranks: int) -> sheets.Layout:
+def _layout(run: Store, layer: str, keys: Mapping[str, pa.Table]) -> sheets.Layout:
     """How the layer's sheets are arranged.
 
     It follows from the whole layer, so that all its units agree.
     """
     cells = max((pc.max(table["rank"]).as_py() or 1 for table in keys.values()), default=1)
     boxes = read_winners(run, layer, _BOX).to_pandas()
-    return sheets.Layout.of(min(cells, ranks), sheets.longest_side(boxes))
+    return sheets.Layout.of(min(cells, RANKS), sheets.longest_side(boxes))
 
 
 def _rows(run: Store, unit: Unit, keys: Mapping[str, pa.Table], ranks: int) -> pa.Table:
@@ -236,16 +233,19 @@ def _wanted(rows: Any, unit: Unit, ranks: int) -> Any:
     return pc.and_(in_unit, pc.less_equal(rows["rank"], ranks))
 
 
-def _publish_sheet(dest: Store, layer: str, rows: pa.Table, layout: sheets.Layout) -> Any:
-    """Write the sheet of these rows; the strongest projection and its patch as thumbnails."""
+def _publish_sheet(dest: Store, layer: str, rows: pa.Table, layout: sheets.Layout) -> _Thumbnails:
+    """Write the sheet of these rows, if any; returns its strongest projection, and the patch."""
     if not rows.num_rows:
-        return None
+        return None, None
     frame = rows.to_pandas()
     name = manifest.sheet_name(layer, int(frame["feature_map"].iloc[0]))
     dest.write(name, sheets.encode(sheets.sheet(frame, layout)))
     scale = layout.scale * sheets.THUMBNAIL / layout.cell
-    best = frame.iloc[0]
-    return [sheets.cell(best[of], sheets.THUMBNAIL, scale) for of in ("projection", "patch")]
+    projection, patch = frame.iloc[0][["projection", "patch"]]
+    return (
+        sheets.cell(projection, sheets.THUMBNAIL, scale),
+        sheets.cell(patch, sheets.THUMBNAIL, scale),
+    )
 
 
 def _check_complete(dest: Store, maps: Mapping[str, int]) -> None:
@@ -253,7 +253,7 @@ def _check_complete(dest: Store, maps: Mapping[str, int]) -> None:
     missing = [
         layer
         for layer, count in maps.items()
-        for page in range(manifest.overview_pages(count))
+        for page in manifest.overview_pages(count)
         if manifest.overview_name(layer, "patches", page) not in there
     ]
     if missing:

@@ -7,7 +7,7 @@ the cells are the page's own colour, light or dark.
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -28,6 +28,7 @@ THUMBNAIL = 112
 """Side of an overview's cells in pixels."""
 
 OVERVIEW_COLUMNS, OVERVIEW_ROWS = 16, 8
+OVERVIEW_CELLS = OVERVIEW_COLUMNS * OVERVIEW_ROWS
 """Cells of a full overview; a layer with more feature maps has several."""
 
 OVERVIEW_GUTTER = 4
@@ -102,8 +103,7 @@ def sheet(rows: pd.DataFrame, layout: Layout | None = None) -> Image.Image:
     ):
         if rank > layout.cells:
             continue
-        row, column = divmod(int(rank) - 1, layout.columns)
-        left, top = column * (layout.cell + GUTTER), row * (layout.cell + GUTTER)
+        left, top = _corner(int(rank) - 1, layout.columns, layout.cell + GUTTER)
         picture.paste(cell(projection, layout.cell, layout.scale), (left, top))
         picture.paste(cell(patch, layout.cell, layout.scale), (patches_from + left, top))
     return picture
@@ -133,12 +133,13 @@ def overview(cells: Sequence[Image.Image | None]) -> Image.Image:
             crossed out.
     """
     rows = math.ceil(len(cells) / OVERVIEW_COLUMNS)
-    pitch = THUMBNAIL + OVERVIEW_GUTTER
-    size = [_extent(count, THUMBNAIL, OVERVIEW_GUTTER) for count in (OVERVIEW_COLUMNS, rows)]
-    picture = Image.new("RGBA", (size[0], size[1]), _CLEAR)
-    for index, square in enumerate(cells):
-        row, column = divmod(index, OVERVIEW_COLUMNS)
-        picture.paste(square or _crossed_out(), (column * pitch, row * pitch))
+    width, height = (
+        _extent(count, THUMBNAIL, OVERVIEW_GUTTER) for count in (OVERVIEW_COLUMNS, rows)
+    )
+    picture = Image.new("RGBA", (width, height), _CLEAR)
+    for n, square in enumerate(cells):
+        corner = _corner(n, OVERVIEW_COLUMNS, THUMBNAIL + OVERVIEW_GUTTER)
+        picture.paste(square or _crossed_out(), corner)
     return picture
 
 
@@ -152,11 +153,13 @@ def encode(picture: Image.Image) -> bytes:
 def longest_side(boxes: pd.DataFrame) -> int:
     """The longest side among the `boxes` (top, left, bottom, right), in input pixels."""
     heights, widths = boxes["bottom"] - boxes["top"], boxes["right"] - boxes["left"]
-    return int(max(_largest(heights), _largest(widths), 1))
+    return int(max([1, *heights, *widths]))
 
 
-def _largest(lengths: "Iterable[int]") -> int:
-    return max(lengths, default=0)
+def _corner(n: int, columns: int, pitch: int) -> tuple[int, int]:
+    """Left and top of the nth cell, row by row."""
+    row, column = divmod(n, columns)
+    return column * pitch, row * pitch
 
 
 def _extent(count: int, side: int, gutter: int) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 from pipeline.atlas.explain.figure import explain_figures
 from pipeline.atlas.occlusion.figure import occlusion_figures
 from pipeline.atlas.poster.choice import example_pictures, most_telling
-from pipeline.atlas.poster.compose import compose
+from pipeline.atlas.poster.page import compose
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.commands.project import dataset_of

@@ -123,8 +123,8 @@ def _projected(winner, pictures):
     height, width = grey.shape[:2]
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])[..., None]
     projection = projection_contrast((edges * window).transpose(2, 0, 1))
-    kept = {name: winner[name] for name in schema.PROJECTION.names if name in winner}
-    return {**kept, "projection": png(projection), "patch": png(patch)}
+    columns = {name: winner[name] for name in schema.PROJECTION.names if name in winner}
+    return {**columns, "projection": png(projection), "patch": png(patch)}
 
 
 def png(pixels):

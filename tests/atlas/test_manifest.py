@@ -1,12 +1,14 @@
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from pipeline.atlas import manifest
 from pipeline.atlas.sheets import Layout
-from pipeline.config import LayerSpec
+from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.graph.receptive_field import ReceptiveField
+from pipeline.core.nets.preprocessing import Preprocessing
 
 
 def layer(winners, maps=3, active=None, name="conv1", projected=(0, 2)):
@@ -79,14 +81,16 @@ def test_no_winners_at_all():
 
 
 def test_the_whole():
-    run = {"net": "alexnet", "weights": "/home/me/w.pth", "data": "s3://k:s@b/x?sig=1", "top_k": 9}
-    target, found = parsed(
-        manifest.manifest(run, [], manifest.Classes(), {"images": 5}, {"Made": "today"})
-    )
+    run = RunSpec(
+        net="alexnet", weights="/home/me/w.pth", weights_digest="0" * 64, classes=2,
+        preprocessing=Preprocessing(resize=256, crop=224), layers=(), top_k=9, precision="exact",
+        data="s3://k:s@b/x?sig=1", format="webdataset", fingerprint="f", versions={"torch": "2"},
+    )  # fmt: skip
+    target, found = parsed(manifest.manifest(run, [], manifest.Classes(), {"images": 5}))
     assert target == "window.ATLAS"
     assert found["run"]["weights"] == "w.pth"
     assert found["run"]["data"] == "s3://b/x"
-    assert (found["run"]["images"], found["made"]) == (5, {"Made": "today"})
+    assert found["run"]["images"] == 5
 
 
 def test_classes_of_one_name_are_told_apart():
@@ -130,15 +134,16 @@ def test_thousands_of_maps_stay_small():
         for m in range(maps)
         for rank in range(1, 10)
     ]
-    frame = layer(winners[:1]).winners
+    small = layer(winners[:1])
+    frame = small.winners
     frame = pd.DataFrame(winners, columns=frame.columns[:6]).assign(
         source_top=10.2, source_left=100.0, source_bottom=173.0, source_right=263.0
     )
     stats = pd.DataFrame(
         {"feature_map": range(maps), "images": 50_000, "active": range(1, maps + 1)}
     ).assign(max=12.345678, mean=3.14159)
-    big = manifest.Layer("conv", stats, frame, frozenset(range(maps)), Layout.of(9, 11))
+    big = replace(small, stats=stats, winners=frame, projected=frozenset(range(maps)))
     classes = manifest.Classes()
-    entry = manifest.layer_entry(big, {}, classes)
+    entry = manifest.layer_entry(big, classes)
     assert len(json.dumps(entry, separators=(",", ":"))) / maps < 80
     assert len(manifest.winners_script(big, classes)) / maps < 900

@@ -30,19 +30,19 @@ def atlas(run, tmp_path_factory):
     return dest
 
 
-def published(run, dest, **options):
+def published(run, dest):
     for unit in publish.units(run):
-        publish.publish_unit(run, dest, unit, **options)
-    return publish.publish_pages(run, dest, **options)
+        publish.publish_unit(run, dest, unit)
+    return publish.publish_pages(run, dest)
 
 
 def parsed(dest, name="manifest.js"):
     return json.loads(dest.read(name).decode().partition(" = ")[2].removesuffix(";\n"))
 
 
-def assert_same(one, other):
-    assert list(one.list()) == list(other.list())
-    assert all(one.read(name) == other.read(name) for name in one.list())
+def assert_same(atlas, other):
+    assert list(atlas.list()) == list(other.list())
+    assert all(atlas.read(name) == other.read(name) for name in atlas.list())
 
 
 def picture(dest, name):
@@ -107,13 +107,14 @@ def test_files_with_many_row_groups_or_doubled_rows_change_nothing(run, atlas, t
     assert_same(other, atlas)
 
 
-def test_some_ranks_only(run, tmp_path):
+def test_some_ranks_only(run, tmp_path, monkeypatch):
     few = synthetic_run.temporary(tmp_path / "run", layers={"conv2": (5, 33, 8)}, projected=3)
     dest = Store(tmp_path / "atlas")
     published(few, dest)
     (layer,) = parsed(dest)["layers"]
     assert (layer["layout"]["cells"], layer["layout"]["columns"]) == (3, 2)
-    published(few, dest, ranks=1)
+    monkeypatch.setattr(publish, "RANKS", 1)
+    published(few, dest)
     (layer,) = parsed(dest)["layers"]
     assert layer["layout"]["cells"] == 1
     assert [len(numbers) for numbers in layer["classes"]] == [1] * 5

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     dest = Store(root / "some folder" / "atlas")
     for unit in publish.units(run):
         publish.publish_unit(run, dest, unit)
-    publish.publish_pages(run, dest, made={"Made": "22 November 2025"})
+    publish.publish_pages(run, dest)
     return root
 
 

@@ -4,7 +4,6 @@ Matplotlib without its global state: one page is one figure with one set of axes
 """
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,13 +11,16 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.patheffects import Stroke
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.atlas.drawing.style import HAIR, INK, PAPER, POINT, text_on
-from pipeline.atlas.drawing.type import FAMILY, LINE, broken, fit, text_width
+from pipeline.atlas.drawing.type import FAMILY, broken, fit, leading, text_width
+
+Pixels = NDArray[np.uint8]
+"""A picture, (H, W, 3)."""
 
 FileFormat = Literal["png", "pdf", "svg"]
 
@@ -27,6 +29,9 @@ _METADATA: dict[FileFormat, dict[str, str | None]] = {
     "pdf": {"CreationDate": None, "Producer": None, "Creator": "deconv-atlas"},
     "svg": {"Date": None, "Creator": "deconv-atlas"},
 }
+
+
+_LAYER = 1  # of everything, so that what is drawn later lies above
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,35 @@ class Area:
         """The area without a border."""
         return Area(self.x + by, self.y + by, self.width - 2 * by, self.height - 2 * by)
 
+    def contains(self, other: "Area") -> bool:
+        """Whether the other lies inside."""
+        return (
+            self.x <= other.x
+            and self.y <= other.y
+            and other.right <= self.right
+            and other.bottom <= self.bottom
+        )
+
+    def overlaps(self, other: "Area") -> bool:
+        """Whether they have more than an edge in common."""
+        return (
+            self.x < other.right
+            and other.x < self.right
+            and self.y < other.bottom
+            and other.y < self.bottom
+        )
+
+    def of_pixels(self, box: tuple[int, int, int, int], width: int) -> "Area":
+        """Where pixels lie in a picture that fills the area.
+
+        Args:
+            box: their top, left, bottom, right.
+            width: of the picture, in pixels.
+        """
+        scale = self.width / width
+        top, left, bottom, right = (side * scale for side in box)
+        return Area(self.x + left, self.y + top, right - left, bottom - top)
+
 
 class Page:
     """One page.
@@ -70,17 +104,11 @@ class Page:
         self.axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0))
         self.axes.set_axis_off()
         self._limits()
-        self._layer = 0
 
     def _limits(self) -> None:
         self.axes.set_xlim(0, self.width)
         self.axes.set_ylim(self.height, 0)
         self.axes.set_aspect("auto")
-
-    def _above(self) -> int:
-        """What is drawn later lies above."""
-        self._layer += 1
-        return self._layer
 
     def text(
         self,
@@ -116,7 +144,7 @@ class Page:
         shown, fitted = fit(text, size, bold, width, keep_end) if width else (text, size)
         self.axes.text(
             x,
-            y + size * POINT * LINE / 2,
+            y + leading(size) / 2,
             shown,
             parse_math=False,
             size=fitted,
@@ -126,9 +154,9 @@ class Page:
             ha=align,
             va="center_baseline" if rotation == 0 else "center",
             rotation=rotation,
-            zorder=self._above(),
+            zorder=_LAYER,
         )
-        return y + size * POINT * LINE
+        return y + leading(size)
 
     def lines(
         self, x: float, y: float, text: str, size: float, width: float, *, colour: str = INK
@@ -141,38 +169,31 @@ class Page:
     def picture(
         self,
         area: Area,
-        pixels: NDArray[np.uint8],
+        pixels: Pixels,
         frame: str | None = None,
         line: float = 0.3,
         *,
         sharp: bool = False,
     ) -> None:
-        """A picture (H, W, 3) that fills an area, framed in a colour.
+        """A picture that fills an area, framed in a colour; `line` in millimetres.
 
-        Args:
-            area: where.
-            pixels: of the picture.
-            frame: colour of the frame.
-            line: width of the frame, in millimetres.
-            sharp: each pixel stays a square of its own colour: for maps of data.
+        If it is `sharp`, each pixel stays a square of its own colour: for maps of data.
         """
         self.axes.imshow(
             self._resampled(pixels, area, sharp),
             extent=(area.x, area.right, area.bottom, area.y),
             interpolation="none",
-            zorder=self._above(),
+            zorder=_LAYER,
             aspect="auto",
         )
         self._limits()  # showing a picture moves them
         if frame is not None:
             self.box(area, frame, line)
 
-    def _resampled(self, pixels: NDArray[np.uint8], area: Area, sharp: bool) -> NDArray[np.uint8]:
+    def _resampled(self, pixels: Pixels, area: Area, sharp: bool) -> Pixels:
         """At the page's density; viewers would enlarge it each in its own way."""
-        size = (
-            max(1, round(area.width * self.density)),
-            max(1, round(area.height * self.density)),
-        )
+        lengths = (area.width, area.height)
+        size = [max(1, round(length * self.density)) for length in lengths]
         how = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
         return np.asarray(Image.fromarray(pixels).resize(size, how))
 
@@ -196,25 +217,12 @@ class Page:
             linewidth=line / POINT,
             linestyle=(0, (3, 2)) if dashed else "-",
             joinstyle="miter",
-            zorder=self._above(),
+            zorder=_LAYER,
         )
         if casing:
             around = Stroke(linewidth=line / POINT * 2.2, foreground=PAPER, alpha=0.85)
             patch.set_path_effects([around, Stroke()])
         self.axes.add_patch(patch)
-
-    def polygon(self, corners: Sequence[tuple[float, float]], fill: str, edge: str) -> None:
-        """A filled polygon with a hair line around it."""
-        self.axes.add_patch(
-            Polygon(
-                list(corners),
-                closed=True,
-                facecolor=fill,
-                edgecolor=edge,
-                linewidth=0.6,
-                zorder=self._above(),
-            )
-        )
 
     def rule(
         self, start: tuple[float, float], end: tuple[float, float], colour: str = HAIR,
@@ -228,7 +236,7 @@ class Page:
             linewidth=line / POINT,
             linestyle=(0, (2.5, 2)) if dashed else "-",
             solid_capstyle="butt",
-            zorder=self._above(),
+            zorder=_LAYER,
         )
 
     def arrow(
@@ -236,20 +244,19 @@ class Page:
         line: float = 0.3, *, dashed: bool = False, head: float = 2.0,
     ) -> None:  # fmt: skip
         """An arrow; `line` and `head` in millimetres."""
-        self.axes.add_patch(
-            FancyArrowPatch(
-                start,
-                end,
-                arrowstyle="-|>",
-                mutation_scale=head / POINT,
-                shrinkA=0,
-                shrinkB=0,
-                linewidth=line / POINT,
-                linestyle=(0, (2.5, 2)) if dashed else "-",
-                color=colour,
-                zorder=self._above(),
-            )
+        patch = FancyArrowPatch(
+            start,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=head / POINT,
+            shrinkA=0,
+            shrinkB=0,
+            linewidth=line / POINT,
+            linestyle=(0, (2.5, 2)) if dashed else "-",
+            color=colour,
+            zorder=_LAYER,
         )
+        self.axes.add_patch(patch)
 
     def chip(self, x: float, y: float, text: str, size: float, colour: str) -> Area:
         """A small label on a coloured ground, its top left corner at (x, y)."""

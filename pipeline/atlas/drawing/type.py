@@ -1,5 +1,6 @@
 """How much room type takes, and how to make it fit: millimetres and points."""
 
+from bisect import bisect_right
 from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties
@@ -15,6 +16,11 @@ LINE = 1.3
 
 _SMALLEST = 0.7  # of the size that was asked for
 _ELLIPSIS = "…"
+
+
+def leading(size: float) -> float:
+    """Millimetres from line to line."""
+    return size * POINT * LINE
 
 
 @lru_cache(maxsize=4096)
@@ -33,20 +39,17 @@ def fit(
     if needed <= width:
         return text, size
     smaller = max(size * width / needed, size * _SMALLEST)
-    few, many = 1, len(text) - 1  # characters that are kept: the most that fit
-    while few < many:
-        kept = (few + many + 1) // 2
-        if text_width(_shortened(text, kept, keep_end), smaller, bold) <= width:
-            few = kept
-        else:
-            many = kept - 1
+    lengths = range(1, len(text))
+    fitting = bisect_right(
+        lengths, width, key=lambda n: text_width(_shortened(text, n, keep_end), smaller, bold)
+    )
     whole = text_width(text, smaller, bold) <= width
-    return (text if whole else _shortened(text, few, keep_end)), smaller
+    return (text if whole else _shortened(text, max(1, fitting), keep_end)), smaller
 
 
-def _shortened(text: str, kept: int, keep_end: bool) -> str:
-    head = 0 if keep_end else (kept + 1) // 2
-    return text[:head] + _ELLIPSIS + text[len(text) - (kept - head) :]
+def _shortened(text: str, length: int, keep_end: bool) -> str:
+    head = 0 if keep_end else (length + 1) // 2
+    return text[:head] + _ELLIPSIS + text[len(text) - (length - head) :]
 
 
 def broken(text: str, size: float, width: float) -> list[str]:

@@ -9,10 +9,9 @@ import pandas as pd
 
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import HAIR, POINT, QUIET, WASH
-from pipeline.atlas.drawing.type import LINE, fit, text_width
+from pipeline.atlas.drawing.type import fit, leading, text_width
 from pipeline.atlas.explain.items import (
     Item,
-    Measure,
     depth_items,
     draw_boxes,
     placed,
@@ -29,193 +28,160 @@ RANKS = 3
 """Winners of the run that are shown of a feature map."""
 
 
-# --- every layer ------------------------------------------------------------------------------
+class Bands:
+    """The two bands of a figure: measured once, drawn where they are told to stand.
 
+    Args:
+        width: of both, in millimetres.
+        layers: how many the upper one shows.
+        size: of the type, in points.
+        winners: the run's, of the feature maps that were found, where a run is at hand.
+    """
 
-def _depth_cell(width: float, columns: int, m: Measure, others: bool) -> float:
-    """The side of a column: the band's two big pictures are as high as its columns together."""
-    fixed = (columns - 1) * m.gap + m.gutter
-    if others:
-        return (width - fixed - (m.header + 2 * m.gap + m.line) / 2) / (columns + 1 + RANKS / 4)
-    return (width - fixed - m.header / 2) / (columns + 1)
+    def __init__(
+        self, width: float, layers: int, size: float, winners: Winners | None = None
+    ) -> None:
+        self.size, self.line, self.winners = size, leading(size), winners
+        self.gap, self.gutter, self.header = 0.8 * self.line, 2.4 * self.line, 6.0 * self.line
+        # two big pictures, one below the other, are as high as the columns beside them
+        columns = max(4, layers)
+        room = width - ((columns - 1) * self.gap + self.gutter)
+        if winners:
+            rest = self.header + 2 * self.gap + self.line
+            self.depth_cell = (room - rest / 2) / (columns + 1 + RANKS / 4)
+        else:
+            self.depth_cell = (room - self.header / 2) / (columns + 1)
+        self.depth_height = self.header + 2 * self.depth_cell + self.gap / 2
+        if winners:
+            pair = self.depth_cell / 2 + self.gap / 2
+            self.depth_height += self.line + self.gap + RANKS * pair
+        self.side = (self.depth_height - self.gap) / 2
+        self.top_cell = (width - self.side - self.gutter - 2 * self.gap * 2) / 3
+        height = self.header + (self.top_cell - self.gap / 2) / 2
+        if winners:
+            height += self.line + 1.5 * self.gap + 2 * (self.top_cell / RANKS)
+        self.top_height = max(self.side, height)
 
+    def draw_depth(
+        self, page: Page, x: float, y: float, explanation: Explanation, layers: Sequence[str]
+    ) -> None:
+        """The picture with a box per layer, its projections at their places, a column per layer.
 
-def depth_height(width: float, columns: int, m: Measure, others: bool) -> float:
-    """How high `draw_depth` is."""
-    cell = _depth_cell(width, max(4, columns), m, others)
-    height = m.header + 2 * cell + m.gap / 2
-    if others:
-        height += m.line + m.gap + RANKS * (cell / 2 + m.gap / 2)
-    return height
+        The upper left corner is at (x, y); the layers are as many as the bands were made for.
+        """
+        items = depth_items(explanation, layers)
+        side, cell, pixels = self.side, self.depth_cell, explanation.picture.pixels
+        above, below = Area(x, y, side, side), Area(x, y + side + self.gap, side, side)
+        page.picture(above, pixels, HAIR)
+        draw_boxes(page, above, items, pixels.shape[0], self.size, chips=True)
+        page.picture(below, placed(items, pixels.shape[0]), HAIR)
+        draw_boxes(page, below, items, pixels.shape[0], self.size)
+        x, top = x + side + self.gutter, y + self.header
+        lower = top + cell + self.gap / 2
+        self._beside(page, x, top, cell, "in the picture")
+        self._beside(page, x, lower, cell, "projection")
+        others = top + 2 * cell + self.gap * 1.5
+        self._say_others(page, x, others, "these feature maps", "projection and patch")
+        name_size = min(fit(item.layer, self.size, False, cell)[1] for item in items)
+        for item in items:
+            places = Area(x, top, cell, cell), Area(x, lower, cell, cell)
+            self._head(page, x, y, cell, item, name_size)
+            if item.activation is None:
+                self._inactive(page, Area(x, top, cell, places[1].bottom - top))
+            else:
+                self._pictures(page, places, item, explanation)
+                self._others(page, Area(x, others, cell, 0), item, abreast=False)
+            x += cell + self.gap
 
+    def draw_top(self, page: Page, x: float, y: float, explanation: Explanation) -> None:
+        """The top layer's strongest feature maps: boxes in the picture, a column for each."""
+        items = top_items(explanation)
+        side, cell, pixels = self.side, self.top_cell, explanation.picture.pixels
+        half = (cell - self.gap / 2) / 2
+        picture = Area(x, y, side, side)
+        page.picture(picture, pixels, HAIR)
+        draw_boxes(page, picture, items, pixels.shape[0], self.size, chips=True)
+        x, top = x + side + self.gutter, y + self.header
+        if not items:
+            self._inactive(page, Area(x, top, 3 * cell, half))
+            return
+        self._beside(page, x, top, half, "picture, projection")
+        others = top + half + self.gap
+        self._say_others(page, x, others, "them", "projections above patches")
+        name_size = fit(explanation.top, self.size, False, cell)[1]
+        for item in items:
+            self._head(page, x, y, cell, item, name_size)
+            right = x + half + self.gap / 2
+            places = Area(x, top, half, half), Area(right, top, half, half)
+            self._pictures(page, places, item, explanation)
+            self._others(page, Area(x, others, cell, 0), item, abreast=True)
+            x += cell + 2 * self.gap
 
-def draw_depth(
-    page: Page,
-    area: Area,
-    explanation: Explanation,
-    layers: Sequence[str],
-    m: Measure,
-    winners: Winners | None = None,
-) -> None:
-    """The picture with a box per layer, its projections at their places, and a column per layer."""
-    items = depth_items(explanation, layers)
-    cell = _depth_cell(area.width, max(4, len(items)), m, bool(winners))
-    side = (area.height - m.gap) / 2
-    pixels = explanation.picture.pixels
-    above = Area(area.x, area.y, side, side)
-    below = Area(area.x, area.y + side + m.gap, side, side)
-    page.picture(above, pixels, HAIR)
-    draw_boxes(page, above, items, pixels.shape[0], m, chips=True)
-    page.picture(below, placed(items, pixels.shape[0]), HAIR)
-    draw_boxes(page, below, items, pixels.shape[0], m)
-    name_size = min(fit(item.layer, m.size, False, cell)[1] for item in items)
-    x = area.x + side + m.gutter
-    top = area.y + m.header
-    _side_label(page, x, top, cell, "in the picture", m)
-    _side_label(page, x, top + cell + m.gap / 2, cell, "projection", m)
-    others_at = top + 2 * cell + m.gap * 1.5
-    if winners is not None:
-        page.text(
-            x, others_at, "What else excites these feature maps: winners of the run, projection "
-            "and patch", m.size, colour=QUIET,
-        )  # fmt: skip
-    for item in items:
-        column = Area(x, area.y, cell, area.height)
-        _header(page, column, item, m, name_size)
-        _depth_column(page, column, item, explanation, m)
-        if winners is not None and item.found is not None:
-            rows = winners.get((item.found.layer, item.found.feature_map))
-            _pairs_below(page, column, others_at + m.line + m.gap / 2, rows, m)
-        x += cell + m.gap
+    def _head(
+        self, page: Page, x: float, y: float, width: float, item: Item, name_size: float
+    ) -> None:
+        """Chip and map, then the layer, the activation and what it sees, above the pictures."""
+        chip = page.chip(x, y, item.chip, self.size, item.colour)
+        title, facts, activation = "inactive", ["", ""], item.activation
+        if activation is not None:
+            title = f"map {activation.feature_map}"
+            place = f"at y {activation.y}, x {activation.x}"
+            facts = [f"activation {activation.value:.4g}", place]
+        left = chip.right + self.gap / 2
+        room = x + width - left
+        page.text(left, y + 0.1 * self.line, title, self.size, bold=True, width=room)
+        y += 1.4 * self.line
+        y = page.text(x, y, item.layer, name_size, width=width, keep_end=True)
+        y += leading(self.size - name_size)
+        rows, columns = item.sees
+        for fact in (*facts, f"sees {columns}×{rows} px"):
+            y = page.text(x, y, fact, 0.9 * self.size, colour=QUIET, width=width)
 
+    def _pictures(
+        self, page: Page, places: tuple[Area, Area], item: Item, explanation: Explanation
+    ) -> None:
+        """What the item sees of the picture, and its projection."""
+        assert item.activation is not None
+        pictures = explanation.patch(item.activation), item.activation.contrast
+        for place, pixels in zip(places, pictures, strict=True):
+            page.picture(place, squared(pixels), item.colour, 0.18 * self.line)
 
-def _depth_column(
-    page: Page, column: Area, item: Item, explanation: Explanation, m: Measure
-) -> None:
-    cell = Area(column.x, column.y + m.header, column.width, column.width)
-    lower = Area(cell.x, cell.bottom + m.gap / 2, cell.width, cell.width)
-    if item.found is None:
-        _inactive(page, Area(cell.x, cell.y, cell.width, lower.bottom - cell.y), m)
-        return
-    page.picture(cell, squared(explanation.patch(item.found)), item.colour, 0.18 * m.line)
-    page.picture(lower, squared(item.found.contrast), item.colour, 0.18 * m.line)
+    def _inactive(self, page: Page, area: Area) -> None:
+        page.box(area, HAIR, 0.3, fill=WASH, dashed=True)
+        text = "No activation: this picture leaves the whole layer at zero."
+        x, y = area.x + self.gap, area.y + area.height / 2 - 2 * self.line
+        page.lines(x, y, text, self.size, area.width - 2 * self.gap, colour=QUIET)
 
+    def _say_others(self, page: Page, x: float, y: float, maps: str, order: str) -> None:
+        if self.winners is not None:
+            text = f"What else excites {maps}: winners of the run, {order}"
+            page.text(x, y, text, self.size, colour=QUIET)
 
-def _inactive(page: Page, area: Area, m: Measure) -> None:
-    page.box(area, HAIR, 0.3, fill=WASH, dashed=True)
-    text = "No activation: this picture leaves the whole layer at zero."
-    page.lines(
-        area.x + m.gap, area.y + area.height / 2 - 2 * m.line, text, m.size,
-        area.width - 2 * m.gap, colour=QUIET,
-    )  # fmt: skip
+    def _others(self, page: Page, below: Area, item: Item, *, abreast: bool) -> None:
+        """The run's winners of the item's map: pairs side by side, or one below the other."""
+        if self.winners is None:
+            return
+        assert item.activation is not None
+        rows = self.winners.get((item.layer, item.activation.feature_map))
+        x, y, width = below.x, below.y + self.line + self.gap / 2, below.width
+        if rows is None or not len(rows):
+            page.lines(x, y, "not projected in this run", self.size, width, colour=QUIET)
+            return
+        across = RANKS if abreast else 2
+        side = (width - (across - 1) * self.gap / 4) / across
+        for n, (projection, patch) in enumerate(winner_pictures(rows, RANKS)):
+            if abreast:
+                x = below.x + n * (side + self.gap / 4)
+                second = Area(x, y + side + self.gap / 4, side, side)
+            else:
+                second = Area(x + side + self.gap / 4, y, side, side)
+            page.picture(Area(x, y, side, side), projection)
+            page.picture(second, patch)
+            if not abreast:
+                y += width / 2 + self.gap / 2
 
-
-def _pairs_below(page: Page, column: Area, y: float, rows: pd.DataFrame | None, m: Measure) -> None:
-    """Winners of the run, one below the other: projection and patch."""
-    side = (column.width - m.gap / 4) / 2
-    if rows is None or not len(rows):
-        page.lines(column.x, y, "not projected in this run", m.size, column.width, colour=QUIET)
-        return
-    for projection, patch in winner_pictures(rows, RANKS):
-        page.picture(Area(column.x, y, side, side), projection)
-        page.picture(Area(column.x + side + m.gap / 4, y, side, side), patch)
-        y += column.width / 2 + m.gap / 2
-
-
-# --- the top layer ----------------------------------------------------------------------------
-
-
-def _top_geometry(width: float, columns: int, m: Measure, others: bool) -> tuple[float, float]:
-    """The side of the big picture, as above it, and the width of a column."""
-    side = (depth_height(width, columns, m, others) - m.gap) / 2
-    return side, (width - side - m.gutter - 2 * m.gap * 2) / 3
-
-
-def top_height(width: float, columns: int, m: Measure, others: bool) -> float:
-    """How high `draw_top` is below a `draw_depth` with so many columns."""
-    side, column = _top_geometry(width, columns, m, others)
-    height = m.header + (column - m.gap / 2) / 2
-    if others:
-        height += m.line + 1.5 * m.gap + 2 * (column / RANKS)
-    return max(side, height)
-
-
-def draw_top(
-    page: Page,
-    area: Area,
-    explanation: Explanation,
-    columns: int,
-    m: Measure,
-    winners: Winners | None = None,
-) -> None:
-    """The strongest feature maps of the top layer: boxes in the picture, and a column for each."""
-    side, width = _top_geometry(area.width, columns, m, bool(winners))
-    items = top_items(explanation)
-    pixels = explanation.picture.pixels
-    big = Area(area.x, area.y, side, side)
-    page.picture(big, pixels, HAIR)
-    draw_boxes(page, big, items, pixels.shape[0], m, chips=True)
-    x = big.right + m.gutter
-    half = (width - m.gap / 2) / 2
-    name_size = fit(explanation.top, m.size, False, width)[1]
-    if not items:
-        _inactive(page, Area(x, area.y + m.header, 3 * width, half), m)
-        return
-    _side_label(page, x, area.y + m.header, half, "picture, projection", m)
-    others_at = area.y + m.header + half + m.gap
-    if winners is not None:
-        text = "What else excites them: winners of the run, projections above patches"
-        page.text(x, others_at, text, m.size, colour=QUIET)
-    for item in items:
-        column = Area(x, area.y, width, area.height)
-        _header(page, column, item, m, name_size)
-        assert item.found is not None
-        left = Area(x, area.y + m.header, half, half)
-        right = Area(x + half + m.gap / 2, area.y + m.header, half, half)
-        page.picture(left, squared(explanation.patch(item.found)), item.colour, 0.18 * m.line)
-        page.picture(right, squared(item.found.contrast), item.colour, 0.18 * m.line)
-        if winners is not None:
-            rows = winners.get((item.found.layer, item.found.feature_map))
-            _pairs_beside(page, column, others_at + m.line + m.gap / 2, rows, m)
-        x += width + 2 * m.gap
-
-
-def _pairs_beside(
-    page: Page, column: Area, y: float, rows: pd.DataFrame | None, m: Measure
-) -> None:
-    side = (column.width - (RANKS - 1) * m.gap / 4) / RANKS
-    if rows is None or not len(rows):
-        page.lines(column.x, y, "not projected in this run", m.size, column.width, colour=QUIET)
-        return
-    for n, (projection, patch) in enumerate(winner_pictures(rows, RANKS)):
-        x = column.x + n * (side + m.gap / 4)
-        page.picture(Area(x, y, side, side), projection)
-        page.picture(Area(x, y + side + m.gap / 4, side, side), patch)
-
-
-# --- what both have ---------------------------------------------------------------------------
-
-
-def _header(page: Page, column: Area, item: Item, m: Measure, name_size: float) -> None:
-    """Chip and map, then the layer, the activation and what it sees, above a column's pictures."""
-    chip = page.chip(column.x, column.y, item.chip, m.size, item.colour)
-    x = chip.right + m.gap / 2
-    one = item.found
-    title = f"map {one.feature_map}" if one else "inactive"
-    page.text(x, column.y + 0.1 * m.line, title, m.size, bold=True, width=column.right - x)
-    y = column.y + 1.4 * m.line
-    y = page.text(column.x, y, item.layer, name_size, width=column.width, keep_end=True)
-    y += (m.size - name_size) * POINT * LINE
-    rows, columns = item.sees
-    facts = [f"activation {one.value:.4g}", f"at y {one.y}, x {one.x}"] if one else ["", ""]
-    for fact in (*facts, f"sees {columns}×{rows} px"):
-        y = page.text(column.x, y, fact, 0.9 * m.size, colour=QUIET, width=column.width)
-
-
-def _side_label(page: Page, x: float, y: float, height: float, text: str, m: Measure) -> None:
-    """Text beside a row of pictures, going up; where it does not fit, it is left out."""
-    if text_width(text, 0.9 * m.size) < height:
-        page.text(
-            x - 0.9 * m.line, y + height / 2 - 0.65 * m.size * POINT, text, 0.9 * m.size,
-            colour=QUIET, rotation=90, align="center",
-        )  # fmt: skip
+    def _beside(self, page: Page, x: float, y: float, height: float, text: str) -> None:
+        """Text beside a row of pictures, going up; where it does not fit, it is left out."""
+        if text_width(text, 0.9 * self.size) < height:
+            x, y = x - 0.9 * self.line, y + height / 2 - 0.65 * self.size * POINT
+            page.text(x, y, text, 0.9 * self.size, colour=QUIET, rotation=90, align="center")

@@ -4,17 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.page import Page
 from pipeline.atlas.drawing.style import QUIET, place_name
-from pipeline.atlas.explain.bands import (
-    RANKS,
-    Winners,
-    depth_height,
-    draw_depth,
-    draw_top,
-    top_height,
-)
-from pipeline.atlas.explain.items import Measure
+from pipeline.atlas.drawing.type import leading
+from pipeline.atlas.explain.bands import RANKS, Bands, Winners
 from pipeline.atlas.layers import spread_by_depth
 from pipeline.config import RunSpec
 from pipeline.data.findings import Explanation
@@ -32,6 +25,9 @@ READING = (
 
 _WIDTH = 297.0
 _MARGIN = 10.0
+_INNER = _WIDTH - 2 * _MARGIN
+_SIZE = 8.0  # of the type
+_HEADINGS = 5.5  # lines of type that the headings of the bands take
 
 
 def explain_figures(explanation: Explanation, run: Store, spec: RunSpec) -> dict[str, bytes]:
@@ -88,27 +84,21 @@ def explain_page(
         winners: of the feature maps that were found, where a run is at hand; none of a map says
             that it is not projected there.
     """
-    measure = Measure()
-    inner = _WIDTH - 2 * _MARGIN
-    heights = [
-        depth_height(inner, len(layers), measure, bool(winners)),
-        top_height(inner, len(layers), measure, bool(winners)),
-    ]
+    bands = Bands(_INNER, len(layers), _SIZE, winners)
     caption = [*caption, READING, *_choice(explanation, layers)]
-    title = (3.2 + len(caption)) * measure.line
-    height = 2 * _MARGIN + title + sum(heights) + 5.5 * measure.line
-    page = Page(_WIDTH, height, density=8.0)
-    y = page.text(_MARGIN, _MARGIN, _title(explanation), 14, bold=True, width=inner)
+    title = (3.2 + len(caption)) * bands.line
+    height = bands.depth_height + bands.top_height
+    page = Page(_WIDTH, 2 * _MARGIN + title + height + _HEADINGS * bands.line, density=8.0)
+    y = page.text(_MARGIN, _MARGIN, _title(explanation), 14, bold=True, width=_INNER)
     for line in caption:
-        y = page.text(_MARGIN, y, line, measure.size, colour=QUIET, width=inner)
-    y = _MARGIN + title
-    y = _heading(page, y, "The strongest activation of each layer", inner, measure)
-    draw_depth(page, Area(_MARGIN, y, inner, heights[0]), explanation, layers, measure, winners)
-    y += heights[0] + measure.line
-    count = sum(1 for _ in explanation.of(explanation.top))
+        y = page.text(_MARGIN, y, line, _SIZE, colour=QUIET, width=_INNER)
+    y = _heading(page, _MARGIN + title, "The strongest activation of each layer")
+    bands.draw_depth(page, _MARGIN, y, explanation, layers)
+    y += bands.depth_height + bands.line
+    count = len(explanation.of(explanation.top))
     heading = f"The {count or ''} strongest feature maps of {explanation.top}".replace("  ", " ")
-    y = _heading(page, y, heading, inner, measure)
-    draw_top(page, Area(_MARGIN, y, inner, heights[1]), explanation, len(layers), measure, winners)
+    y = _heading(page, y, heading)
+    bands.draw_top(page, _MARGIN, y, explanation)
     return page
 
 
@@ -127,6 +117,8 @@ def _title(explanation: Explanation) -> str:
     return f"{wanted.title} ({wanted.class_name})" if wanted.class_name else wanted.title
 
 
-def _heading(page: Page, y: float, text: str, width: float, measure: Measure) -> float:
-    page.rule((_MARGIN, y), (_MARGIN + width, y))
-    return page.text(_MARGIN, y + 0.5 * measure.line, text, 10.5, bold=True) + 0.5 * measure.line
+def _heading(page: Page, y: float, text: str) -> float:
+    """A rule and a line of type; returns where what follows starts."""
+    page.rule((_MARGIN, y), (_MARGIN + _INNER, y))
+    between = 0.5 * leading(_SIZE)
+    return page.text(_MARGIN, y + between, text, 10.5, bold=True) + between

@@ -7,7 +7,7 @@ pool that every path goes through keeps its own, since its switches link up and 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, takewhile
 from typing import Literal
 
@@ -31,6 +31,8 @@ from pipeline.core.graph.trace import Graph
 MOST_COLUMNS = 14
 
 Kind = Literal["conv", "max pool", "mean pool"]
+
+_POOLS = (MaxPool, AvgPool, GlobalPool)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class _Cell:
     kind: Kind
     ends: tuple[str, str]  # the paths of its first and its last part
 
+    @property
+    def convs(self) -> list[Conv]:
+        return [step.op for step in self.steps if isinstance(step.op, Conv)]
+
 
 def columns(graph: Graph, most: int = MOST_COLUMNS) -> list[Column]:
     """The columns of a net's diagram, in the order of the forward pass.
@@ -69,12 +75,7 @@ def columns(graph: Graph, most: int = MOST_COLUMNS) -> list[Column]:
         graph: of the net, behind its last layer nothing is shown.
         most: columns at most, as far as pools allow.
     """
-    paths = {
-        node.name: str(node.target)
-        for node in graph.trunk.graph.nodes
-        if node.op == "call_module" and node.name in graph.steps
-    }
-    cells = list(_cells(graph, paths))
+    cells = _cells(graph)
     deepest = max(len(cell.path) for cell in cells)
     for depth in range(deepest, -1, -1):
         merged = list(_merged(cells, depth, split_by_size=depth < 2))
@@ -84,12 +85,19 @@ def columns(graph: Graph, most: int = MOST_COLUMNS) -> list[Column]:
     return [_column(graph, cell, name) for cell, name in zip(merged, names, strict=True)]
 
 
-def _cells(graph: Graph, paths: dict[str, str]) -> Iterator[_Cell]:
+def _paths(graph: Graph) -> dict[str, str]:
+    """The path of the module behind each step that has one."""
+    nodes = graph.trunk.graph.nodes
+    return {node.name: str(node.target) for node in nodes if node.op == "call_module"}
+
+
+def _cells(graph: Graph) -> list[_Cell]:
     """Cut the graph behind every step that all paths go through."""
+    paths = _paths(graph)
     last_use = {name: n for n, step in enumerate(graph.steps.values()) for name in step.inputs}
     waiting: set[str] = set()
     run: list[Step] = []
-    held: _Cell | None = None
+    cells: list[_Cell] = []
     for n, step in enumerate(graph.steps.values()):
         waiting = {name for name in {*waiting, step.name} if last_use.get(name, -1) > n}
         if isinstance(step.op, Input):
@@ -99,36 +107,28 @@ def _cells(graph: Graph, paths: dict[str, str]) -> Iterator[_Cell]:
             continue
         cell = _cell(run, paths)
         run = []
-        if cell.path or held is None:
-            if held is not None:
-                yield held
-            held = cell
+        if cell.path or not cells:
+            cells.append(cell)
         else:  # a rectification alone belongs to what it follows
-            held = _Cell(held.steps + cell.steps, held.path, held.kind, held.ends)
-    if run:
-        if held is not None:
-            yield held
-        held = _cell(run, paths)
-    if held is not None:
-        yield held
+            cells[-1] = replace(cells[-1], steps=cells[-1].steps + cell.steps)
+    return [*cells, _cell(run, paths)] if run else cells
 
 
 def _cell(steps: Sequence[Step], paths: dict[str, str]) -> _Cell:
-    pools = [step for step in steps if isinstance(step.op, MaxPool | AvgPool | GlobalPool)]
+    pools = [step for step in steps if isinstance(step.op, _POOLS)]
     convs = [step for step in steps if isinstance(step.op, Conv)]
     kind: Kind = "conv"
     if pools and not convs:
         kind = "max pool" if isinstance(pools[0].op, MaxPool) else "mean pool"
-    found = [paths.get(step.name, step.name) for step in (*convs, *(() if convs else pools))]
-    path = _common(found)
+    path = _common([paths.get(step.name, step.name) for step in convs or pools])
     return _Cell(tuple(steps), path, kind, (".".join(path),) * 2)
 
 
 def _common(paths: Sequence[str]) -> tuple[str, ...]:
     """The path that all of them begin with."""
     parts = [path.split(".") for path in paths]
-    alike = takewhile(lambda some: len(set(some)) == 1, zip(*parts, strict=False))
-    return tuple(some[0] for some in alike)
+    alike = takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False))
+    return tuple(names[0] for names in alike)
 
 
 def _merged(cells: Sequence[_Cell], depth: int, *, split_by_size: bool) -> Iterator[_Cell]:
@@ -142,10 +142,11 @@ def _merged(cells: Sequence[_Cell], depth: int, *, split_by_size: bool) -> Itera
         return (cell.path[:depth], size)
 
     for _, group in groupby(enumerate(cells), belongs):
-        some = [cell for _, cell in group]
-        steps = tuple(step for cell in some for step in cell.steps)
-        path = _common([".".join(cell.path) for cell in some])
-        yield _Cell(steps, path, some[0].kind, (some[0].ends[0], some[-1].ends[1]))
+        neighbours = [cell for _, cell in group]
+        steps = tuple(step for cell in neighbours for step in cell.steps)
+        path = _common([".".join(cell.path) for cell in neighbours])
+        first, last = neighbours[0], neighbours[-1]
+        yield _Cell(steps, path, first.kind, (first.ends[0], last.ends[1]))
 
 
 def _names(graph: Graph, cells: Sequence[_Cell]) -> list[str]:
@@ -154,7 +155,7 @@ def _names(graph: Graph, cells: Sequence[_Cell]) -> list[str]:
     names = []
     for cell, path in zip(cells, common, strict=True):
         layers, (first, last) = _layers(graph, cell), cell.ends
-        if len(layers) == 1 and len(_convs(cell)) == 1:
+        if len(layers) == 1 and len(cell.convs) == 1:
             names.append(layers[0])
         elif first == last or (path and sum(_within(other, path) for other in common) == 1):
             names.append(path)
@@ -172,10 +173,6 @@ def _layers(graph: Graph, cell: _Cell) -> tuple[str, ...]:
     return tuple(layer.name for layer in graph.layers if layer.step in inside)
 
 
-def _convs(cell: _Cell) -> list[Step]:
-    return [step for step in cell.steps if isinstance(step.op, Conv)]
-
-
 def _column(graph: Graph, cell: _Cell, name: str) -> Column:
     up, down = _pool_words(cell) if cell.kind != "conv" else _conv_words(graph, cell)
     shape = cell.steps[-1].shape
@@ -183,7 +180,7 @@ def _column(graph: Graph, cell: _Cell, name: str) -> Column:
 
 
 def _pool_words(cell: _Cell) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    op = next(s.op for s in cell.steps if isinstance(s.op, MaxPool | AvgPool | GlobalPool))
+    op = next(step.op for step in cell.steps if isinstance(step.op, _POOLS))
     kernel = "" if isinstance(op, GlobalPool) else _kernel(op.kernel)
     if isinstance(op, MaxPool):
         return ("max pool", kernel), ("unpool",)
@@ -191,14 +188,13 @@ def _pool_words(cell: _Cell) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _conv_words(graph: Graph, cell: _Cell) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    convs = [step.op for step in _convs(cell)]
-    kernels = [op.kernel for op in convs if isinstance(op, Conv)]
+    kernels = [conv.kernel for conv in cell.convs]
     if len(kernels) == 1:
         first = f"conv {_kernel(kernels[0])}"
-        filtering = f"filter {_size(kernels[0])}ᵀ"
+        filtering = f"filter {_size(kernels[0].size)}ᵀ"
     else:
         sizes = sorted({kernel.size for kernel in kernels}, reverse=True)
-        listed = ", ".join(f"{rows}×{columns}" for rows, columns in sizes[:2])
+        listed = ", ".join(_size(size) for size in sizes[:2])
         first = f"{len(kernels)} convs {listed}{', …' if len(sizes) > 2 else ''}"
         filtering = f"{len(kernels)} filters ᵀ"
     return (first, _after(graph, cell)), ("rectify", filtering)
@@ -206,27 +202,26 @@ def _conv_words(graph: Graph, cell: _Cell) -> tuple[tuple[str, ...], tuple[str, 
 
 def _after(graph: Graph, cell: _Cell) -> str:
     """What else happens in a column of convolutions, in a few words."""
-    modules = {
-        node.name: graph.trunk.get_submodule(str(node.target))
-        for node in graph.trunk.graph.nodes
-        if node.op == "call_module"
-    }
-    inside = [modules.get(step.name) for step in cell.steps]
+    paths = _paths(graph)
+    there: list[object] = [step.op for step in cell.steps]
+    there += [graph.trunk.get_submodule(paths[s.name]) for s in cell.steps if s.name in paths]
     words = {
-        "rectify": any(isinstance(step.op, Rectify) for step in cell.steps),
-        "LRN": any(isinstance(module, nn.LocalResponseNorm) for module in inside),
-        "BN": any(isinstance(module, nn.BatchNorm2d) for module in inside),
-        "pools": any(isinstance(step.op, MaxPool) for step in cell.steps),
-        "concat": any(isinstance(step.op, Concat) for step in cell.steps),
-        "sum": any(isinstance(step.op, Add) for step in cell.steps),
-        "gate": any(isinstance(step.op, Gate) for step in cell.steps),
+        "rectify": Rectify,
+        "LRN": nn.LocalResponseNorm,
+        "BN": nn.BatchNorm2d,
+        "pools": MaxPool,
+        "concat": Concat,
+        "sum": Add,
+        "gate": Gate,
     }
-    return ", ".join(word for word, there in words.items() if there)
+    return ", ".join(
+        word for word, kind in words.items() if any(isinstance(part, kind) for part in there)
+    )
 
 
-def _size(kernel: Kernel) -> str:
-    return f"{kernel.size[0]}×{kernel.size[1]}"
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"
 
 
 def _kernel(kernel: Kernel) -> str:
-    return _size(kernel) + (f" /{kernel.stride[0]}" if kernel.stride != (1, 1) else "")
+    return _size(kernel.size) + (f" /{kernel.stride[0]}" if kernel.stride != (1, 1) else "")

@@ -1,13 +1,12 @@
 """What a poster shows of a run: its layers, feature maps and example pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from pipeline.atlas.layers import spread_by_depth
-from pipeline.atlas.poster.poster import MOST_LAYERS
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.data.findings import Occluded
 from pipeline.data.pictures import Wanted
@@ -20,6 +19,9 @@ from pipeline.data.results import (
 from pipeline.data.samples import Located
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
+
+MOST_LAYERS = 5
+"""Layers with a row of their own, where none are named."""
 
 RANKS = 3
 """Winners that are shown of each feature map."""
@@ -37,13 +39,11 @@ class ShownMap:
     """A feature map on a poster.
 
     Attributes:
-        layer: its layer.
         feature_map: which channel.
         note: the class that most of its winners are of, or its largest activation.
         winners: the first of its rows in the run's projections.
     """
 
-    layer: str
     feature_map: int
     note: str
     winners: pd.DataFrame
@@ -87,10 +87,10 @@ def shown_maps(
         stats = read_feature_maps(run)
         chosen = outstanding(stats[stats["layer"] == layer.name], winners, projected, count)
     rows = read_projections(run, layer.name, chosen, RANKS)
-    by_map = {int(str(one)): some for one, some in rows.groupby("feature_map")}
+    of_map = {number: winners[winners["feature_map"] == number] for number in chosen}
     return [
-        ShownMap(layer.name, one, _note(winners[winners["feature_map"] == one]), by_map[one])
-        for one in chosen
+        ShownMap(number, _note(of_map[number]), rows[rows["feature_map"] == number])
+        for number in chosen
     ]
 
 
@@ -115,16 +115,16 @@ def outstanding(
     table = table[full & strong & table.index.isin(list(projected))]
     spread = table["std"].clip(lower=np.finfo(np.float32).tiny)
     score = (table["strongest"] - table["mean"]) / spread
-    order = [int(one) for one in score.sort_values(ascending=False, kind="stable").index]
-    samples = {int(str(one)): set(some) for one, some in first.groupby("feature_map")["sample"]}
+    order = [int(number) for number in score.sort_values(ascending=False, kind="stable").index]
+    samples = first.groupby("feature_map")["sample"].agg(set)
     chosen: list[int] = []
     seen: set[int] = set()
-    for one in order:
-        if not samples[one] & seen:
-            chosen.append(one)
-            seen |= samples[one]
+    for number in order:
+        if not samples[number] & seen:
+            chosen.append(number)
+            seen |= samples[number]
     # a small dataset may not have so many different pictures
-    chosen += [one for one in order if one not in chosen]
+    chosen += [number for number in order if number not in chosen]
     return chosen[:count]
 
 
@@ -140,15 +140,15 @@ def example_pictures(run: Store, layer: LayerSpec, count: int) -> list[Wanted]:
     wanted: list[Wanted] = []
     for sample in order:
         row = rows.loc[sample].astype(object).where(rows.loc[sample].notna(), None)
-        one = Wanted(
+        picture = Wanted(
             row["key"],
             Located(row["shard"], row["key"], _whole(row["offset"]), _whole(row["length"])),
             int(sample),
             _whole(row["label"]),
             row["class_name"],
         )
-        if one.label is None or one.label not in {other.label for other in wanted}:
-            wanted.append(one)
+        if picture.label is None or picture.label not in {other.label for other in wanted}:
+            wanted.append(picture)
         if len(wanted) == count:
             break
     return wanted
@@ -163,16 +163,6 @@ def most_telling(experiments: Sequence[Occluded]) -> Occluded:
         return found.base_class == found.label, float(fall)
 
     return max(experiments, key=drop)
-
-
-def check_by_hand(spec: RunSpec, by_hand: Mapping[str, Sequence[int]]) -> None:
-    """Refuse layers that the run does not have.
-
-    Raises:
-        RequestError: naming the first one.
-    """
-    for layer in by_hand:
-        spec.layer(layer)
 
 
 def _whole(value: float | None) -> int | None:

@@ -23,20 +23,26 @@ from tests.stages.test_explain import LAYERS, photo, small_net
 @pytest.fixture(scope="module")
 def explanation() -> Explanation:
     net = small_net()
-    (one,) = explain_pictures(net, [read_picture(photo(1), net.preprocessing)])
-    return one
+    (explanation,) = explain_pictures(net, [read_picture(photo(1), net.preprocessing)])
+    return explanation
 
 
 def winners(explanation: Explanation) -> Winners:
     """Rows as a run has them, for all but the last map found."""
     rows = [
-        {"rank": rank, "projection": png(one.contrast), "patch": png(explanation.patch(one))}
-        for one in explanation.found
+        {
+            "rank": rank,
+            "projection": png(activation.contrast),
+            "patch": png(explanation.patch(activation)),
+        }
+        for activation in explanation.found
         for rank in (2, 1)
     ]
     frames = [pd.DataFrame(rows[at : at + 2]) for at in range(0, len(rows), 2)]
-    found = explanation.found[:-1]
-    return {(one.layer, one.feature_map): frame for one, frame in zip(found, frames, strict=False)}
+    return {
+        (activation.layer, activation.feature_map): frame
+        for activation, frame in zip(explanation.found[:-1], frames, strict=False)
+    }
 
 
 def test_files_open_and_are_the_same_each_time(explanation: Explanation) -> None:
@@ -78,9 +84,8 @@ def test_every_box_is_drawn_and_labelled(explanation: Explanation) -> None:
     page = explain_page(explanation, LAYERS[1:], caption=[])
     said = [text.get_text() for text in page.axes.texts]
     for layer in LAYERS[1:]:
-        one = explanation.of(layer)[0]
         assert layer in said
-        assert f"map {one.feature_map}" in said
+        assert f"map {explanation.of(layer)[0].feature_map}" in said
     for chip in "1234ABC":
         assert said.count(chip) == 2
 
@@ -92,8 +97,8 @@ def test_projections_stand_at_their_places(explanation: Explanation) -> None:
     top, left, bottom, right = small.box
     assert (canvas[top:bottom, left:right] == small.contrast).all()
     outside = np.ones((112, 112), bool)
-    for one in (small, large):
-        outside[one.box[0] : one.box[2], one.box[1] : one.box[3]] = False
+    for top, left, bottom, right in (small.box, large.box):
+        outside[top:bottom, left:right] = False
     assert (canvas[outside] == MID_GREY).all()
 
 

@@ -5,8 +5,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from pipeline.atlas.drawing.page import Page, Pixels
 from pipeline.atlas.net.columns import MOST_COLUMNS, columns
-from pipeline.atlas.net.diagram import diagram_page
+from pipeline.atlas.net.diagram import draw_diagram
 from pipeline.core.graph.steps import MaxPool
 from pipeline.core.graph.trace import Graph
 from pipeline.core.nets import known
@@ -15,6 +16,14 @@ from pipeline.core.nets import known
 def graph(name: str) -> Graph:
     net = known.build(name)
     return known.assemble(name, net, known.preprocessing(name)).graph
+
+
+def diagram_page(graph: Graph, picture: Pixels | None = None) -> Page:
+    """The diagram, from edge to edge of a page as high as it."""
+    height = draw_diagram(Page(281, 1), 0, 0, 281, graph, 7.5)
+    page = Page(281, height)
+    assert draw_diagram(page, 0, 0, 281, graph, 7.5, picture) == height
+    return page
 
 
 @pytest.fixture(scope="module")
@@ -76,5 +85,7 @@ def test_no_label_touches_another_or_the_edge(name: str) -> None:
     for n, box in enumerate(boxes):
         assert box.x0 >= 0
         assert box.x1 <= page.figure.bbox.width
+        assert box.y0 >= 0
+        assert box.y1 <= page.figure.bbox.height
         shrunk = box.shrunk(0.99, 0.7)  # lines may touch, type may not
         assert not any(shrunk.overlaps(other) for other in boxes[n + 1 :])

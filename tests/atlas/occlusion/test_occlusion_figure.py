@@ -13,9 +13,7 @@ from PIL import Image
 
 from pipeline.atlas.drawing.page import Page
 from pipeline.atlas.drawing.style import RANK_COLOURS
-from pipeline.atlas.occlusion.figure import (
-    occlusion_page,
-)
+from pipeline.atlas.occlusion.figure import occlusion_page
 from pipeline.data.class_names import ClassNames
 from pipeline.data.demo.images import CLASS_NAMES, draw
 from pipeline.data.findings import Occluded, OccludeSettings
@@ -82,8 +80,8 @@ def test_nothing_is_cut_off(occluded: Occluded) -> None:
         assert box.y0 >= 0, text.get_text()
         assert box.x1 <= page.width * page.density, text.get_text()
     legend = [box for text in page.axes.texts if (box := text.get_window_extent()).x0 > 1900]
-    for one, other in pairwise(sorted(legend, key=lambda box: -box.y0)):
-        assert other.y1 <= one.y0 + 3 or other.x0 >= one.x1 or one.x0 >= other.x1
+    for upper, lower in pairwise(sorted(legend, key=lambda box: -box.y0)):
+        assert lower.y1 <= upper.y0 + 3 or lower.x0 >= upper.x1 or upper.x0 >= lower.x1
 
 
 def many_classes(occluded: Occluded) -> Occluded:

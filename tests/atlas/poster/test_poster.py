@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline import schema
+from pipeline.atlas.drawing.page import Page
 from pipeline.atlas.drawing.style import place_name
 from pipeline.atlas.poster.choice import (
     RANKS,
@@ -17,8 +18,7 @@ from pipeline.atlas.poster.choice import (
     shown_layers,
     shown_maps,
 )
-from pipeline.atlas.poster.compose import compose
-from pipeline.atlas.poster.poster import HEIGHT, WIDTH, row_plan
+from pipeline.atlas.poster.page import HEIGHT, WIDTH, compose, draw_method, row_plan
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets.known import Net
@@ -125,7 +125,8 @@ def test_one_page_of_a0(run: Store, spec: RunSpec, net: Net) -> None:
 def test_there_is_room_for_maps_whatever_else_is_shown(
     net: Net, examples: int, occlusion: int
 ) -> None:
-    plan = row_plan(net.graph, 5, examples, occlusion)
+    method = draw_method(Page(WIDTH, HEIGHT), 0, net.graph)
+    plan = row_plan(method, 5, examples, occlusion)
     assert plan.maps >= 3
     assert plan.cell >= 20
     assert plan.gap >= 5
@@ -134,8 +135,8 @@ def test_there_is_room_for_maps_whatever_else_is_shown(
 def test_maps_are_chosen_by_the_criterion(run: Store, spec: RunSpec) -> None:
     shown = shown_maps(run, spec.layer("conv3"), 3)
     # all have mean 2 and deviation 1, so the strongest winners stand out most
-    assert [one.feature_map for one in shown] == [7, 6, 5]
-    assert [one.winners["rank"].tolist() for one in shown] == [[1, 2, 3]] * 3
+    assert [shown_map.feature_map for shown_map in shown] == [7, 6, 5]
+    assert [shown_map.winners["rank"].tolist() for shown_map in shown] == [[1, 2, 3]] * 3
     assert shown[0].note == "crane 2/4"
 
 
@@ -156,8 +157,8 @@ def test_no_picture_twice_unless_there_are_no_others() -> None:
 
 def test_maps_by_hand(run: Store, spec: RunSpec) -> None:
     shown = shown_maps(run, spec.layer("conv2"), 5, [1, 0])
-    assert [one.feature_map for one in shown] == [1, 0]
-    assert all(len(one.winners) == RANKS for one in shown)
+    assert [shown_map.feature_map for shown_map in shown] == [1, 0]
+    assert all(len(shown_map.winners) == RANKS for shown_map in shown)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_unknown_layers(spec: RunSpec) -> None:
 
 def test_examples_are_of_different_classes(run: Store, spec: RunSpec) -> None:
     wanted = example_pictures(run, spec.layer("conv5"), 2)
-    assert [one.sample for one in wanted] == [1]  # all first winners are of one class
+    assert [picture.sample for picture in wanted] == [1]  # all first winners are of one class
     assert wanted[0].class_name == "crane"
     assert wanted[0].located is not None
     assert wanted[0].located.key == "0-1.jpg"
