@@ -1,7 +1,4 @@
-"""Mining against what bounds it, and against what one would write by hand; on one core.
-
-What bounds it are the net alone and decoding alone, each as fast as it gets.
-"""
+"""Mining against the net and decoding alone, and a loop written by hand; on one core."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +29,7 @@ _AT_ONCE = 8  # pictures that a thread takes together
 _TRIES = 2
 _BATCH_BY_HAND = 32
 
-Done = tuple[float, int, float]
-"""A part that was mined: when, by the clock that all processes share; images; CPU seconds."""
+Done = tuple[float, int, float]  # a part that was mined: when; its images; CPU seconds for it
 
 _MINING, _BOUND = "mining", "bound of both"
 _NET, _DECODING, _LOOP = "the net alone", "decoding alone", "loop by hand"
@@ -91,8 +87,7 @@ def fastest(order: Order) -> Fastest:
     forward = {(n, last): _forward(nets[last], [images[:n]], last) for last in nets for n in sizes}
     batch, last = _quickest(forward)
     ways = [Fastest(batch, last, threads) for threads in range(len(_THREADS))]
-    quickest: Fastest = _quickest({way: decoding(order, way) for way in ways})
-    return quickest
+    return Fastest(*_quickest({way: decoding(order, way) for way in ways}))
 
 
 def _quickest(works: Mapping[Any, Work]) -> Any:
@@ -138,15 +133,10 @@ def decoding(order: Order, arrangement: Fastest) -> Work:
     def work() -> int:
         samples = samples_of(dataset)
         chunks = iter(lambda: list(islice(samples, _AT_ONCE)), [])
-        if not arrangement.threads:
-            return sum(map(prepared, chunks))
-        with ThreadPoolExecutor(arrangement.threads) as pool:
-            return sum(pool.map(prepared, chunks))
+        with ThreadPoolExecutor(arrangement.threads or 1) as pool:
+            return sum((pool.map if arrangement.threads else map)(prepared, chunks))
 
     return work
-
-
-# --- in plain processes ------------------------------------------------------------------------
 
 
 @cache
@@ -170,9 +160,6 @@ def mine_share(order: Order, passes: int, count: int, first: int) -> list[Done]:
         images = mine_part([miner], dataset, part, [order.run], TOP_K).images
         done.append((time.monotonic(), images, time.process_time() - cpu))
     return done
-
-
-# --- what one would write by hand -------------------------------------------------------------
 
 
 def _loop_by_hand(net: Net, order: Order) -> int:

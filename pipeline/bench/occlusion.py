@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.bench.order import Order
-from pipeline.bench.printer import Column, Finding
+from pipeline.bench.printer import LIMITED, Column, Finding, limited
 from pipeline.bench.runner import cpu_seconds, one_core, rounds
 from pipeline.core.occlusion.occlusion import Occluder, Occlusion
 from pipeline.data.weights.load import load_net
@@ -25,9 +25,7 @@ _COLUMNS = {
     "occluder": Column("occluder"),
     "full": Column("full\nCPU s", 2),
     "incremental": Column("incremental\nCPU s", 2),
-    "ratio": Column("ratio", 2),
-    "limit": Column("limit", 2),
-    "share": Column("share\nof limit", 2),
+    **LIMITED,
 }
 _NOTES = ("Full: every place from the pixels on, in batches. Limit: by multiply-adds.",)
 
@@ -56,14 +54,8 @@ def measure(order: Order) -> Iterator[Finding]:
         plan.measure(image)  # warm; the full way is by now
         repeats = order.repeats_of_long(3)
         row = rounds({order.net: rival}, repeats, f"occlusion of {order.net}", warm=0)[order.net]
-    ratio, limit = row["full"] / row["incremental"], plan.operations().limit
-    told = {
-        "occluder": f"{occluder.size}/{occluder.stride}, {positions} places",
-        **row,
-        "ratio": ratio,
-        "limit": limit,
-        "share": float(np.median(ratio)) / limit,
-    }
+    told = limited(row, "full", "incremental", plan.operations().limit)
+    told["occluder"] = f"{occluder.size}/{occluder.stride}, {positions} places"
     facts = {"net": order.net, "size": occluder.size, "stride": occluder.stride}
     facts |= {"positions": positions, "batch": batch, "measured_positions": timed}
     yield Finding("Occlusion of one image, one core", _COLUMNS, {order.net: told}, facts, _NOTES)

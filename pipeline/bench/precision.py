@@ -65,13 +65,7 @@ def _values(miner: Miner, order: Order) -> Values:
 
 
 def _looks(screened: Values, exact: Values, cost: NDArray[np.float64]) -> dict[str, Row]:
-    """What is looked at again, by images per winner.
-
-    Args:
-        screened: (M, N) values.
-        exact: likewise.
-        cost: of screening, as a share of exact mining; a repeat of it is another choice of maps.
-    """
+    """What is looked at again, by images per winner; `cost` is screening's against exact mining."""
     rows = {}
     generator = np.random.default_rng(0)
     for per_winner in _PER_WINNER:

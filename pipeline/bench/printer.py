@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-Row = dict[str, NDArray[np.float64]]
-"""What was measured of one rival: key → figure."""
+Row = dict[str, NDArray[np.float64]]  # figures of one rival by their keys
 
 
 class Column(NamedTuple):
@@ -22,6 +21,9 @@ class Column(NamedTuple):
     header: str
     decimals: int = 1
     scale: float = 1.0
+
+
+LIMITED = {"ratio": Column("ratio", 2), "limit": Column("limit", 2), "share": Column("share", 2)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Finding:
 
     def table(self) -> Table:
         """For the terminal."""
-        repeats = max(np.size(cell) for row in self.rows.values() for cell in row.values())
+        sizes = [np.size(cell) for row in self.rows.values() for cell in row.values()]
+        repeats = max(sizes, default=1)
         how = f"Medians of {repeats} repeats ± half the way from the smallest to the largest."
         caption = "\n".join([*self.notes, how if repeats > 1 else "Measured once."])
         table = Table(
@@ -74,3 +77,9 @@ def _data(cell: Any) -> Any:
     median, smallest, largest = (float(of(cell)) for of in (np.median, np.min, np.max))
     values = cell.tolist()
     return {"median": median, "smallest": smallest, "largest": largest, "repeats": values}
+
+
+def limited(row: Row, slow: str, fast: str, limit: float) -> dict[str, Any]:
+    """A row with the columns `LIMITED`: how many times faster, and how much of what is possible."""
+    ratio = row[slow] / row[fast]
+    return {**row, "ratio": ratio, "limit": limit, "share": float(np.median(ratio)) / limit}

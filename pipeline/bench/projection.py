@@ -1,14 +1,13 @@
 """How fast projection is: on the windows that winners see, against whole images.
 
-One winner an image, which is the most common case; one in four lies at the border, the rest
-anywhere. The rival is autograd with the deconvnet's rule (a ReLU passes what is positive of its
-gradient), the net cut off at the layer, channels last, in the batches that suit it best: forward
-over the whole images, backward over whole maps. Beside it stands what one would write by hand: a
-winner at a time. Noise and random weights: speed depends on neither.
+One winner an image, which is the most common case. The rival is autograd with the deconvnet's
+rule, the net cut off at the layer, channels last, in the batches that suit it best: forward over
+the whole images, backward over whole maps. Beside it stands what one would write by hand: a winner
+at a time. Noise and random weights: speed depends on neither.
 
 Times are processor seconds for a winner and end with the projections; encoding them is left out.
-Beside the measured ratio stands its limit, the ratio of the multiply-adds that both ways need: a
-window is counted as far as it lies in the map, for each winner alone.
+The limit of the ratio is that of the multiply-adds which both ways need: a window is counted as
+far as it lies in the map, for each winner alone.
 """
 
 import time
@@ -16,12 +15,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx
 
 from pipeline.bench.order import Order, load
-from pipeline.bench.printer import Column, Finding
+from pipeline.bench.printer import LIMITED, Column, Finding, limited
 from pipeline.bench.runner import Rival, one_core, rounds
 from pipeline.core.graph.steps import is_relu
 from pipeline.core.graph.trace import Graph, Layer
@@ -35,9 +33,7 @@ _COLUMNS = {
     "full": Column("full, ms", scale=1000),
     "windows": Column("windows, ms", 2, scale=1000),
     "ratio_to_single": Column("to one at a time", 2),
-    "ratio": Column("ratio", 2),
-    "limit": Column("limit", 2),
-    "share": Column("share", 2),
+    **LIMITED,
 }
 
 
@@ -49,16 +45,16 @@ def measure(order: Order) -> Iterator[Finding]:
     winners = _WINNERS[order.short]
     images = torch.randn(winners, 3, *size, generator=torch.Generator().manual_seed(0))
     laid_out = images.contiguous(memory_format=torch.channels_last)
-    rivals, rows = {}, {}
+    rivals, facts = {}, {}
     with one_core():
         for layer in layers:
-            rivals[layer.name], rows[layer.name] = _prepare(graph, by_hand, layer, images, laid_out)
-        measured = rounds(rivals, order.repeats_of_long(3), f"projection of {order.net}")
+            rivals[layer.name], facts[layer.name] = _prepare(
+                graph, by_hand, layer, images, laid_out
+            )
+        rows = rounds(rivals, order.repeats_of_long(3), f"projection of {order.net}")
     for name, row in rows.items():
-        row |= measured[name]
         row["ratio_to_single"] = row["single"] / row["windows"]
-        row["ratio"] = row["full"] / row["windows"]
-        row["share"] = float(np.median(row["ratio"])) / row["limit"]
+        rows[name] = {**facts[name], **limited(row, "full", "windows", facts[name]["limit"])}
     title = f"Projection of one winner of {order.net}, one core"
     yield Finding(title, _COLUMNS, rows, {"net": order.net, "winners": winners})
 

@@ -27,7 +27,6 @@ SHORT_NETS = ("alexnet",)
 
 _MODULES = (mining, workers, heaps, memory, precision, projection, occlusion)
 SECTIONS = {module.__name__.rpartition(".")[2]: module.measure for module in _MODULES}
-"""In the order of the report."""
 
 
 def bench(
@@ -40,13 +39,7 @@ def bench(
 ) -> Iterator[Table]:
     """Measure section by section; yields a table as soon as it is there.
 
-    Args:
-        data: pictures to use; None draws some at photograph size.
-        nets: whose speed; empty means those of the project's claims.
-        sections: of `SECTIONS`; empty means all.
-        repeats: how often everything is measured.
-        short: everything in its smallest honest form, within two minutes or so.
-        json_file: where the figures go too, written anew after each table.
+    What it takes are the options of ``deconv-atlas bench``; the file is written after each table.
 
     Raises:
         RequestError: an unknown net or section, no usable pictures, or no such place for the file.

@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
@@ -79,6 +79,16 @@ def one_core() -> Iterator[None]:
             os.sched_setaffinity(0, cores)
 
 
-def processes(count: int) -> ProcessPoolExecutor:
-    """Fresh processes that inherit nothing, set up as workers."""
-    return ProcessPoolExecutor(count, get_context("spawn"), settle)
+@contextmanager
+def processes(count: int) -> Iterator[list[ProcessPoolExecutor]]:
+    """Fresh processes that inherit nothing, set up as workers; each does what it is given."""
+    with ExitStack() as stack:
+        pools = [ProcessPoolExecutor(1, get_context("spawn"), settle) for _ in range(count)]
+        yield [stack.enter_context(pool) for pool in pools]
+
+
+def at_once(works: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Do each in a fresh process of its own, all at the same time."""
+    with processes(len(works)) as pools:
+        results = [pool.submit(work) for pool, work in zip(pools, works, strict=True)]
+        return [result.result() for result in results]

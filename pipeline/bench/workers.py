@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.bench.mining import Done, Fastest, bound, fastest, mine_share, work_alone
 from pipeline.bench.order import TOP_K, Order, load
 from pipeline.bench.printer import Column, Finding, Row
-from pipeline.bench.runner import CPU, RATE, SPEED, Rival, processes, rounds, speed
+from pipeline.bench.runner import CPU, RATE, SPEED, Rival, at_once, processes, rounds, speed
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 
@@ -61,8 +61,7 @@ def _measure(order: Order, arrangement: Fastest) -> dict[tuple[str, int], Row]:
     """For each number of processes or workers: net and decoding alone, plain ones, and Ray's."""
     counts, passes = range(1, min(2, _cores()) + 1), _PASSES[order.short]
     rivals: dict[tuple[str, int], Rival] = {}
-    with ExitStack() as stack:
-        pools = [stack.enter_context(processes(1)) for _ in counts]
+    with processes(max(counts)) as pools:
         for count in counts:
             for kind in ("net", "decoding"):
                 rivals[kind, count] = partial(_together, order, arrangement, kind, pools[:count])
@@ -87,9 +86,8 @@ def _together(
 
 def _plain(order: Order, count: int, passes: int) -> dict[str, float]:
     start = time.monotonic()
-    with processes(count) as pool:
-        shares = pool.map(partial(mine_share, order, passes, count), range(count))
-        return course(start, [part for share in shares for part in share])
+    shares = at_once([partial(mine_share, order, passes, count, n) for n in range(count)])
+    return course(start, [part for share in shares for part in share])
 
 
 def _by_ray(order: Order, count: int, passes: int) -> dict[str, float]:
@@ -132,12 +130,11 @@ def _spent() -> dict[int, float]:
             pid = int(status.parent.name)
             parents[pid] = int(fields[1])
             spent[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return {pid: seconds for pid, seconds in spent.items() if _descends(pid, parents)}
-
-
-def _descends(pid: int, parents: dict[int, int]) -> bool:
-    parent = parents.get(pid)
-    return parent is not None and (parent == os.getpid() or _descends(parent, parents))
+    family, size = {os.getpid()}, 0
+    while len(family) > size:
+        size = len(family)
+        family |= {pid for pid, parent in parents.items() if parent in family}
+    return {pid: spent[pid] for pid in family - {os.getpid()}}
 
 
 def _rows(measured: Mapping[tuple[str, int], Row]) -> dict[str, Row]:
