@@ -78,11 +78,7 @@ class Order:
         return open_dataset(str(drawn))
 
     def pictures(self) -> list[bytes]:
-        """The first of them, encoded; all can be decoded.
-
-        Raises:
-            RequestError: there are none.
-        """
+        """The first of them, encoded, that can be decoded; a `RequestError` if there are none."""
         usable = (s.data for s in samples_of(self.source()) if not decode_sample(s, 0, ()).problem)
         if pictures := list(islice(usable, _MOST_PICTURES[self.short])):
             return pictures

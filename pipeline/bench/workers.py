@@ -91,10 +91,10 @@ def _plain(order: Order, count: int, passes: int) -> dict[str, float]:
 
 
 def _by_ray(order: Order, count: int, passes: int) -> dict[str, float]:
-    net, dataset, start = load(order.net), order.dataset, time.monotonic()
+    net, dataset = load(order.net), order.dataset
     targets = [cluster.Target(net, [layer.name for layer in net.graph.layers], order.run)]
     work = [(part, (0,)) for part in dataset.parts()] * passes
-    done, spent = [], _spent()
+    done, spent, start = [], _spent(), time.monotonic()
     for part in cluster.mine(targets, dataset, work, TOP_K, "exact", count):
         before, spent = spent, _spent()
         cpu = sum(seconds - before.get(pid, 0.0) for pid, seconds in spent.items())
@@ -119,10 +119,7 @@ def _cores() -> int:
 
 
 def _spent() -> dict[int, float]:
-    """Process → CPU seconds, of all descendants that are alive: Ray's workers are grandchildren.
-
-    None where the system has no ``/proc``.
-    """
+    """Process → CPU seconds of all living descendants; of none where there is no ``/proc``."""
     parents, spent = {}, {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # gone meanwhile
@@ -148,10 +145,11 @@ def _rows(measured: Mapping[tuple[str, int], Row]) -> dict[str, Row]:
 
 
 def _row(measured: Mapping[tuple[str, int], Row], who: str, count: int, limit: Row) -> Row:
-    row = measured[who, count]
-    row = {**row, "of_bound": row[RATE] / limit[RATE], "of_bound_cpu": limit[CPU] / row[CPU]}
+    row = {**measured[who, count], "of_bound": measured[who, count][RATE] / limit[RATE]}
     if count > 1:
         row["against_one"] = row[RATE] / measured[who, 1][RATE]
-    if not row[CPU].all():  # where processor time cannot be told
-        del row[CPU], row["of_bound_cpu"]
+    if row[CPU].all():
+        row["of_bound_cpu"] = limit[CPU] / row[CPU]
+    else:  # it cannot be told here
+        del row[CPU]
     return row
