@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pipeline.bench.order import TOP_K, Order, load, mining
 from pipeline.bench.printer import Column, Finding
-from pipeline.bench.runner import RATE, SPEED, race
+from pipeline.bench.runner import RATE, SPEED, one_core, rounds
 from pipeline.stages.mine import Miner
 
 MANY = 1000
@@ -28,7 +28,8 @@ def measure(order: Order) -> Iterator[Finding]:
         f"the deepest, {names[-1]}, k = {TOP_K}": mining(deepest, dataset, run),
         f"the first, {names[0]}, k = {TOP_K}": mining(first, dataset, run),
     }
-    rows = race(works, order.repeats, f"heaps of {net}")
+    with one_core():
+        rows = rounds(works, order.repeats, f"heaps of {net}")
     for name in list(works)[1:]:
         rows[name]["against_all"] = rows[name][RATE] / rows[every][RATE]
     title = f"Heaps of {net}: {images} images mined, one core"

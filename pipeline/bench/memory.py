@@ -38,7 +38,6 @@ def _peak(net: str, dataset: Dataset, run: Store) -> float:
     mining(Miner.exact(load(net)), dataset, run)()
     # not from `getrusage` on Linux: what it tells starts at the peak of the parent process
     status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes

@@ -16,7 +16,7 @@ from torchvision.models import AlexNet_Weights
 
 from pipeline.bench.order import TOP_K, Order, load, mining, samples_of
 from pipeline.bench.printer import Column, Finding, Row
-from pipeline.bench.runner import CPU, RATE, SPEED, Work, race
+from pipeline.bench.runner import CPU, RATE, SPEED, Work, measured, one_core, quickest, rounds
 from pipeline.core.nets.known import Net
 from pipeline.data.batches import Stream, batches
 from pipeline.data.decoding import decode
@@ -26,7 +26,6 @@ from pipeline.stages.mine import Miner, mine_part
 _BATCHES = (4, 8, 16, 32, 64, 128)
 _THREADS = ("in the loop itself", "in a thread of its own", "in two threads")
 _AT_ONCE = 8  # pictures that a thread takes together
-_TRIES = 2
 _BATCH_BY_HAND = 32
 
 Done = tuple[float, int, float]  # a part that was mined: when; its images; CPU seconds for it
@@ -49,7 +48,8 @@ def measure(order: Order) -> Iterator[Finding]:
         _DECODING: decoding(order, arrangement),
         _LOOP: lambda: _loop_by_hand(net, order),
     }
-    speeds = race(works, order.repeats, f"mining {order.net}")
+    with one_core():
+        speeds = rounds(works, order.repeats, f"mining {order.net}")
     speeds[_BOUND] = bound(speeds[_NET], speeds[_DECODING])
     rows = {name: speeds[name] for name in (_MINING, _BOUND, _NET, _DECODING, _LOOP)}
     for name in list(rows)[1:]:
@@ -85,15 +85,10 @@ def fastest(order: Order) -> Fastest:
     sizes = [size for size in _BATCHES if size <= order.images]
     images = torch.rand(max(sizes), 3, *nets[True].preprocessing.input_size)
     forward = {(n, last): _forward(nets[last], [images[:n]], last) for last in nets for n in sizes}
-    batch, last = _quickest(forward)
-    ways = [Fastest(batch, last, threads) for threads in range(len(_THREADS))]
-    return Fastest(*_quickest({way: decoding(order, way) for way in ways}))
-
-
-def _quickest(works: Mapping[Any, Work]) -> Any:
-    """What takes the least processor time for an image in its best try."""
-    tried = race(works, _TRIES, "arrangements", warm=0)
-    return min(tried, key=lambda name: float(tried[name][CPU].min()))
+    with one_core():
+        chosen = quickest(forward)
+        ways = [Fastest(*chosen, threads) for threads in range(len(_THREADS))]
+        return quickest({way: decoding(order, way) for way in ways})
 
 
 def net_alone(order: Order, arrangement: Fastest) -> Work:
@@ -144,11 +139,9 @@ def _ready(kind: str, order: Order, arrangement: Fastest) -> Work:
     return (net_alone if kind == "net" else decoding)(order, arrangement)
 
 
-def work_alone(kind: str, order: Order, arrangement: Fastest) -> tuple[int, float]:
-    """Net or decoding on all images, ready after the first call: images and CPU seconds."""
-    work = _ready(kind, order, arrangement)
-    start = time.process_time()
-    return work(), time.process_time() - start
+def work_alone(kind: str, order: Order, arrangement: Fastest) -> Mapping[str, float]:
+    """The speed of net or decoding on all images; ready after the first call."""
+    return measured(_ready(kind, order, arrangement))
 
 
 def mine_share(order: Order, passes: int, count: int, first: int) -> list[Done]:

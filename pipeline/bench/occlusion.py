@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.bench.order import Order
 from pipeline.bench.printer import LIMITED, Column, Finding, limited
-from pipeline.bench.runner import cpu_seconds, one_core, rounds
+from pipeline.bench.runner import CPU, Work, one_core, quickest, rounds
 from pipeline.core.occlusion.occlusion import Occluder, Occlusion
 from pipeline.data.weights.load import load_net
 
@@ -44,25 +44,24 @@ def measure(order: Order) -> Iterator[Finding]:
         plan = Occlusion(net.module, net.graph.layers[-1], size, occluder)
         image = torch.randn(3, *size, generator=torch.Generator().manual_seed(0))
         positions = len(plan.tops) * len(plan.lefts)
-        batch = min(_BATCHES, key=lambda batch: _full(plan, image, batch, batch))
+        batch = quickest({n: partial(_full, plan, image, n, n) for n in _BATCHES})
         timed = min(positions, max(batch, _SHORT_POSITIONS)) if order.short else positions
-
-        def rival() -> dict[str, float]:
-            full = _full(plan, image, batch, timed) * positions
-            return {"full": full, "incremental": cpu_seconds(partial(plan.measure, image))}
-
-        plan.measure(image)  # warm; the full way is by now
-        repeats = order.repeats_of_long(3)
-        row = rounds({order.net: rival}, repeats, f"occlusion of {order.net}", warm=0)[order.net]
-    told = limited(row, "full", "incremental", plan.operations().limit)
-    told["occluder"] = f"{occluder.size}/{occluder.stride}, {positions} places"
+        works: dict[str, Work] = {
+            "full": partial(_full, plan, image, batch, timed),
+            "incremental": lambda: plan.measure(image).total.size,
+        }
+        works["incremental"]()  # warm; the full way is by now
+        told = rounds(works, order.repeats_of_long(3), f"occlusion of {order.net}", warm=0)
+    seconds = {way: row[CPU] * positions / 1000 for way, row in told.items()}
+    row = limited(seconds, "full", "incremental", plan.operations().limit)
+    row["occluder"] = f"{occluder.size}/{occluder.stride}, {positions} places"
     facts = {"net": order.net, "size": occluder.size, "stride": occluder.stride}
     facts |= {"positions": positions, "batch": batch, "measured_positions": timed}
-    yield Finding("Occlusion of one image, one core", _COLUMNS, {order.net: told}, facts, _NOTES)
+    yield Finding("Occlusion of one image, one core", _COLUMNS, {order.net: row}, facts, _NOTES)
 
 
-def _full(plan: Occlusion, image: Tensor, batch: int, positions: int) -> float:
-    """Processor seconds for a position of the full way."""
+def _full(plan: Occlusion, image: Tensor, batch: int, positions: int) -> int:
+    """The full way at the first positions; returns how many."""
     y, x = (grid.ravel()[:positions] for grid in np.indices((len(plan.tops), len(plan.lefts))))
     with torch.inference_mode():
-        return cpu_seconds(lambda: list(plan.fully(image, 0, 0, batch, (y, x)))) / len(y)
+        return sum(len(rows[0]) for rows in plan.fully(image, 0, 0, batch, (y, x)))

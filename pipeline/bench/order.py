@@ -10,7 +10,7 @@ from tarfile import TarFile, TarInfo
 
 import torch
 
-from pipeline.bench.runner import Work, cpu_seconds, one_core
+from pipeline.bench.runner import CPU, Work, measured, one_core
 from pipeline.core.nets.known import Net
 from pipeline.data.batches import decode_sample
 from pipeline.data.demo.images import shard_bytes
@@ -47,7 +47,7 @@ class Order:
         batch = torch.rand(_BATCH, 3, *net.preprocessing.input_size)
         with one_core(), torch.inference_mode():
             net.graph.trunk(batch[:2])
-            rate = _BATCH / cpu_seconds(lambda: net.graph.trunk(batch))
+            rate = 1000 / measured(lambda: len(net.graph.trunk(batch)[0]))[CPU]
         images = 2 * max(_FEWEST, Miner.exact(net).stream.size)  # mining pads the last batch
         while 2 * images <= min(_MOST_IMAGES[self.short], rate * _SECONDS[self.short]):
             images *= 2

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.bench.order import TOP_K, Order, load, mining, samples_of
 from pipeline.bench.printer import Column, Finding, Row
-from pipeline.bench.runner import CPU, RATE, SPEED, one_core, race
+from pipeline.bench.runner import CPU, RATE, SPEED, one_core, rounds
 from pipeline.core.heaps.certificate import first_look, judge, kept, scale_of_errors
 from pipeline.data.batches import batches
 from pipeline.progress import progress
@@ -40,7 +40,8 @@ def measure(order: Order) -> Iterator[Finding]:
     net, facts = load(order.net), {"net": order.net}
     miners = {"exact": Miner.exact(net), "screening": Miner.screening(net)}
     works = {name: mining(miner, order.dataset, order.run) for name, miner in miners.items()}
-    rows = race(works, order.repeats, f"precision of {order.net}")
+    with one_core():
+        rows = rounds(works, order.repeats, f"precision of {order.net}")
     exact, screening = rows["exact"], rows["screening"]
     screening["against_exact"] = screening[RATE] / exact[RATE]
     title = f"Precision of {order.net}: {order.images} images, all layers, k = {TOP_K}, one core"

@@ -10,7 +10,6 @@ The limit of the ratio is that of the multiply-adds which both ways need: a wind
 far as it lies in the map, for each winner alone.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -20,7 +19,7 @@ from torch import Tensor, fx
 
 from pipeline.bench.order import Order, load
 from pipeline.bench.printer import LIMITED, Column, Finding, limited
-from pipeline.bench.runner import Rival, one_core, rounds
+from pipeline.bench.runner import CPU, Work, one_core, quickest, rounds
 from pipeline.core.graph.steps import is_relu
 from pipeline.core.graph.trace import Graph, Layer
 from pipeline.core.projection.clipping import Clipping, multiply_adds
@@ -45,41 +44,32 @@ def measure(order: Order) -> Iterator[Finding]:
     winners = _WINNERS[order.short]
     images = torch.randn(winners, 3, *size, generator=torch.Generator().manual_seed(0))
     laid_out = images.contiguous(memory_format=torch.channels_last)
-    rivals, facts = {}, {}
+    works: dict[tuple[str, str], Work] = {}
+    batches = {}
     with one_core():
         for layer in layers:
-            rivals[layer.name], facts[layer.name] = _prepare(
-                graph, by_hand, layer, images, laid_out
-            )
-        rows = rounds(rivals, order.repeats_of_long(3), f"projection of {order.net}")
-    for name, row in rows.items():
+            seeds, full = _winners(layer, winners), by_autograd(graph, layer)
+            single, windows = by_autograd(by_hand, layer), partial(project_on_windows, graph, layer)
+            tried = {n: partial(_project, full, laid_out[:n], seeds[:n], n) for n in _BATCHES}
+            batch = batches[layer.name] = quickest(tried)
+            works[layer.name, "single"] = partial(_project, single, images[:4], seeds[:4], 1)
+            works[layer.name, "full"] = partial(_project, full, laid_out[:8], seeds[:8], batch)
+            works[layer.name, "windows"] = partial(_project, windows, laid_out, seeds, winners)
+        told = rounds(works, order.repeats_of_long(3), f"projection of {order.net}")
+    rows = {}
+    for layer in layers:
+        row = {way: told[layer.name, way][CPU] / 1000 for way in ("single", "full", "windows")}
         row["ratio_to_single"] = row["single"] / row["windows"]
-        rows[name] = {**facts[name], **limited(row, "full", "windows", facts[name]["limit"])}
+        row = limited(row, "full", "windows", _limit(graph, layer, _winners(layer, winners)))
+        rows[layer.name] = {"layer": layer.name, "batch": batches[layer.name], **row}
     title = f"Projection of one winner of {order.net}, one core"
     yield Finding(title, _COLUMNS, rows, {"net": order.net, "winners": winners})
 
 
-def _prepare(
-    graph: Graph, by_hand: Graph, layer: Layer, images: Tensor, laid_out: Tensor
-) -> tuple[Rival, dict[str, Any]]:
-    """A layer's three ways, measured one after the other; and what else there is to tell."""
-    seeds = _winners(layer, len(images))
-    single, full = by_autograd(by_hand, layer), by_autograd(graph, layer)
-    windows = partial(project_on_windows, graph, layer)
-    for batch in _BATCHES:  # warm
-        full(laid_out[:batch], seeds[:batch])
-    batch = min(_BATCHES, key=lambda size: _seconds(full, laid_out[:size], seeds[:size], size))
-
-    def rival() -> dict[str, float]:
-        return {
-            "single": _seconds(single, images[:4], seeds[:4], 1),
-            "full": _seconds(full, laid_out[:8], seeds[:8], batch),
-            "windows": _seconds(windows, laid_out, seeds, len(images)),
-        }
-
+def _limit(graph: Graph, layer: Layer, seeds: Seeds) -> float:
+    """How many times more multiply-adds whole images need."""
     work = Clipping(graph, layer).work(seeds.y.numpy(), seeds.x.numpy())
-    whole = multiply_adds(graph.only([layer.name]))[layer.name]
-    return rival, {"layer": layer.name, "batch": batch, "limit": whole / float(work.mean())}
+    return multiply_adds(graph.only([layer.name]))[layer.name] / float(work.mean())
 
 
 def _winners(layer: Layer, count: int) -> Seeds:
@@ -92,12 +82,11 @@ def _winners(layer: Layer, count: int) -> Seeds:
     return Seeds(torch.arange(count), maps, y, x)
 
 
-def _seconds(project: Callable[..., object], images: Tensor, seeds: Seeds, batch: int) -> float:
-    """Processor seconds for a winner, in batches of so many."""
-    start = time.process_time()
+def _project(project: Callable[..., object], images: Tensor, seeds: Seeds, batch: int) -> int:
+    """Project a winner of each image, in batches; returns how many."""
     for part in (slice(first, first + batch) for first in range(0, len(images), batch)):
         project(images[part], seeds[part])
-    return (time.process_time() - start) / len(images)
+    return len(images)
 
 
 class _Rectified(torch.autograd.Function):

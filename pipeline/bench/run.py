@@ -18,6 +18,7 @@ from rich.table import Table
 
 from pipeline.bench import heaps, memory, mining, occlusion, precision, projection, workers
 from pipeline.bench.order import Order
+from pipeline.bench.printer import figure_data
 from pipeline.config import versions
 from pipeline.core.nets import custom, known
 from pipeline.errors import RequestError
@@ -75,6 +76,6 @@ def bench(
 def _write(place: Path | None, report: dict[str, Any]) -> None:
     try:
         if place is not None:
-            place.write_text(json.dumps(report, indent=2))
+            place.write_text(json.dumps(report, indent=2, default=figure_data))
     except OSError as error:
         raise RequestError(f"{place} cannot be written ({error.strerror}).") from error

@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +15,10 @@ from pipeline.bench.printer import Column, Row
 from pipeline.cluster.process import settle
 from pipeline.progress import progress
 
+_T = TypeVar("_T")
+
 Work = Callable[[], int]  # does something and returns how many images it was
-Rival = Callable[[], Mapping[str, float]]  # does something and returns quantities by their keys
+Rival = Callable[[], int | Mapping[str, float]]  # such a work, or what measures something itself
 
 RATE, CPU = "images_per_second", "cpu_ms_per_image"
 SPEED = {RATE: Column("images/s"), CPU: Column("CPU ms\nper image", 2)}
@@ -25,30 +26,25 @@ SPEED = {RATE: Column("images/s"), CPU: Column("CPU ms\nper image", 2)}
 
 def rounds(rivals: Mapping[Any, Rival], repeats: int, what: str, warm: int = 1) -> dict[Any, Row]:
     """Run the rivals in turn: `warm` times that do not count, and then `repeats` times."""
-    measured: dict[Any, list[Mapping[str, float]]] = {name: [] for name in rivals}
+    told: dict[Any, list[Mapping[str, float]]] = {name: [] for name in rivals}
     with progress(f"{what}, rounds", warm + repeats) as advance:
         for _ in range(warm + repeats):
             for name, rival in rivals.items():
-                measured[name].append(rival())
+                told[name].append(measured(rival))
             advance(1)
     return {
-        name: {key: np.array([each[key] for each in told[warm:]]) for key in told[0]}
-        for name, told in measured.items()
+        name: {key: np.array([each[key] for each in all_told[warm:]]) for key in all_told[0]}
+        for name, all_told in told.items()
     }
 
 
-def race(works: Mapping[Any, Work], repeats: int, what: str, warm: int = 1) -> dict[Any, Row]:
-    """The speeds of some works, with the columns `SPEED`; all on one core."""
-    with one_core():
-        rivals = {name: partial(timed, work) for name, work in works.items()}
-        return rounds(rivals, repeats, what, warm)
-
-
-def timed(work: Work) -> dict[str, float]:
-    """How fast some work is in this process."""
+def measured(rival: Rival) -> Mapping[str, float]:
+    """What a rival measures itself; of a work its speed in this process."""
     wall, cpu = time.perf_counter(), time.process_time()
-    images = work()
-    return speed(images, time.perf_counter() - wall, time.process_time() - cpu)
+    done = rival()
+    if isinstance(done, Mapping):
+        return done
+    return speed(done, time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def speed(images: int, seconds: float, cpu_seconds: float) -> dict[str, float]:
@@ -56,11 +52,10 @@ def speed(images: int, seconds: float, cpu_seconds: float) -> dict[str, float]:
     return {RATE: images / seconds, CPU: 1000 * cpu_seconds / images}
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """Processor seconds that something takes in this process."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+def quickest(works: Mapping[_T, Work]) -> _T:
+    """What takes the least processor time for an image in the better of two tries."""
+    tries = [{name: measured(work)[CPU] for name, work in works.items()} for _ in range(2)]
+    return min(works, key=lambda name: min(cpu[name] for cpu in tries))
 
 
 @contextmanager

@@ -80,8 +80,9 @@ def _together(
     """The net or decoding alone, in some processes side by side."""
     start = time.perf_counter()
     working = [pool.submit(work_alone, kind, order, arrangement) for pool in pools]
-    images, cpu = map(sum, zip(*(future.result() for future in working), strict=True))
-    return speed(images, time.perf_counter() - start, cpu)
+    cpu = [future.result()[CPU] for future in working]
+    rate = order.images * len(pools) / (time.perf_counter() - start)
+    return {RATE: rate, CPU: sum(cpu) / len(cpu)}
 
 
 def _plain(order: Order, count: int, passes: int) -> dict[str, float]:
@@ -135,21 +136,19 @@ def _spent() -> dict[int, float]:
 
 
 def _rows(measured: Mapping[tuple[str, int], Row]) -> dict[str, Row]:
+    """The table's rows; those of one process or worker come first."""
     rows: dict[str, Row] = {}
     for count in sorted({count for _, count in measured}):
         limit = bound(measured["net", count], measured["decoding", count])
-        plain, ray = (_row(measured, who, count, limit) for who in ("plain", "Ray"))
+        plain, ray = measured["plain", count], measured["Ray", count]
         ray["against_plain"] = ray[RATE] / plain[RATE]
+        for row, single in ((plain, measured["plain", 1]), (ray, measured["Ray", 1])):
+            row["of_bound"] = row[RATE] / limit[RATE]
+            if count > 1:
+                row["against_one"] = row[RATE] / single[RATE]
+            if row[CPU].all():
+                row["of_bound_cpu"] = limit[CPU] / row[CPU]
+            else:  # where there is no ``/proc``
+                del row[CPU]
         rows |= dict(zip(_NAMES[count], (plain, ray, limit), strict=True))
     return rows
-
-
-def _row(measured: Mapping[tuple[str, int], Row], who: str, count: int, limit: Row) -> Row:
-    row = {**measured[who, count], "of_bound": measured[who, count][RATE] / limit[RATE]}
-    if count > 1:
-        row["against_one"] = row[RATE] / measured[who, 1][RATE]
-    if row[CPU].all():
-        row["of_bound_cpu"] = limit[CPU] / row[CPU]
-    else:  # it cannot be told here
-        del row[CPU]
-    return row

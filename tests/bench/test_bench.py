@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -16,8 +17,8 @@ from PIL import Image
 
 from pipeline.bench import memory, mining, precision, run, workers
 from pipeline.bench.order import Order, samples_of
-from pipeline.bench.printer import Column, Finding, Row, shown
-from pipeline.bench.runner import CPU, RATE, at_once, rounds
+from pipeline.bench.printer import Column, Finding, Row, figure_data, shown
+from pipeline.bench.runner import CPU, RATE, at_once, measured, quickest, rounds
 from pipeline.cli.app import run_app
 from pipeline.data.demo.images import draw
 from pipeline.data.store import Store
@@ -68,7 +69,7 @@ def test_a_finding_in_both_ways() -> None:
     columns = {"rate": Column("images/s"), "ratio": Column("ratio", 2)}
     rows = {"this": {"rate": np.array([1.0, 2.0])}, "that": {"ratio": np.array([3.0, 3.0])}}
     finding = Finding("Title", columns, rows, {"net": "demo"}, ("A note.",))
-    data = json.loads(json.dumps(finding.data()))
+    data = json.loads(json.dumps(finding.data(), default=figure_data))
     assert data["net"] == "demo"
     assert data["rows"]["this"]["rate"] == {
         "median": 1.5, "smallest": 1.0, "largest": 2.0, "repeats": [1.0, 2.0],
@@ -98,6 +99,24 @@ def test_rivals_take_turns_and_the_first_round_does_not_count() -> None:
     assert called == ["this", "that"] * 3
     assert measured["this"]["calls"].tolist() == [3.0, 5.0]
     assert measured["that"]["calls"].tolist() == [4.0, 6.0]
+
+
+def test_of_a_work_its_speed_is_measured() -> None:
+    def work() -> int:
+        time.sleep(0.01)
+        return 5
+
+    speed = measured(work)
+    assert set(speed) == {RATE, CPU}
+    assert 0 < speed[RATE] <= 500
+
+
+def test_the_quickest_needs_least_time_for_an_image() -> None:
+    def work(images: int) -> int:
+        sum(range(100_000))
+        return images
+
+    assert quickest({"few": partial(work, 1), "many": partial(work, 100)}) == "many"
 
 
 def test_a_process_that_dies_is_told() -> None:
@@ -264,7 +283,7 @@ def test_workers(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "against_plain" in found["rows"]["1 Ray worker"]
 
 
-def measured(names: list[str], rate: float, cpu: float) -> dict[tuple[str, int], Row]:
+def same(names: list[str], rate: float, cpu: float) -> dict[tuple[str, int], Row]:
     """The same for one and for two, who are twice as fast."""
     return {
         (name, count): {RATE: np.array([rate * count] * 2), CPU: np.array([cpu] * 2)}
@@ -275,7 +294,7 @@ def measured(names: list[str], rate: float, cpu: float) -> dict[tuple[str, int],
 
 def test_two_workers_against_one() -> None:
     rows = workers._rows(
-        measured(["plain", "Ray"], 10.0, 100.0) | measured(["net", "decoding"], 20.0, 50.0)
+        same(["plain", "Ray"], 10.0, 100.0) | same(["net", "decoding"], 20.0, 50.0)
     )
     assert list(rows)[3:] == ["2 plain processes", "2 Ray workers", "bound of 2 processes"]
     assert rows["2 Ray workers"]["against_one"].tolist() == [2, 2]
@@ -285,9 +304,7 @@ def test_two_workers_against_one() -> None:
 
 
 def test_where_processor_time_cannot_be_told() -> None:
-    rows = workers._rows(
-        measured(["plain", "net", "decoding"], 10.0, 100.0) | measured(["Ray"], 10.0, 0.0)
-    )
+    rows = workers._rows(same(["plain", "net", "decoding"], 10.0, 100.0) | same(["Ray"], 10.0, 0.0))
     assert CPU in rows["1 plain process"]
     assert not {CPU, "of_bound_cpu"} & set(rows["1 Ray worker"])
 
