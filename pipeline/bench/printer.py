@@ -23,7 +23,11 @@ class Column(NamedTuple):
     scale: float = 1.0
 
 
-LIMITED = {"ratio": Column("ratio", 2), "limit": Column("limit", 2), "share": Column("share", 2)}
+LIMITED = {
+    "ratio": Column("ratio", 2),
+    "limit": Column("limit", 2),
+    "share": Column("share\nof limit", 2),
+}
 
 
 @dataclass(frozen=True)
