@@ -1,4 +1,1 @@
-"""How fast everything is, as ratios.
-
-The sections of the benchmark, what runs them, and what prints them.
-"""
+"""How fast everything is, as ratios: the sections of the benchmark, and what runs them."""

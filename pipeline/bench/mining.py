@@ -1,120 +1,183 @@
-"""Mining against what bounds it, and against what one would write by hand; on one core."""
+"""Mining against the net and decoding alone, and a loop written by hand; on one core."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from io import BytesIO
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
-from torchvision.transforms import v2
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.models import AlexNet_Weights
 
-from pipeline.bench.alone import decoding, fastest, net_alone
-from pipeline.bench.figures import Block, Column, Finding, bound, combined
-from pipeline.bench.order import BATCH, TOP_K, Order, Subject, load, mine, run_store, subject
-from pipeline.bench.rounds import CPU, RATE, Rival, Speed, one_core, rounds
-from pipeline.core.nets.preprocessing import Preprocessing
-from pipeline.data.formats.dataset import Dataset, open_dataset
-from pipeline.data.store import Store
-from pipeline.stages.mine import Miner
+from pipeline.bench.order import TOP_K, Order, load, mining, samples_of
+from pipeline.bench.printer import Column, Finding, Row
+from pipeline.bench.runner import CPU, RATE, SPEED, Work, measured, one_core, quickest, rounds
+from pipeline.core.nets.known import Net
+from pipeline.data.batches import Stream, batches
+from pipeline.data.decoding import decode
+from pipeline.data.samples import Sample
+from pipeline.stages.mine import Miner, mine_part
 
-_MINING, _NET, _DECODING, _LOOP = "mining", "the net alone", "decoding alone", "loop by hand"
-_BOUND = "bound of both"
-_AGAINST = Column("mining_against_it", "mining\nagainst it", 2)
+_BATCHES = (4, 8, 16, 32, 64, 128)
+_THREADS = ("in the loop itself", "in a thread of its own", "in two threads")
+_AT_ONCE = 8  # pictures that a thread takes together
+_BATCH_BY_HAND = 32
+
+Done = tuple[float, int, float]  # a part that was mined: when; its images; CPU seconds for it
+
+_MINING, _BOUND = "mining", "bound of both"
+_NET, _DECODING, _LOOP = "the net alone", "decoding alone", "loop by hand"
+_COLUMNS = {**SPEED, "mining_against_it": Column("mining\nagainst it", 2)}
 _NOTES = (
     "Bound: 1 / (1 / net + 1 / decoding), since both share the core. Loop by hand: a DataLoader,",
     "and torch.topk on every batch of each layer.",
 )
 
 
-def bench_mining(order: Order) -> Iterator[Finding]:
-    """The rivals of each net, interleaved."""
-    for net in order.nets:
-        one = subject(order, net)
-        with one_core():
-            speeds = rounds(_rivals(one, run_store(order)), order.repeats, f"mining {net}")
-        yield _block(one, speeds)
-
-
-def _rivals(one: Subject, run: Store) -> dict[str, Rival]:
-    """What is compared: each works through the whole dataset."""
-    chosen, dataset, net = fastest(one), open_dataset(one.data), load(one.net)
-
-    miner = Miner.exact(net)
-
-    def mining() -> int:
-        return sum(mine(miner, dataset, part, run) for part in dataset.parts())
-
-    def loop() -> int:
-        return _loop_by_hand(net.graph.trunk, net.preprocessing, dataset)
-
-    alone = load(one.net, channels_last=chosen.channels_last)
-    return {
-        _MINING: mining,
-        _NET: net_alone(alone, dataset, chosen),
-        _DECODING: decoding(dataset, net.preprocessing, chosen.threads),
-        _LOOP: loop,
+def measure(order: Order) -> Iterator[Finding]:
+    """The rivals, interleaved: each works through all images."""
+    arrangement, net = fastest(order), load(order.net)
+    works = {
+        _MINING: mining(Miner.exact(net), order.dataset, order.run),
+        _NET: net_alone(order, arrangement),
+        _DECODING: decoding(order, arrangement),
+        _LOOP: lambda: _loop_by_hand(net, order),
     }
+    with one_core():
+        speeds = rounds(works, order.repeats, f"mining {order.net}")
+    speeds[_BOUND] = bound(speeds[_NET], speeds[_DECODING])
+    rows = {name: speeds[name] for name in (_MINING, _BOUND, _NET, _DECODING, _LOOP)}
+    for name in list(rows)[1:]:
+        rows[name]["mining_against_it"] = rows[_MINING][RATE] / rows[name][RATE]
+    title = f"Mining {order.net}: {order.images} images, all layers, k = {TOP_K}, one core"
+    facts = {"net": order.net, "images": order.images, "fastest": arrangement._asdict()}
+    yield Finding(title, _COLUMNS, rows, facts, (*_NOTES, str(arrangement)))
 
 
-def _block(one: Subject, speeds: dict[str, Speed]) -> Finding:
-    net, decoded = speeds[_NET], speeds[_DECODING]
-    speeds = {**speeds, _BOUND: Speed(
-        bound(net.rate, decoded.rate), combined(lambda a, b: a + b, net.cpu, decoded.cpu)
-    )}  # fmt: skip
-    mining = speeds[_MINING].rate
-    rows = {
-        name: speeds[name].row()
-        | ({} if name == _MINING else {_AGAINST.key: mining / speeds[name].rate})
-        for name in (_MINING, _BOUND, _NET, _DECODING, _LOOP)
-    }
-    chosen = fastest(one)
-    return Block(
-        f"Mining {one.net}: {one.images} images, all layers, k = {TOP_K}, one core",
-        (RATE, CPU, _AGAINST),
-        rows,
-        {"net": one.net, "images": one.images, "fastest": vars(chosen)},
-        (*_NOTES, chosen.sentence()),
-    ).finding()
+def bound(net: Row, decoding: Row) -> Row:
+    """Speed that nobody can pass who does both on the same cores."""
+    rate = 1 / (1 / net[RATE] + 1 / decoding[RATE])
+    return {RATE: rate, CPU: net[CPU] + decoding[CPU]}
 
 
-# --- what one would write by hand -------------------------------------------------------------
+class Fastest(NamedTuple):
+    """The arrangement in which each of the two was fastest when all were tried."""
+
+    batch: int  # images that the net takes at once
+    channels_last: bool  # the memory layout of its tensors
+    threads: int  # that decode beside the one that waits; 0 means in the loop itself
+
+    def __str__(self) -> str:
+        layout = "channels last" if self.channels_last else "contiguous"
+        net = f"the net on batches of {self.batch}, {layout}"
+        return f"Fastest alone: {net}; decoding {_THREADS[self.threads]}."
 
 
-class _Pictures(IterableDataset[Tensor]):
-    def __init__(self, dataset: Dataset, preprocessing: Preprocessing) -> None:
-        self.dataset = dataset
-        self.transform = v2.Compose(
-            [
-                v2.Resize(preprocessing.resize),
-                v2.CenterCrop(preprocessing.crop),
-                v2.PILToTensor(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(preprocessing.mean, preprocessing.std),
-            ]
-        )
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for part in self.dataset.parts():
-            for sample in self.dataset.read(part):
-                yield self.transform(Image.open(BytesIO(sample.data)).convert("RGB"))
+@cache
+def fastest(order: Order) -> Fastest:
+    """Try all arrangements on one core: batches of 4 to 128, two layouts, 0 to 2 threads."""
+    nets = {last: load(order.net, channels_last=last) for last in (True, False)}
+    sizes = [size for size in _BATCHES if size <= order.images]
+    images = torch.rand(max(sizes), 3, *nets[True].preprocessing.input_size)
+    forward = {(n, last): _forward(nets[last], [images[:n]], last) for last in nets for n in sizes}
+    with one_core():
+        chosen = quickest(forward)
+        ways = [Fastest(*chosen, threads) for threads in range(len(_THREADS))]
+        return quickest({way: decoding(order, way) for way in ways})
 
 
-def _loop_by_hand(trunk: nn.Module, preprocessing: Preprocessing, dataset: Dataset) -> int:
-    loader = DataLoader(_Pictures(dataset, preprocessing), batch_size=BATCH)
+def net_alone(order: Order, arrangement: Fastest) -> Work:
+    """The net on pictures that are in memory already, as normalised batches."""
+    net = load(order.net, channels_last=arrangement.channels_last)
+    stream = Stream(net.preprocessing, arrangement.batch)
+    prepared = batches(enumerate(samples_of(order.dataset)), [stream])
+    stock = [net.preprocessing.normalise(batch.images) for batch in prepared]
+    return _forward(net, stock, arrangement.channels_last)
+
+
+def _forward(net: Net, stock: list[Tensor], channels_last: bool) -> Work:
+    """The forward pass; no layer's maps are held longer than the net itself needs them."""
+    users = {node.name: node.users for node in net.graph.trunk.graph.nodes}
+    layers = net.graph.layers
+    last = [it.name for it in layers if all(user.op == "output" for user in users[it.step])]
+    trunk = net.graph.only(last).trunk
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    stock = [images.contiguous(memory_format=layout) for images in stock]
+
+    def work() -> int:
+        with torch.inference_mode():
+            for images in stock:
+                trunk(images)
+        return sum(map(len, stock))
+
+    return work
+
+
+def decoding(order: Order, arrangement: Fastest) -> Work:
+    """Reading, decoding, resizing and cropping, in the loop itself or in threads."""
+    dataset, prepare = order.dataset, load(order.net).preprocessing.prepare
+
+    def prepared(chunk: list[Sample]) -> int:
+        return len([prepare(decode(sample.data)) for sample in chunk])
+
+    def work() -> int:
+        samples = samples_of(dataset)
+        chunks = iter(lambda: list(islice(samples, _AT_ONCE)), [])
+        with ThreadPoolExecutor(arrangement.threads or 1) as pool:
+            return sum((pool.map if arrangement.threads else map)(prepared, chunks))
+
+    return work
+
+
+@cache
+def _ready(kind: str, order: Order, arrangement: Fastest) -> Work:
+    return (net_alone if kind == "net" else decoding)(order, arrangement)
+
+
+def work_alone(kind: str, order: Order, arrangement: Fastest) -> Mapping[str, float]:
+    """The speed of net or decoding on all images; ready after the first call."""
+    return measured(_ready(kind, order, arrangement))
+
+
+def mine_share(order: Order, passes: int, count: int, first: int) -> list[Done]:
+    """Mine every `count`-th part of a dataset from the `first` on, over and over."""
+    miner, dataset = Miner.exact(load(order.net)), order.dataset
+    done = []
+    for part in dataset.parts()[first::count] * passes:
+        cpu = time.process_time()
+        images = mine_part([miner], dataset, part, [order.run], TOP_K).images
+        done.append((time.monotonic(), images, time.process_time() - cpu))
+    return done
+
+
+def _loop_by_hand(net: Net, order: Order) -> int:
+    encoded: Any = [sample.data for sample in samples_of(order.dataset)]
+    loader = DataLoader(encoded, batch_size=_BATCH_BY_HAND, collate_fn=partial(_batch, net))
     best: list[Any] = []
     images = 0
     with torch.inference_mode():
         for batch in loader:
-            for i, maps in enumerate(trunk(batch)):
+            for i, maps in enumerate(net.graph.trunk(batch)):
                 values, places = maps.flatten(2).max(-1)
                 samples = torch.arange(images, images + len(batch)).expand(values.shape[1], -1)
-                found = (values.T, places.T, samples)
+                columns = (values.T, places.T, samples)
                 if i == len(best):
-                    best.append(found)
-                both = [torch.cat(pair, 1) for pair in zip(best[i], found, strict=True)]
+                    best.append(columns)
+                both = [torch.cat(pair, 1) for pair in zip(best[i], columns, strict=True)]
                 top = both[0].topk(min(TOP_K, both[0].shape[1]), dim=1).indices
-                best[i] = tuple(one.gather(1, top) for one in both)
+                best[i] = tuple(column.gather(1, top) for column in both)
             images += len(batch)
     return images
+
+
+def _batch(net: Net, encoded: Sequence[bytes]) -> Tensor:
+    way = net.preprocessing
+    transform = AlexNet_Weights.DEFAULT.transforms(
+        resize_size=way.resize, crop_size=way.crop, mean=way.mean, std=way.std
+    )
+    return torch.stack([transform(Image.open(BytesIO(data)).convert("RGB")) for data in encoded])

@@ -6,28 +6,24 @@ small set win something. So it is measured for several such numbers, on random c
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from pipeline.bench.figures import Block, Column, Figure, Finding, combined
-from pipeline.bench.order import TOP_K, Order, Subject, load, mine, run_store, subject
-from pipeline.bench.rounds import CPU, RATE, Speed, one_core, rounds
+from pipeline.bench.order import TOP_K, Order, load, mining, samples_of
+from pipeline.bench.printer import Column, Finding, Row
+from pipeline.bench.runner import CPU, RATE, SPEED, one_core, rounds
 from pipeline.core.heaps.certificate import first_look, judge, scale_of_errors, screen_depth
-from pipeline.data.batches import Batch
-from pipeline.data.formats.dataset import Dataset, open_dataset
-from pipeline.data.samples import Sample
+from pipeline.data.batches import batches
 from pipeline.progress import progress
-from pipeline.stages.mine import Miner, mine_part
-from pipeline.stages.mine import mine as stream
+from pipeline.stages.mine import Miner
 
-_EXACT, _SCREENING = "exact", "screening"
-_AGAINST = Column("against_exact", "against\nexact", 2)
-_LOOKED_AT = Column("looked_at_again", "images looked\nat again", 3)
-_IN_ALL = Column("in_all", "in all, against\nexact", 2)
-_CERTIFIED = Column("certified", "maps\ncertified", 4)
+_COLUMNS = {**SPEED, "against_exact": Column("against\nexact", 2)}
+_LOOKS = {
+    "looked_at_again": Column("images looked\nat again", 3),
+    "in_all": Column("in all, against\nexact", 2),
+    "certified": Column("maps\ncertified", 4),
+}
 _MOST_IMAGES = {True: 256, False: 8192}  # whether short
 _PER_WINNER = (1, 4, 16, 64, 256, 1024)
 _NOTES = (
@@ -39,96 +35,49 @@ _NOTES = (
 Values = NDArray[np.float32]
 
 
-def bench_precision(order: Order) -> Iterator[Finding]:
-    """Speed, and then the share that is looked at again, net by net."""
-    for net in order.nets:
-        one = subject(order, net)
-        with one_core():
-            speeds = rounds(_rivals(one, order), order.repeats, f"precision of {net}")
-            yield _speeds(one, speeds)
-            images, values = _both(net, order)
-        yield _looks(one, images, *values, speeds, order.repeats)
+def measure(order: Order) -> Iterator[Finding]:
+    """Speed, and then the share that is looked at again."""
+    net, facts = load(order.net), {"net": order.net}
+    miners = {"exact": Miner.exact(net), "screening": Miner.screening(net)}
+    works = {name: mining(miner, order.dataset, order.run) for name, miner in miners.items()}
+    with one_core():
+        rows = rounds(works, order.repeats, f"precision of {order.net}")
+    exact, screening = rows["exact"], rows["screening"]
+    screening["against_exact"] = screening[RATE] / exact[RATE]
+    title = f"Precision of {order.net}: {order.images} images, all layers, k = {TOP_K}, one core"
+    yield Finding(title, _COLUMNS, rows, facts)
+    with one_core():
+        values = {name: _values(miner, order) for name, miner in miners.items()}
+    looks = _looks(values["screening"], values["exact"], screening[CPU] / exact[CPU])
+    title = f"Looking again, {order.net}: {values['exact'].shape[1]} images"
+    yield Finding(title, _LOOKS, looks, facts, _NOTES)
 
 
-def _rivals(one: Subject, order: Order) -> dict[str, Any]:
-    dataset, run, net = open_dataset(one.data), run_store(order), load(one.net)
-    exact, screening = Miner.exact(net), Miner.screening(net)
-
-    def screen() -> int:
-        parts = dataset.parts()
-        return sum(mine_part([screening], dataset, p, [run], TOP_K).images for p in parts)
-
-    def mining() -> int:
-        return sum(mine(exact, dataset, part, run) for part in dataset.parts())
-
-    return {_EXACT: mining, _SCREENING: screen}
-
-
-def _speeds(one: Subject, speeds: dict[str, Speed]) -> Finding:
-    rows = {name: speed.row() for name, speed in speeds.items()}
-    rows[_SCREENING][_AGAINST.key] = speeds[_SCREENING].rate / speeds[_EXACT].rate
-    title = f"Precision of {one.net}: {one.images} images, all layers, k = {TOP_K}, one core"
-    return Block(title, (RATE, CPU, _AGAINST), rows, {"net": one.net}).finding()
-
-
-# --- what is looked at again ------------------------------------------------------------------
-
-
-def _both(net: str, order: Order) -> tuple[int, tuple[Values, Values]]:
-    """How many images, and their screened and exact values (M, N)."""
-    dataset = open_dataset(order.data or order.shards(1, len(order.pictures)))
-    loaded = load(net)
-    found = [
-        _values(miner, dataset, _MOST_IMAGES[order.short], f"values of {net}")
-        for miner in (Miner.screening(loaded), Miner.exact(loaded))
-    ]
-    return found[0].shape[1], (found[0], found[1])
-
-
-def _values(miner: Miner, dataset: Dataset, most: int, what: str) -> Values:
-    some: list[Values] = []
-
-    def read() -> Iterator[tuple[int, Sample]]:
-        samples = (sample for part in dataset.parts() for sample in dataset.read(part))
-        return enumerate(islice(samples, most))
-
-    with progress(f"{what}, images", most) as advance:
-
-        def keep(batch: Batch, values: Tensor) -> None:
-            some.append(values.numpy())
+def _values(miner: Miner, order: Order) -> Values:
+    """(M, N) of every feature map on the first images."""
+    most = _MOST_IMAGES[order.short]
+    samples = enumerate(islice(samples_of(order.source()), most))
+    values = []
+    with progress(f"values of {order.net}, images", most) as advance:
+        for batch in batches(samples, [miner.stream]):
+            values.append(miner.maxima(batch.images)[0][: len(batch.pictures)].numpy())
             advance(len(batch.pictures))
-
-        stream([miner], [miner.heaps(1)], read, watch=keep)
-    return np.concatenate(some).T
+    return np.concatenate(values).T
 
 
-def _looks(
-    one: Subject,
-    images: int,
-    screened: Values,
-    exact: Values,
-    speeds: dict[str, Speed],
-    repeats: int,
-) -> Finding:
-    cost = speeds[_SCREENING].cpu / speeds[_EXACT].cpu
-    rows: dict[str, dict[str, Figure]] = {}
+def _looks(screened: Values, exact: Values, cost: NDArray[np.float64]) -> dict[str, Row]:
+    """What is looked at again, by images per winner; `cost` is screening's against exact mining."""
+    rows = {}
     generator = np.random.default_rng(0)
     for per_winner in _PER_WINNER:
-        maps = images // (TOP_K * per_winner)
-        if not 1 <= maps <= len(exact):
-            continue
-        tried = [
-            _looked_at(screened[some], exact[some])
-            for some in (generator.choice(len(exact), maps, replace=False) for _ in range(repeats))
-        ]
-        shares, certified = (Figure(tuple(values)) for values in zip(*tried, strict=True))
-        rows[f"{per_winner} images per winner"] = {
-            _LOOKED_AT.key: shares,
-            _IN_ALL.key: combined(lambda screen, share: 1 / (screen + share), cost, shares),
-            _CERTIFIED.key: certified,
-        }
-    title = f"Looking again, {one.net}: {images} images"
-    return Block(title, (_LOOKED_AT, _IN_ALL, _CERTIFIED), rows, {"net": one.net}, _NOTES).finding()
+        count = exact.shape[1] // (TOP_K * per_winner)
+        if 1 <= count <= len(exact):
+            chosen = [generator.choice(len(exact), count, replace=False) for _ in cost]
+            looks = np.array([_looked_at(screened[maps], exact[maps]) for maps in chosen])
+            row = {"looked_at_again": looks[:, 0], "certified": looks[:, 1]}
+            row["in_all"] = 1 / (cost + looks[:, 0])
+            rows[f"{per_winner} images per winner"] = row
+    return rows
 
 
 def _looked_at(screened: Values, exact: Values) -> tuple[float, float]:
