@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("pipeline.errors", "pipeline.schema"),
     ("pipeline.core",),
-    ("pipeline.config",),
+    ("pipeline.config", "pipeline.request"),
     ("pipeline.data",),
     ("pipeline.atlas", "pipeline.stages"),
-    ("pipeline.run", "pipeline.progress", "pipeline.terminal"),
+    ("pipeline.run", "pipeline.terminal"),
     ("pipeline.cluster",),
     ("pipeline.commands",),
     ("pipeline.bench",),
@@ -64,7 +64,6 @@ def test_only_the_cluster_knows_ray() -> None:
         name_of(path) for path in modules() if any(n.split(".")[0] == "ray" for n in imports(path))
     }
     assert users <= {
-        "pipeline.cluster.stages",
         "pipeline.cluster.connection",
         "pipeline.cluster.crew",
     }

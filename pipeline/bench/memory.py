@@ -16,8 +16,8 @@ from pipeline.bench.order import TOP_K, Order, load, mine, subject
 from pipeline.cluster.process import settle
 from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
-from pipeline.progress import progress
 from pipeline.stages.mine import Miner
+from pipeline.terminal import progress
 
 _TIMES = {True: (1, 4), False: (1, 4, 16)}  # whether short
 _FEWEST = 128  # two batches: one in the net while the next one is gathered

@@ -19,8 +19,8 @@ from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError, SampleError
-from pipeline.progress import progress
 from pipeline.stages.mine import Miner, mine_part
+from pipeline.terminal import progress
 
 BATCH = 32
 """Images that are taken at once where nothing better is known."""

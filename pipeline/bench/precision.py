@@ -19,9 +19,9 @@ from pipeline.core.heaps.certificate import first_look, judge, kept, scale_of_er
 from pipeline.data.batches import Batch
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Sample
-from pipeline.progress import progress
 from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.mine import mine as stream
+from pipeline.terminal import progress
 
 _EXACT, _SCREENING = "exact", "screening"
 _AGAINST = Column("against_exact", "against\nexact", 2)

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.bench.figures import Column, Figure
 from pipeline.cluster.process import settle
-from pipeline.progress import progress
+from pipeline.terminal import progress
 
 Rival = Callable[[], int]
 """Does some work and returns how many images it was."""

@@ -27,7 +27,7 @@ from pipeline.bench.workers import bench_workers
 from pipeline.config import versions
 from pipeline.core.nets import custom, known
 from pipeline.errors import RequestError
-from pipeline.progress import progress
+from pipeline.terminal import progress
 
 NETS = ("alexnet", "vgg16", "resnet50")
 SHORT_NETS = ("alexnet",)

@@ -22,7 +22,7 @@ from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
-from pipeline.progress import progress
+from pipeline.terminal import progress
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import bench, mine, pictures
-from pipeline.cli.options import Address, Config, Layers, Run, Workers, names, say
-from pipeline.errors import AtlasError, RequestError
+from pipeline.cli.options import Address, Config, Layers, Run, Workers, checked, names, say
+from pipeline.errors import AtlasError
 from pipeline.terminal import Lines, console
 
 app = typer.Typer(
@@ -56,16 +56,15 @@ def project(
 
     Does only what is missing.
     """
-    from pipeline.commands import project as stage_2
+    from pipeline.commands.project import project_run
     from pipeline.stages.project import ProjectSettings
 
-    if unpooling not in ("sum", "max"):
-        raise RequestError(f"--unpooling is sum or max, not {unpooling!r}.")
-    count = stage_2.project(
+    settings = checked(ProjectSettings, {"unpooling": unpooling, "arrays": arrays})
+    count = project_run(
         run,
         layers=names(layers),
         rank_limit=rank_limit,
-        settings=ProjectSettings("sum" if unpooling == "sum" else "max", arrays),
+        settings=settings,
         workers=workers,
         address=address,
     )
@@ -84,9 +83,9 @@ def publish(
     config: Config = None,  # noqa: ARG001
 ) -> None:
     """Compose the atlas and its web pages."""
-    from pipeline.commands import project as commands
+    from pipeline.commands.publish import publish_run
 
-    published, where = commands.publish(run, dest, workers=workers, address=address)
+    published, where = publish_run(run, dest, workers=workers, address=address)
     say(f"{published.maps} feature maps of {len(published.layers)} layers: {where}/index.html")
     if published.missing:
         say(f"{published.missing} of them have winners without projections.")
@@ -121,11 +120,11 @@ def demo(
     workers: Workers = None,
 ) -> None:
     """The whole pipeline on generated images and a bundled net: no network, no GPU."""
-    from pipeline.commands import pictures as picture_commands
-    from pipeline.commands import project as commands
+    from pipeline.commands.demo import make_demo
+    from pipeline.commands.pictures import make_poster
 
-    atlas = commands.make_demo(out_dir, images, workers)
-    poster, _ = picture_commands.make_poster(f"{out_dir}/run", f"{out_dir}/poster")
+    atlas = make_demo(out_dir, images, workers)
+    poster, _ = make_poster(f"{out_dir}/run", f"{out_dir}/poster")
     say(f"The atlas:  {atlas}/index.html - open it in a browser.")
     say(f"The poster: {poster}")
     say(f"The run:    deconv-atlas show {out_dir}/run")

@@ -7,7 +7,7 @@ from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target
-from pipeline.config import LayerSpec, MineRequest, RunSpec, choose_layers, versions
+from pipeline.config import LayerSpec, RunSpec, choose_layers, versions
 from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.formats.dataset import Dataset, open_dataset
@@ -15,10 +15,11 @@ from pipeline.data.results import is_mined, read_spec
 from pipeline.data.store import Store
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
-from pipeline.progress import progress
+from pipeline.request import MineRequest, Mining
 from pipeline.run import Run
 from pipeline.stages.merge import merge
 from pipeline.stages.rescore import Looks
+from pipeline.terminal import progress
 
 _NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 
@@ -67,7 +68,7 @@ class _Job:
         return is_mined(self.run)
 
 
-def mine(request: MineRequest) -> MineResult:
+def mine_run(request: MineRequest) -> MineResult:
     """Stage 1 and the merge; goes on where an interrupted run stopped.
 
     Raises:
@@ -75,11 +76,11 @@ def mine(request: MineRequest) -> MineResult:
         IncompleteError: parts are missing; the same request again does only those.
         NumericsError: an activation is not finite.
     """
-    (result,) = mine_together([request])
+    (result,) = mine_runs([request])
     return result
 
 
-def mine_together(requests: Sequence[MineRequest]) -> list[MineResult]:
+def mine_runs(requests: Sequence[MineRequest]) -> list[MineResult]:
     """Several nets in one pass over the data: each picture is read and decoded once.
 
     Args:
@@ -204,23 +205,19 @@ def _spec(
     request: MineRequest, weighted: Weighted, dataset: Dataset, layers: Sequence[str]
 ) -> RunSpec:
     net = weighted.net
-    return RunSpec(
-        net=net.name,
-        weights=weighted.weights,
-        weights_digest=weighted.digest,
-        classes=net.classes,
-        preprocessing=net.preprocessing,
-        layers=tuple(LayerSpec.of(net.graph, layer) for layer in map(net.graph.layer, layers)),
-        top_k=request.top_k,
-        precision=request.precision,
-        data=dataset.url,
-        format=dataset.format,
-        fingerprint=dataset.fingerprint,
-        class_names=request.class_names,
-        colour_order=request.colour_order,
-        mean=request.mean,
-        versions=versions(),
-    )
+    own = {
+        "net": net.name,
+        "weights": weighted.weights,
+        "weights_digest": weighted.digest,
+        "classes": net.classes,
+        "preprocessing": net.preprocessing,
+        "layers": [LayerSpec.of(net.graph, net.graph.layer(name)) for name in layers],
+        "data": dataset.url,
+        "format": dataset.format,
+        "fingerprint": dataset.fingerprint,
+        "versions": versions(),
+    }
+    return RunSpec.model_validate(request.model_dump(include=set(Mining.model_fields)) | own)
 
 
 def _mined(run: Run, net: str) -> MineResult:

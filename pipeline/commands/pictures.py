@@ -17,9 +17,9 @@ from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import Made, Wanted, find_pictures, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.progress import progress
 from pipeline.run import Run
 from pipeline.stages import explain, occlude
+from pipeline.terminal import progress
 
 POSTER_EXAMPLES = 2
 _MOST_REASONS = 5

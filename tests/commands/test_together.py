@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from pipeline.commands import mine as mining
-from pipeline.config import MineRequest
 from pipeline.core.graph.trace import trace
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.preprocessing import Preprocessing
@@ -17,6 +16,7 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Sample
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
+from pipeline.request import MineRequest
 from pipeline.stages import mine as mining_stage
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from tests.data.without_ray import in_this_process
@@ -147,11 +147,11 @@ def test_runs_that_are_at_different_points(
     """One has some parts, one has none, one is merged: what is missing is done, no more."""
     in_this_process(monkeypatch)
     for name in NETS:
-        (result,) = mining.mine_together(requests(folder, tmp_path / "alone", precision, name))
+        (result,) = mining.mine_runs(requests(folder, tmp_path / "alone", precision, name))
         assert result.net == name
         assert (result.images, result.skipped) == (COUNT - len(BROKEN), len(BROKEN))
     place = tmp_path / "together"
-    mining.mine_together(requests(folder, place, precision, "alexnet", "demo"))
+    mining.mine_runs(requests(folder, place, precision, "alexnet", "demo"))
     stage = "heaps" if precision == "exact" else "screen"
     parts = sorted((place / "demo" / stage).iterdir())
     assert len(parts) > 1
@@ -159,7 +159,7 @@ def test_runs_that_are_at_different_points(
         (place / "demo" / name).unlink()
     before = {path: path.stat().st_mtime_ns for path in (place / "alexnet").rglob("*")}
     kept = parts[1].stat().st_mtime_ns
-    results = mining.mine_together(requests(folder, place, precision, *NETS))
+    results = mining.mine_runs(requests(folder, place, precision, *NETS))
     assert [result.net for result in results] == list(NETS)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert parts[1].stat().st_mtime_ns == kept

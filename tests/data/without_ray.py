@@ -10,10 +10,10 @@ from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target, Work
 from pipeline.commands import mine as commands
-from pipeline.config import MineRequest, Precision
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.demo.images import draw
 from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.request import MineRequest, Precision
 from pipeline.run import Run, open_run
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
@@ -65,7 +65,7 @@ def end_to_end(
     for index in range(count):
         draw(index).image.save(folder / f"{index}.png")
     usual = {"data": str(folder), "run": place, "top_k": 2}
-    commands.mine(MineRequest.model_validate(usual | request))
+    commands.mine_run(MineRequest.model_validate(usual | request))
 
     run = open_run(place)
     there = Recipe.of(run.net, run.layers).make("cpu")

@@ -228,7 +228,7 @@ def test_someone_elses_work_is_waited_for_but_not_silently(
     class Other:
         def ready(self) -> None: ...
 
-    monkeypatch.setattr("pipeline.connection._PATIENCE", 1.0)
+    monkeypatch.setattr("pipeline.cluster.connection._PATIENCE", 1.0)
     others = [Other.remote() for _ in range(2)]
     ray.get([one.ready.remote() for one in others])
     timer = threading.Timer(4, lambda: ray.kill(others[0]))

@@ -187,7 +187,7 @@ def test_a_cluster_without_processors(
     cluster: Cluster, photos: Path, tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes = [{"Alive": True, "Resources": {"memory": 1.0}}]
-    monkeypatch.setattr("pipeline.connection._nodes", lambda: nodes)
+    monkeypatch.setattr("pipeline.cluster.connection._nodes", lambda: nodes)
     assert "has no CPU for a worker" in said(*mining(photos, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline import schema
-from pipeline.commands.mine import MineResult, mine
-from pipeline.config import MineRequest
+from pipeline.commands.mine import MineResult, mine_run
 from pipeline.core.heaps import screening
 from pipeline.core.nets.known import Net
 from pipeline.data.demo.images import shard_bytes
@@ -23,6 +22,7 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
+from pipeline.request import MineRequest
 from pipeline.stages import rescore
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
@@ -74,7 +74,7 @@ def fast(net: Net, dataset: Dataset, parts: Sequence[Part], top_k: int) -> tuple
         mine_part([Miner.screening(net)], dataset, part, [run], top_k)
     looks = Looks(run, parts, top_k)
     while units := looks.next():
-        seen = [rescore_unit(net, unit, dataset, run, top_k) for unit in units]
+        seen = [rescore_unit(Miner.exact(net), unit, dataset, run, top_k) for unit in units]
         assert seen == [len(unit.samples) for unit in units]
         looks.learn(units)
     merge(run, tiny.spec_of(net, dataset, top_k), [part.name for part in parts], looks)
@@ -211,7 +211,7 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mined(tars: Path, run: Path, precision: str, **more: object) -> MineResult:
     """By the function behind the command."""
     asked = {"data": str(tars), "run": str(run), "net": "demo", "precision": precision, "top_k": 3}
-    return mine(MineRequest.model_validate(asked | more))
+    return mine_run(MineRequest.model_validate(asked | more))
 
 
 @pytest.fixture(scope="module")
