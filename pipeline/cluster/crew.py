@@ -3,7 +3,7 @@
 import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -66,6 +66,13 @@ class Worker:
         return self._ready[name](content)
 
 
+@dataclass(frozen=True)
+class _Unit:
+    content: Any
+    name: str
+    attempt: int = 1
+
+
 class Crew:
     """Workers; only those that have found their place get work, and who dies is replaced.
 
@@ -75,14 +82,13 @@ class Crew:
     Attributes:
         seats: that they take.
         free: who has a place and nothing to do.
-        coming: the promise to be ready → who has no place yet.
     """
 
     def __init__(self, seats: Seats) -> None:
         self.seats = seats
         self.free: list[Any] = []
-        self.coming: dict[Any, Any] = {}
         self._members: list[Any] = []
+        self._promises: dict[Any, tuple[Any, _Unit | None]] = {}  # without a unit: to be ready
         self._lost = 0
 
     def enlist(self, count: int) -> None:
@@ -97,30 +103,48 @@ class Crew:
         )
         worker = actor.remote("cuda" if self.seats.gpus else "cpu")
         self._members.append(worker)
-        self.coming[worker.ready.remote()] = worker
+        self._promises[worker.ready.remote()] = worker, None
 
-    def arrive(self, promise: Any) -> None:
-        """Take note of a promise of `coming` that is kept or broken.
+    def start(self, unit: _Unit, job: Sequence[Any], what: str) -> None:
+        """Give a unit to someone who is free."""
+        worker = self.free.pop()
+        self._promises[worker.do.options(name=what).remote(job, unit.content)] = worker, unit
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether units are under way."""
+        return any(unit is not None for _, unit in self._promises.values())
+
+    def end(self) -> tuple[_Unit | None, Any, BaseException | None]:
+        """Wait for a worker that has found its place, or has done a unit, or failed with it.
+
+        Returns:
+            The unit if there is one, its result, and what it failed with.
 
         Raises:
             IncompleteError: one worker after another could not even start.
         """
-        worker = self.coming.pop(promise)
+        while not (ready := ray.wait(list(self._promises), timeout=_PATIENCE)[0]):
+            log.info("Nothing new in %.0f s; still waiting for the cluster.", _PATIENCE)
+        worker, unit = self._promises.pop(ready[0])
         try:
-            ray.get(promise)
+            result = ray.get(ready[0])
+        except RayTaskError as error:
+            self.free.append(worker)
+            return unit, None, error.cause
         except RayError as error:
-            self._lost += 1
+            self._replace(worker)
+            self._lost += unit is None
             if self._lost > _TRIES * len(self._members):
                 raise IncompleteError(
                     f"No worker could start: {first_line(error)}. "
                     "Mend the cluster, then give the same command again."
                 ) from error
-            self.replace(worker)
-        else:
-            self.free.append(worker)
+            return unit, None, error
+        self.free.append(worker)
+        return unit, result, None
 
-    def replace(self, worker: Any) -> None:
-        """Hire another one for a worker that has ended."""
+    def _replace(self, worker: Any) -> None:
         ray.kill(worker)  # out of reach is not always dead, and then it would keep its place
         self._members.remove(worker)
         self._hire()
@@ -158,65 +182,9 @@ def _crew_of(seats: Seats, count: int) -> Crew:
     return _crew
 
 
-@dataclass
-class _Unit:
-    content: Any
-    name: str
-    attempt: int = 1
-
-
-@dataclass
-class _Loop:
-    crew: Crew
-    start: Callable[[Any, Any], Any]
-    waiting: list[_Unit]
-    running: dict[Any, tuple[Any, _Unit]] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
-
-    def fill(self) -> None:
-        while self.waiting and self.crew.free:
-            unit, worker = self.waiting.pop(), self.crew.free.pop()
-            self.running[self.start(worker, unit.content)] = worker, unit
-
-    def next(self) -> Any:
-        """The next promise that is kept or broken."""
-        promises = [*self.running, *self.crew.coming]
-        while True:
-            ready, _ = ray.wait(promises, num_returns=1, timeout=_PATIENCE)
-            if ready:
-                return ready[0]
-            log.info("Nothing new in %.0f s; still waiting for the cluster.", _PATIENCE)
-
-    def result(self, promise: Any) -> list[Any]:
-        """The result of a unit, or nothing if it has to be tried again or has failed for good."""
-        worker, unit = self.running.pop(promise)
-        try:
-            result = ray.get(promise)
-        except RayTaskError as error:
-            self.crew.free.append(worker)
-            if isinstance(error.cause, AtlasError):
-                raise error.cause from None
-            self._again(unit, first_line(error.cause))
-            return []
-        except RayError as error:
-            self.crew.replace(worker)
-            self._again(unit, first_line(error))
-            return []
-        self.crew.free.append(worker)
-        return [result]
-
-    def _again(self, unit: _Unit, why: str) -> None:
-        log.warning("%s failed (try %d of %d): %s", unit.name, unit.attempt, _TRIES, why)
-        if unit.attempt == _TRIES:
-            self.failed.append(f"{unit.name} ({why})")
-            return
-        unit.attempt += 1
-        self.waiting.append(unit)
-
-
 def bounded(
     job: Job[Prepared, Content, Result],
-    units: Sequence[Content],
+    contents: Sequence[Content],
     seats: Seats,
     what: str,
     name: Callable[[Content], str],
@@ -228,7 +196,7 @@ def bounded(
 
     Args:
         job: that they belong to; it is sent once.
-        units: of work.
+        contents: of the units.
         seats: of the workers.
         what: they do, as Ray's tools show it.
         name: of a unit, for messages.
@@ -240,24 +208,31 @@ def bounded(
         RequestError: the cluster's processes cannot run this project.
         IncompleteError: some units failed every time; all others are done.
     """
-    crew, reference = _crew_of(seats, len(units)), [ray.put(job)]
-
-    def start(worker: Any, content: Content) -> Any:
-        return worker.do.options(name=what).remote(reference, content)
-
-    loop = _Loop(crew, start, [_Unit(unit, name(unit)) for unit in reversed(units)])
+    crew, reference = _crew_of(seats, len(contents)), [ray.put(job)]
+    waiting = [_Unit(content, name(content)) for content in reversed(contents)]
+    failed: list[str] = []
     try:
-        while loop.waiting or loop.running:
-            loop.fill()
-            promise = loop.next()
-            if promise in crew.coming:
-                crew.arrive(promise)
+        while waiting or crew.is_at_work:
+            while waiting and crew.free:
+                crew.start(waiting.pop(), reference, what)
+            unit, result, error = crew.end()
+            if isinstance(error, AtlasError):
+                raise error from None
+            if unit is None:
+                continue
+            if error is None:
+                yield result
+                continue
+            why = first_line(error)
+            log.warning("%s failed (try %d of %d): %s", unit.name, unit.attempt, _TRIES, why)
+            if unit.attempt < _TRIES:
+                waiting.append(replace(unit, attempt=unit.attempt + 1))
             else:
-                yield from loop.result(promise)
+                failed.append(f"{unit.name} ({why})")
     finally:
-        if (loop.waiting or loop.running) and crew is _crew:
+        if (waiting or crew.is_at_work) and crew is _crew:
             dismiss()  # it ends too early, and an actor at work cannot be stopped otherwise
-    if loop.failed:
+    if failed:
         raise IncompleteError(
-            f"Not done: {', '.join(loop.failed)}. The same command again does only these."
+            f"Not done: {', '.join(failed)}. The same command again does only these."
         )

@@ -30,18 +30,18 @@ def _mine(
 ) -> Iterator[PartDone]:
     prepare = Miner.exact if precision == "exact" else Miner.screening
     # as on its way to a worker
-    miners = [prepare(Recipe.of(one.net, one.layers).make("cpu")) for one in targets]
+    miners = [prepare(target.recipe.make("cpu")) for target in targets]
     for part, which in work:
-        some, runs = [miners[one] for one in which], [targets[one].run for one in which]
-        yield mine_part(some, dataset, part, runs, top_k)
+        runs = [targets[number].run for number in which]
+        yield mine_part([miners[number] for number in which], dataset, part, runs, top_k)
 
 
 def _rescore(
     target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workers: int | None
 ) -> Iterator[int]:
-    net = Recipe.of(target.net, target.layers).make("cpu")
+    miner = Miner.exact(target.recipe.make("cpu"))
     for unit in units:
-        yield rescore_unit(net, unit, dataset, target.run, top_k)
+        yield rescore_unit(miner, unit, dataset, target.run, top_k)
 
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
