@@ -18,7 +18,7 @@ from pipeline.bench.figures import Block, Column, Figure, Finding, bound, combin
 from pipeline.bench.order import TOP_K, Order, Subject, load, run_store, subject
 from pipeline.bench.processes import descendants, seconds_between
 from pipeline.bench.rounds import CPU, RATE, Speed
-from pipeline.cluster import connection
+from pipeline.cluster import connection, crew
 from pipeline.cluster import stages as cluster
 from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
@@ -175,6 +175,7 @@ def _by_ray(one: Subject, run: Store, workers: int, passes: int) -> list[Done]:
         before, spent = spent, descendants()
         moment = time.monotonic() - start
         done.append(Done(moment, part.images, seconds_between(before, spent)))
+    crew.dismiss()  # the next ones start anew
     return done
 
 

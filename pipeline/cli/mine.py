@@ -11,7 +11,7 @@ from pipeline.errors import RequestError
 from pipeline.request import MineRequest
 
 if TYPE_CHECKING:
-    from pipeline.commands.mine import MineResult
+    from pipeline.run import Run
 
 _REPEATED = ("net", "weights")
 _METAVARS = {"data": "DATA", "mean": "R,G,B"}
@@ -24,8 +24,8 @@ def mine(config: str | None = None, **options: Any) -> None:  # noqa: ARG001 - i
     """
     from pipeline.commands.mine import mine_runs
 
-    for result in mine_runs([checked(MineRequest, values) for values in _requests(**options)]):
-        _say_mined(result)
+    for run in mine_runs([checked(MineRequest, values) for values in _requests(**options)]):
+        _say_mined(run)
 
 
 def _parameters() -> Iterator[Parameter]:
@@ -54,7 +54,7 @@ def _requests(
     run: str,
     mean: str | None,
     layers: str | None,
-    **others: Any,
+    **common: Any,
 ) -> Iterator[Mapping[str, Any]]:
     """One request for each net."""
     if len(set(net)) < len(net):
@@ -65,7 +65,7 @@ def _requests(
             f"{len(weights_of)} --weights for {len(net)} --net; give one, or one each."
         )
     for number, name in enumerate(net):
-        yield others | {
+        yield common | {
             "net": name,
             "weights": weights_of[number % len(weights_of)],
             "run": f"{run.rstrip('/')}/{name.replace(':', '.')}" if len(net) > 1 else run,
@@ -74,17 +74,19 @@ def _requests(
         }
 
 
-def _say_mined(result: "MineResult") -> None:
+def _say_mined(run: "Run") -> None:
+    maps, skipped = run.feature_maps(), len(run.skipped())
+    dead, uncertified = (maps["max"] <= 0).sum(), (~maps["certified"]).sum()
     say(
-        f"{result.net}, {result.images} images mined: {result.winners} winners of {result.maps} "
-        "feature maps" + (f", {result.dead} of them dead." if result.dead else ".")
+        f"{run.spec.net}, {maps['images'].max()} images mined: {len(run.winners())} winners of "
+        f"{len(maps)} feature maps" + (f", {dead} of them dead." if dead else ".")
     )
-    if result.uncertified:
+    if uncertified:
         say(
-            f"{result.uncertified} feature maps are not certified: a winner of theirs may be "
-            f"missing. They are marked in {result.run}/feature_maps.parquet; "
+            f"{uncertified} feature maps are not certified: a winner of theirs may be missing. "
+            f"They are marked in {run.store.url}/feature_maps.parquet; "
             "--precision exact into another --run is sure of them."
         )
-    if result.skipped:
-        say(f"{result.skipped} samples could not be used; {result.run}/skipped says why.")
-    say(f"Next: deconv-atlas project --run {result.run}")
+    if skipped:
+        say(f"{skipped} samples could not be used; {run.store.url}/skipped says why.")
+    say(f"Next: deconv-atlas project --run {run.store.url}")

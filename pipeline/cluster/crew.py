@@ -39,6 +39,10 @@ class Job(Generic[Prepared, Content, Result]):
     prepare: Callable[[str], Prepared]
     do: Callable[[Prepared, Content], Result]
 
+    def on(self, device: str) -> Callable[[Content], Result]:
+        """What does a unit on this device."""
+        return partial(self.do, self.prepare(device))
+
 
 class Worker:
     """An actor that holds what it has prepared for one job, and does units of work of it.
@@ -61,8 +65,7 @@ class Worker:
         if name not in self._ready:
             self._ready.clear()
             gc.collect()  # an old job's nets are cycles
-            job = ray.get(reference[0])
-            self._ready[name] = partial(job.do, job.prepare(self._device))
+            self._ready[name] = ray.get(reference[0]).on(self._device)
         return self._ready[name](content)
 
 

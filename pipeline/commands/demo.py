@@ -42,19 +42,17 @@ def make_demo(out: Path, images: int, workers: int | None = None) -> str:
 
 def _draw(data: Store, images: int) -> None:
     """Draw the shards that are not there yet; their names tell which images they hold."""
-    shards = {
-        f"demo-{some.start:06d}-{some.stop - 1:06d}.tar": some
-        for first in range(0, images, _SHARD)
-        if (some := range(first, min(images, first + _SHARD)))
-    }
+    starts = range(0, images, _SHARD)
+    numbers = [range(start, min(images, start + _SHARD)) for start in starts]
+    shards = {f"demo-{shard[0]:06d}-{shard[-1]:06d}.tar": shard for shard in numbers}
     there = data.list()
-    if others := [name for name in there if name not in shards]:
+    if foreign := [name for name in there if name not in shards]:
         raise RequestError(
-            f"{data.url} holds {others[0]}, which is not one of this demo's {images} images; "
+            f"{data.url} holds {foreign[0]}, which is not one of this demo's {images} images; "
             "name another --out."
         )
     with progress("drawing, images", images) as advance:
-        for name, some in shards.items():
+        for name, shard in shards.items():
             if name not in there:
-                data.write(name, shard_bytes(some))
-            advance(len(some))
+                data.write(name, shard_bytes(shard))
+            advance(len(shard))

@@ -9,10 +9,10 @@ from pipeline.atlas.poster.choice import example_pictures, most_telling
 from pipeline.atlas.poster.compose import compose
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
+from pipeline.commands.mine import class_names_of
 from pipeline.commands.project import dataset_of
 from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
-from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import Made, Wanted, find_pictures, read_picture
 from pipeline.data.store import Store
@@ -81,7 +81,7 @@ def occlude_images(
         dataset=dataset,
         run=run.store,
         settings=settings,
-        names=class_names_of(run),
+        names=class_names_of(run.spec.class_names, net),
         draw=partial(occlusion_figures, spec=run.spec),
     )
     units = occlude.units(run.store, wanted, settings)
@@ -123,7 +123,7 @@ def make_poster(
     pictures = [read_picture(asked, net.preprocessing, dataset) for asked in wanted]
     examples = explain.explain_pictures(net, pictures[:POSTER_EXAMPLES])
     settings = settings or OccludeSettings()
-    plan, names = occlude.prepare(net, settings), class_names_of(run)
+    plan, names = occlude.prepare(net, settings), class_names_of(run.spec.class_names, net)
     experiments: list[Occluded] = []
     with progress("occluding, pictures", len(pictures)) as advance:
         for picture in pictures:
@@ -144,13 +144,6 @@ def make_poster(
     for file, data in files.items():
         place.write(file, data)
     return [f"{place.url}/{file}" for file in files]
-
-
-def class_names_of(run: Run) -> ClassNames | None:
-    """The names of the net's classes: the file of the run, else the weights' own."""
-    if run.spec.class_names is not None:
-        return load_class_names(run.spec.class_names)
-    return ClassNames.of(run.net.categories) if run.net.categories else None
 
 
 def _do(

@@ -84,9 +84,9 @@ def test_each_net_as_if_it_were_alone(
         )
         for miner, run in zip(miners, alone, strict=True):
             assert mine_part([miner], dataset, part, [run], 4, decoders) == done
-    for one, other in zip(together, alone, strict=True):
-        assert contents(one) == contents(other)
-        assert len(contents(one)) == 4 + 3  # three parts have broken pictures
+    for with_others, by_itself in zip(together, alone, strict=True):
+        assert contents(with_others) == contents(by_itself)
+        assert len(contents(with_others)) == 4 + 3  # three parts have broken pictures
 
 
 def test_pictures_are_read_once(folder: Path, nets: list[Net]) -> None:
@@ -147,9 +147,10 @@ def test_runs_that_are_at_different_points(
     """One has some parts, one has none, one is merged: what is missing is done, no more."""
     in_this_process(monkeypatch)
     for name in NETS:
-        (result,) = mining.mine_runs(requests(folder, tmp_path / "alone", precision, name))
-        assert result.net == name
-        assert (result.images, result.skipped) == (COUNT - len(BROKEN), len(BROKEN))
+        (run,) = mining.mine_runs(requests(folder, tmp_path / "alone", precision, name))
+        assert run.spec.net == name
+        assert (run.feature_maps()["images"] == COUNT - len(BROKEN)).all()
+        assert len(run.skipped()) == len(BROKEN)
     place = tmp_path / "together"
     mining.mine_runs(requests(folder, place, precision, "alexnet", "demo"))
     stage = "heaps" if precision == "exact" else "screen"
@@ -158,10 +159,10 @@ def test_runs_that_are_at_different_points(
     for name in ("feature_maps.parquet", f"{stage}/{parts[0].name}"):
         (place / "demo" / name).unlink()
     before = {path: path.stat().st_mtime_ns for path in (place / "alexnet").rglob("*")}
-    kept = parts[1].stat().st_mtime_ns
-    results = mining.mine_runs(requests(folder, place, precision, *NETS))
-    assert [result.net for result in results] == list(NETS)
+    written = parts[1].stat().st_mtime_ns
+    runs = mining.mine_runs(requests(folder, place, precision, *NETS))
+    assert [run.spec.net for run in runs] == list(NETS)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert parts[1].stat().st_mtime_ns == kept
+    assert parts[1].stat().st_mtime_ns == written
     for name in NETS:
         assert objects(place / name) == objects(tmp_path / "alone" / name)

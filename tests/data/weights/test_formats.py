@@ -23,7 +23,7 @@ from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError
 from pipeline.request import MineRequest
 from tests.core.nets.old_nets import picture
-from tests.data import theano
+from tests.data.weights import theano
 from tests.data.weights.old_files import (
     BVLC_ALEXNET,
     CAFFENET,
