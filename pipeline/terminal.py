@@ -48,25 +48,18 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], N
         total: how much there is in all.
         done: how much of it was done before.
     """
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with _bar(console) as bar:
-            task = bar.add_task(what, total=total, completed=done)
-            yield lambda amount: bar.advance(task, amount)
-    else:
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
         with _lines(what, total, done) as advance:
             yield advance
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console,
-    )
+    )  # fmt: skip
+    with Progress(*columns, console=terminal) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        yield lambda amount: bar.advance(task, amount)
 
 
 @contextmanager

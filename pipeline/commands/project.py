@@ -1,7 +1,4 @@
-"""What the commands after mining do, from a request to a finished result: checked first, then done.
-
-The terminal's side is `cli`; jobs and notebooks may call these too.
-"""
+"""Stage 2, from a request to finished projections: checked first, then done."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
