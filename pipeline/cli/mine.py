@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from pipeline.cli.options import Config, checked, names, option, say
+from pipeline.cli.options import Config, checked, help_of, names, option, say
 from pipeline.errors import RequestError
 from pipeline.request import MineRequest
 
@@ -39,7 +39,7 @@ def _parameters() -> Iterator[Parameter]:
             kind, default = list[str], default and [default]
         about = option(name, metavar)
         if name == "data":
-            about = typer.Argument(help=field.description, metavar=metavar)
+            about = typer.Argument(help=help_of(name), metavar=metavar)
         kind = Annotated[kind if default is not None else kind | None, about]
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
     yield Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=Config)

@@ -25,7 +25,12 @@ def option(name: str, metavar: str | None = None) -> Any:
     """An option with the help text and the bounds that the field of a request has."""
     field = MineRequest.model_fields[name]
     limits = {_BOUNDS[kind]: n for limit in field.metadata for kind, n in asdict(limit).items()}
-    return typer.Option(help=field.description, metavar=metavar, **limits)
+    return typer.Option(help=help_of(name), metavar=metavar, **limits)
+
+
+def help_of(name: str) -> str:
+    """The text of a request's field in one line."""
+    return " ".join((MineRequest.model_fields[name].description or "").split())
 
 
 Run = Annotated[str, option("run")]

@@ -212,11 +212,11 @@ def test_a_full_disk(
     assert "No space left on device" in sentence
     assert "the same command again" in sentence
     assert not run.objects("winners")
-    kept = run.identities("heaps")
-    assert 0 < len(kept) < 5
+    stored = run.identities("heaps")
+    assert 0 < len(stored) < 5
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     command(*run.mining(tars))
-    assert kept.items() <= run.identities("heaps").items()
+    assert stored.items() <= run.identities("heaps").items()
     assert_same_mined(run, undisturbed)
 
 
@@ -251,16 +251,16 @@ def test_someone_elses_work_is_waited_for_but_not_silently(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @ray.remote(num_cpus=1)
-    class Other:
+    class Stranger:
         def ready(self) -> None: ...
 
     monkeypatch.setattr("pipeline.cluster.connection._PATIENCE", 1.0)
-    others = [Other.remote() for _ in range(2)]
-    ray.get([one.ready.remote() for one in others])
-    timer = threading.Timer(4, lambda: ray.kill(others[0]))
+    strangers = [Stranger.remote() for _ in range(2)]
+    ray.get([stranger.ready.remote() for stranger in strangers])
+    timer = threading.Timer(4, lambda: ray.kill(strangers[0]))
     timer.start()
     # one of the two places stays taken: the worker that has found its place does everything
     command(*run.mining(tars, "--workers", 2, "--layers", "conv1"))
     timer.join()
-    ray.kill(others[1])
+    ray.kill(strangers[1])
     assert "in use by others" in caplog.text
