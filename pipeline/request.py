@@ -1,11 +1,25 @@
-"""What `mine` is asked for; without torch, since the command line's help is made of it."""
+"""What commands are asked for: frozen models, validated once, of which the options are made.
 
-from typing import Any, Literal
+The text of a field is its option's help. Nothing here needs torch, so that help comes at once.
+"""
+
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 Precision = Literal["exact", "fast"]
 DataFormat = Literal["folder", "webdataset", "parquet"]
+
+Run = Annotated[str, Field(description="Where the run is: a path or any fsspec URL.")]
+Layers = Annotated[
+    tuple[str, ...] | None, Field(description="Layers, with commas between; by default all.")
+]
+WORKERS = "How many work at once; by default one per GPU, else one per CPU."
+Workers = Annotated[int | None, Field(ge=1, description=WORKERS)]
+_ADDRESS = "Ray cluster; by default the one that this process belongs to, else a local Ray."
+Address = Annotated[str | None, Field(description=_ADDRESS)]
+Occluder = Annotated[int, Field(description="Side of the square, in pixels of the net's input.")]
+Stride = Annotated[int, Field(description="Pixels from one place of the square to the next.")]
 
 
 class Frozen(BaseModel):
@@ -15,7 +29,7 @@ class Frozen(BaseModel):
 
 
 class Mining(Frozen):
-    """What is asked for and then belongs to the run; a field's text is its option's help."""
+    """What `mine` is asked for and then belongs to the run."""
 
     net: str = "alexnet"
     """The net; `deconv-atlas nets` lists them. Or module:function, yours, that returns a
@@ -43,13 +57,78 @@ class Mining(Frozen):
 
 
 class MineRequest(Mining):
-    """What `mine` is asked for: the options of the command, or the keys of a TOML file."""
+    """Mine the data for the images that excite each feature map most."""
 
-    layers: tuple[str, ...] | None = None
-    """Layers, with commas between; by default all."""
-    run: str
-    """Where the run is: a path or any fsspec URL."""
-    workers: int | None = Field(default=None, ge=1)
-    """How many work at once; by default one per GPU, else one per CPU."""
-    address: str | None = None
-    """Ray cluster; by default the one that this process belongs to, else a local Ray."""
+    layers: Layers = None
+    run: Run
+    workers: Workers = None
+    address: Address = None
+
+
+class ProjectRequest(Frozen):
+    """Project the winners of a run that have no projection yet."""
+
+    run: Run
+    rank_limit: int | None = Field(default=None, ge=1)
+    """Only the winners up to this rank."""
+    layers: Layers = None
+    unpooling: Literal["sum", "max"] = "sum"
+    """Where pooling windows overlap: sum (the adjoint) or max (the poster's)."""
+    arrays: bool = False
+    """Keep the unnormalised projections too, as float32."""
+    workers: Workers = None
+    address: Address = None
+
+
+class PublishRequest(Frozen):
+    """Compose the atlas of a run."""
+
+    run: Run
+    dest: str | None = None
+    """Where to put it; by default RUN/atlas."""
+    workers: Workers = None
+    address: Address = None
+
+
+class ExplainRequest(Frozen):
+    """Explain pictures by a run's net: the strongest activation of each layer."""
+
+    images: tuple[str, ...]
+    """Paths or URLs, or numbers or keys of samples of the run."""
+    run: Run
+    layers: Layers = None
+    workers: Workers = None
+    address: Address = None
+
+
+class OccludeRequest(Frozen):
+    """Slide an occluder over pictures before a run's net."""
+
+    run: Run
+    images: tuple[str, ...]
+    """Paths or URLs, or numbers or keys of samples of the run, with commas between."""
+    occluder: Occluder = 27
+    stride: Stride = 7
+    colour: tuple[int, int, int] | None = None
+    """Of the square, as #rrggbb; by default the net's mean."""
+    layer: str | None = None
+    """Whose strongest feature map is watched; by default the top one's."""
+    label: int | None = None
+    """The correct class; by default the sample's, else the net's prediction."""
+    workers: Workers = None
+    address: Address = None
+
+
+class PosterRequest(Frozen):
+    """One page with what a run has found."""
+
+    run: Run
+    out: str | None = None
+    """Path or URL of the page; by default RUN/poster.pdf."""
+    layers: Layers = None
+    maps: dict[str, tuple[int, ...]] | None = None
+    """Feature maps to show of a layer, as conv5=3,12; may be repeated."""
+    images: tuple[str, ...] = ()
+    """The examples, as for occlude; by default winners."""
+    occluder: Occluder = 27
+    stride: Stride = 7

@@ -1,23 +1,23 @@
 """The command of stage 1; its options are the fields of a request."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from inspect import Parameter, Signature
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from pipeline.cli.options import Config, checked, help_of, names, option, say
+from pipeline.cli.options import asks_for, checked, say
 from pipeline.errors import RequestError
 from pipeline.request import MineRequest
 
 if TYPE_CHECKING:
     from pipeline.run import Run
 
-_REPEATED = ("net", "weights")
-_METAVARS = {"data": "DATA", "mean": "R,G,B"}
 
-
-def mine(config: str | None = None, **options: Any) -> None:  # noqa: ARG001 - its callback has read it
+@asks_for(
+    MineRequest,
+    repeated=["net", "weights"],
+    positional=["data"],
+    metavars={"data": "DATA", "mean": "R,G,B"},
+)
+def mine(**options: Any) -> None:
     """Stage 1: for every feature map, find the images that excite it most.
 
     Goes on where an interrupted run stopped.
@@ -28,33 +28,8 @@ def mine(config: str | None = None, **options: Any) -> None:  # noqa: ARG001 - i
         _say_mined(run)
 
 
-def _parameters() -> Iterator[Parameter]:
-    """As typer wants them, what must be given first."""
-    fields = MineRequest.model_fields
-    for name in sorted(fields, key=lambda name: not fields[name].is_required()):
-        field, metavar = fields[name], _METAVARS.get(name)
-        kind: Any = int if int in (field.annotation, *get_args(field.annotation)) else str
-        default = Parameter.empty if field.is_required() else field.default
-        if name in _REPEATED:
-            kind, default = list[str], default and [default]
-        about = option(name, metavar)
-        if name == "data":
-            about = typer.Argument(help=help_of(name), metavar=metavar)
-        kind = Annotated[kind if default is not None else kind | None, about]
-        yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-    yield Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=Config)
-
-
-mine.__signature__ = Signature(list(_parameters()))  # type: ignore[attr-defined]
-
-
 def _requests(
-    net: Sequence[str],
-    weights: Sequence[str] | None,
-    run: str,
-    mean: str | None,
-    layers: str | None,
-    **common: Any,
+    net: Sequence[str], weights: Sequence[str] | None, run: str, **common: Any
 ) -> Iterator[Mapping[str, Any]]:
     """One request for each net."""
     if len(set(net)) < len(net):
@@ -69,8 +44,6 @@ def _requests(
             "net": name,
             "weights": weights_of[number % len(weights_of)],
             "run": f"{run.rstrip('/')}/{name.replace(':', '.')}" if len(net) > 1 else run,
-            "mean": None if mean is None else mean.split(","),
-            "layers": names(layers),
         }
 
 

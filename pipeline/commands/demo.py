@@ -9,7 +9,7 @@ from pipeline.commands.publish import publish_run
 from pipeline.data.demo.images import shard_bytes
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.request import MineRequest
+from pipeline.request import MineRequest, ProjectRequest, PublishRequest
 from pipeline.terminal import progress
 
 _SHARD = 128
@@ -35,8 +35,8 @@ def make_demo(out: Path, images: int, workers: int | None = None) -> str:
     run = str(out / "run")
     with connection.connected():
         mine_run(MineRequest(data=data.url, run=run, net="demo", workers=workers))
-        project_run(run, workers=workers)
-        _, atlas = publish_run(run, workers=workers)
+        project_run(ProjectRequest(run=run, workers=workers))
+        _, atlas = publish_run(PublishRequest(run=run, workers=workers))
     return atlas
 
 

@@ -1,6 +1,5 @@
 """Stage 2, from a request to finished projections: checked first, then done."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from pydantic import TypeAdapter
@@ -12,6 +11,7 @@ from pipeline.config import choose_layers
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
+from pipeline.request import ProjectRequest
 from pipeline.run import Run
 from pipeline.stages.project import ProjectSettings, missing, tasks
 from pipeline.terminal import progress
@@ -19,15 +19,7 @@ from pipeline.terminal import progress
 _SETTINGS = TypeAdapter(ProjectSettings)
 
 
-def project_run(
-    url: str,
-    *,
-    layers: Sequence[str] | None = None,
-    rank_limit: int | None = None,
-    settings: ProjectSettings | None = None,
-    workers: int | None = None,
-    address: str | None = None,
-) -> int:
+def project_run(request: ProjectRequest) -> int:
     """Stage 2: project the winners that have no projection yet.
 
     Returns:
@@ -38,21 +30,21 @@ def project_run(
         IncompleteError: some could not be; the same request again does only those.
         NumericsError: an activation does not come out as it was mined.
     """
-    run = Run(url)
-    chosen = choose_layers(run.layers, layers, "The run")
-    settings = settings or ProjectSettings()
-    waiting = tasks(run.store, chosen, rank_limit)
+    run = Run(request.run)
+    chosen = choose_layers(run.layers, request.layers, "The run")
+    settings = ProjectSettings(request.unpooling, request.arrays)
+    waiting = tasks(run.store, chosen, request.rank_limit)
     _require_same_settings(run.store, settings)
     if not waiting:
         return 0
     dataset = dataset_of(run)
     total = sum(map(missing, waiting))
-    with connection.connected(address):
-        connection.seats(workers)
+    with connection.connected(request.address):
+        connection.seats(request.workers)
         run.store.write(schema.PROJECTION_SETTINGS, _SETTINGS.dump_json(settings))
         with progress("projecting, winners", total) as advance:
             for count in cluster.project(
-                run.net, run.layers, dataset, waiting, run.store, settings, workers
+                run.net, run.layers, dataset, waiting, run.store, settings, request.workers
             ):
                 advance(count)
     return total

@@ -76,8 +76,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(run: Path) -> dict[str, bytes]:
-    found = sorted(path for path in run.rglob("*") if path.is_file())
-    return {str(path.relative_to(run)): path.read_bytes() for path in found}
+    paths = sorted(path for path in run.rglob("*") if path.is_file())
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")
