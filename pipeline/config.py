@@ -1,45 +1,19 @@
-"""What a run is, and what is asked of one: small frozen models, validated once."""
+"""What a run is: small frozen models, validated once."""
 
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.core.graph.receptive_field import ReceptiveField, receptive_field
 from pipeline.core.graph.trace import Graph, Layer
-from pipeline.core.nets.known import ColourOrder
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.errors import RequestError
-
-Precision = Literal["exact", "fast"]
-DataFormat = Literal["folder", "webdataset", "parquet"]
+from pipeline.request import DataFormat, Frozen, Mining
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MineRequest(_Frozen):
-    """What `mine` is asked for: the options of the command, or the keys of a TOML file."""
-
-    data: str
-    run: str
-    net: str = "alexnet"
-    weights: str | None = None
-    colour_order: ColourOrder | None = None
-    mean: tuple[float, float, float] | None = None
-    layers: tuple[str, ...] | None = None
-    top_k: int = Field(default=9, ge=1, le=2**15 - 1)  # ranks are int16
-    precision: Precision = "exact"
-    format: DataFormat | None = None
-    class_names: str | None = None
-    workers: int | None = Field(default=None, ge=1)
-    address: str | None = None
-
-
-class LayerSpec(_Frozen):
+class LayerSpec(Frozen):
     """A layer of the run's net: its maps, their size (H, W), and what each position sees."""
 
     name: str
@@ -69,23 +43,16 @@ class LayerSpec(_Frozen):
         )
 
 
-class RunSpec(_Frozen):
+class RunSpec(Mining):
     """What a run is: everything that its results follow from. Kept as `run.json`."""
 
-    net: str
     weights: str
-    colour_order: ColourOrder | None = None
-    mean: tuple[float, float, float] | None = None
     weights_digest: str
     classes: int
     preprocessing: Preprocessing
     layers: tuple[LayerSpec, ...]
-    top_k: int
-    precision: Precision
-    data: str
     format: DataFormat
     fingerprint: str
-    class_names: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
 
     def require_same(self, other: "RunSpec", run: str) -> None:

@@ -2,10 +2,24 @@
 
 import logging
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 _WIDE = 1000  # tables in a file or a pipe are never cut
+_SECONDS_BETWEEN_LINES = 15.0
+
+log = logging.getLogger(__name__)
 
 
 def console(stderr: bool = False) -> Console:
@@ -23,3 +37,42 @@ class Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         print(self.format(record), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show the progress of a block; it calls what it is given with how much was just done.
+
+    Args:
+        what: the work, as in "mining".
+        total: how much there is in all.
+        done: how much of it was done before.
+    """
+    terminal = Console(stderr=True)
+    if not terminal.is_terminal:
+        with _lines(what, total, done) as advance:
+            yield advance
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=terminal) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        yield lambda amount: bar.advance(task, amount)
+
+
+@contextmanager
+def _lines(what: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+    started = last = time.monotonic()
+
+    def advance(amount: int) -> None:
+        nonlocal done, last
+        done += amount
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            log.info("%s: %d of %d", what, done, total)
+
+    log.info("%s: %d of %d", what, done, total)
+    yield advance
+    log.info("%s: %d of %d in %.0f s", what, done, total, time.monotonic() - started)

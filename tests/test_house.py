@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ["pipeline.errors", "pipeline.schema"],
     ["pipeline.core"],
-    ["pipeline.config", "pipeline.terminal", "pipeline.progress"],
+    ["pipeline.request"],
+    ["pipeline.config", "pipeline.terminal"],
     ["pipeline.data"],
     ["pipeline.stages", "pipeline.atlas"],
     ["pipeline.run"],

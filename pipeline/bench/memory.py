@@ -23,7 +23,10 @@ def measure(order: Order) -> Iterator[Finding]:
     """Peaks of mining N, 4 N and 16 N images as one part; in short, once and not the last."""
     counts = [times * max(_FEWEST, order.images // 4) for times in _TIMES[order.short]]
     names = [f"{count} images" for count in counts]
-    works = [partial(_peak, order.net, order.shards(1, n), order.run.child(str(n))) for n in counts]
+    works = [
+        partial(_peak, order.net, order.shards(1, count), Store(f"{order.run.url}/{count}"))
+        for count in counts
+    ]
     rivals = {"peaks": lambda: dict(zip(names, at_once(works), strict=True))}
     peaks = rounds(rivals, order.repeats_of_long(1), f"memory of {order.net}", warm=0)["peaks"]
     rows = {name: {_PEAK: peak} for name, peak in peaks.items()}

@@ -15,8 +15,8 @@ from pipeline.bench.printer import Column, Finding, Row
 from pipeline.bench.runner import CPU, RATE, SPEED, one_core, rounds
 from pipeline.core.heaps.certificate import first_look, judge, scale_of_errors, screen_depth
 from pipeline.data.batches import batches
-from pipeline.progress import progress
 from pipeline.stages.mine import Miner
+from pipeline.terminal import progress
 
 _COLUMNS = {**SPEED, "against_exact": Column("against\nexact", 2)}
 _LOOKS = {

@@ -13,7 +13,7 @@ import torch
 
 from pipeline.bench.printer import Column, Row
 from pipeline.cluster.process import settle
-from pipeline.progress import progress
+from pipeline.terminal import progress
 
 _T = TypeVar("_T")
 

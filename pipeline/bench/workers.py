@@ -19,7 +19,7 @@ from pipeline.bench.mining import Done, Fastest, bound, fastest, mine_share, wor
 from pipeline.bench.order import TOP_K, Order, load
 from pipeline.bench.printer import Column, Finding, Row
 from pipeline.bench.runner import CPU, RATE, SPEED, Rival, at_once, processes, rounds, speed
-from pipeline.cluster import connection
+from pipeline.cluster import connection, crew
 from pipeline.cluster import stages as cluster
 
 _PASSES = {True: 2, False: 4}  # over the images; whether short, with few of them
@@ -100,6 +100,7 @@ def _by_ray(order: Order, count: int, passes: int) -> dict[str, float]:
         before, spent = spent, _spent()
         cpu = sum(seconds - before.get(pid, 0.0) for pid, seconds in spent.items())
         done.append((time.monotonic(), part.images, cpu))
+    crew.dismiss()  # the next ones start anew
     return course(start, done)
 
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import bench, mine, pictures
-from pipeline.cli.options import Address, Config, Layers, Run, Workers, names, say
-from pipeline.errors import AtlasError, RequestError
+from pipeline.cli.options import asks_for, checked, say
+from pipeline.errors import AtlasError
+from pipeline.request import WORKERS, PosterRequest, ProjectRequest, PublishRequest
 from pipeline.terminal import Lines, console
 
 app = typer.Typer(
@@ -33,60 +34,27 @@ app.command(epilog="Example: deconv-atlas mine photos/ --run runs/alexnet --laye
 
 
 @app.command(epilog="Example: deconv-atlas project --run runs/alexnet --rank-limit 3")
-def project(
-    run: Run,
-    rank_limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the winners up to this rank.")
-    ] = None,
-    layers: Layers = None,
-    unpooling: Annotated[
-        str,
-        typer.Option(
-            help="Where pooling windows overlap: sum (the adjoint) or max (the poster's)."
-        ),
-    ] = "sum",
-    arrays: Annotated[
-        bool, typer.Option("--arrays", help="Keep the unnormalised projections too, as float32.")
-    ] = False,
-    workers: Workers = None,
-    address: Address = None,
-    config: Config = None,  # noqa: ARG001
-) -> None:
+@asks_for(ProjectRequest)
+def project(**options: Any) -> None:
     """Stage 2: project the winners back to pixels through the deconvnet.
 
     Does only what is missing.
     """
-    from pipeline.commands import project as stage_2
-    from pipeline.stages.project import ProjectSettings
+    from pipeline.commands.project import project_run
 
-    if unpooling not in ("sum", "max"):
-        raise RequestError(f"--unpooling is sum or max, not {unpooling!r}.")
-    count = stage_2.project(
-        run,
-        layers=names(layers),
-        rank_limit=rank_limit,
-        settings=ProjectSettings("sum" if unpooling == "sum" else "max", arrays),
-        workers=workers,
-        address=address,
-    )
+    request = checked(ProjectRequest, options)
+    count = project_run(request)
     say(f"{count} winners projected." if count else "Nothing was missing.")
-    say(f"Next: deconv-atlas publish --run {run}")
+    say(f"Next: deconv-atlas publish --run {request.run}")
 
 
 @app.command(epilog="Example: deconv-atlas publish --run runs/alexnet s3://atlases/alexnet")
-def publish(
-    run: Run,
-    dest: Annotated[
-        str | None, typer.Argument(metavar="DEST", help="Where to put it; by default RUN/atlas.")
-    ] = None,
-    workers: Workers = None,
-    address: Address = None,
-    config: Config = None,  # noqa: ARG001
-) -> None:
+@asks_for(PublishRequest, positional=["dest"], metavars={"dest": "DEST"})
+def publish(**options: Any) -> None:
     """Compose the atlas and its web pages."""
-    from pipeline.commands import project as commands
+    from pipeline.commands.publish import publish_run
 
-    published, where = commands.publish(run, dest, workers=workers, address=address)
+    published, where = publish_run(checked(PublishRequest, options))
     say(f"{published.maps} feature maps of {len(published.layers)} layers: {where}/index.html")
     if published.missing:
         say(f"{published.missing} of them have winners without projections.")
@@ -118,14 +86,14 @@ def demo(
         Path, typer.Option("--out", help="Folder for the images, the run and the atlas.")
     ] = Path("atlas-demo"),
     images: Annotated[int, typer.Option(min=1, help="How many to draw.")] = 2048,
-    workers: Workers = None,
+    workers: Annotated[int | None, typer.Option(min=1, help=WORKERS)] = None,
 ) -> None:
     """The whole pipeline on generated images and a bundled net: no network, no GPU."""
-    from pipeline.commands import pictures as picture_commands
-    from pipeline.commands import project as commands
+    from pipeline.commands.demo import make_demo
+    from pipeline.commands.pictures import make_poster
 
-    atlas = commands.make_demo(out_dir, images, workers)
-    poster, _ = picture_commands.make_poster(f"{out_dir}/run", f"{out_dir}/poster")
+    atlas = make_demo(out_dir, images, workers)
+    poster, _ = make_poster(PosterRequest(run=f"{out_dir}/run", out=f"{out_dir}/poster"))
     say(f"The atlas:  {atlas}/index.html - open it in a browser.")
     say(f"The poster: {poster}")
     say(f"The run:    deconv-atlas show {out_dir}/run")

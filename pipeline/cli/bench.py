@@ -41,7 +41,7 @@ def bench(
     """
     from pipeline.bench.run import bench as measure
 
-    nets, sections = (names(",".join(given or ())) or () for given in (net, section))
+    nets, sections = (names(",".join(given or ())) for given in (net, section))
     for table in measure(data, nets, sections, repeats, short, json_file):
         say(table)
         say("")

@@ -16,8 +16,8 @@ def read_config(context: typer.Context, url: str | None) -> str | None:
         return None
     content = {key.replace("-", "_"): value for key, value in _toml(url).items()}
     commands = context.parent.command.commands if context.parent else {}  # type: ignore[attr-defined]
-    known = {name: {param.name for param in one.params} for name, one in commands.items()}
-    _require_known(url, content, {*known, *(name for some in known.values() for name in some)})
+    known = {name: {param.name for param in of.params} for name, of in commands.items()}
+    _require_known(url, content, set(known).union(*known.values()))
     command = str(context.command.name)
     own = content.get(command, {})
     if not isinstance(own, dict):

@@ -1,34 +1,99 @@
-"""Options that several commands have, and how they answer."""
+"""Options, made of the fields of requests, and back again; and how commands answer."""
 
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from inspect import Parameter, Signature
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
+from pydantic import BaseModel, ValidationError
 from rich.table import Table
 
 from pipeline.cli.config_file import read_config
+from pipeline.errors import RequestError
 from pipeline.terminal import console
 
-Run = Annotated[str, typer.Option("--run", help="Where the run is: a path or any fsspec URL.")]
-Config = Annotated[
+_LAST = ("workers", "address")
+
+_BOUNDS = {"ge": "min", "le": "max"}
+"""Of numbers, as pydantic and typer call them."""
+
+_FORMS = {"mean": "three numbers with commas between"}
+
+_Config = Annotated[
     str | None,
-    typer.Option(
-        "--config",
-        help="TOML file with any of these options.",
-        callback=read_config,
-        is_eager=True,
-    ),
+    typer.Option(help="TOML file with any of these options.", callback=read_config, is_eager=True),
 ]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, help="How many work at once; by default one per GPU, else one per CPU."),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        help="Ray cluster; by default the one that this process belongs to, else a local Ray."
-    ),
-]
-Layers = Annotated[str | None, typer.Option(help="Layers, with commas between; by default all.")]
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+_Request = TypeVar("_Request", bound=BaseModel)
+
+
+def asks_for(
+    request: type[BaseModel],
+    repeated: Sequence[str] = (),
+    positional: Sequence[str] = (),
+    metavars: Mapping[str, str] | None = None,
+) -> Callable[[_Command], _Command]:
+    """The decorated command has an option for each field of a request, and ``--config``.
+
+    Args:
+        request: numbers and flags are given as such, all else as text, with commas in lists.
+        repeated: fields that may be given more than once.
+        positional: fields that are given without their names.
+        metavars: what values are called in the help, if not by their type.
+    """
+    fields, called = request.model_fields, metavars or {}
+
+    def parameter(name: str) -> Parameter:
+        field = fields[name]
+        types = (field.annotation, *get_args(field.annotation))
+        kind: Any = next((simple for simple in (bool, int) if simple in types), str)
+        default = Parameter.empty if field.is_required() else field.default
+        if name in repeated:
+            kind, default = list[kind], [default] if isinstance(default, str) else default
+        if default in (None, ()):
+            kind, default = kind | None, None
+        limits = {_BOUNDS[way]: at for limit in field.metadata for way, at in asdict(limit).items()}
+        text = " ".join((field.description or "").split())
+        make: Any = typer.Argument if name in positional else typer.Option
+        flag = [f"--{name}"] if kind is bool else []  # without it there would be --no- too
+        about = make(*flag, help=text, metavar=called.get(name), **limits)
+        annotation = Annotated[kind, about]
+        return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+    def decorate(command: _Command) -> _Command:
+        ordered = sorted(fields, key=lambda name: (not fields[name].is_required(), name in _LAST))
+        config = Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=_Config)
+        signature = Signature([*map(parameter, ordered), config])
+        command.__signature__ = signature  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def checked(request: type[_Request], options: Mapping[str, Any]) -> _Request:
+    """The request that the values of a command's options make.
+
+    Raises:
+        RequestError: naming the first option that has a wrong value, and the right ones.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    given.pop("config", None)  # its callback has read it
+    for name, value in given.items():
+        kind = request.model_fields[name].annotation
+        is_list = any(get_origin(part) is tuple for part in (kind, *get_args(kind)))
+        if is_list and isinstance(value, str):
+            given[name] = names(value)
+    try:
+        return request.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = str(wrong["loc"][0])
+        allowed = wrong.get("ctx", {}).get("expected", "").replace("'", "") or _FORMS.get(name)
+        value = options[name]
+        said = f" is {allowed}, not {value!r}" if allowed else f" {value}: {wrong['msg']}"
+        raise RequestError(f"--{name.replace('_', '-')}{said}.") from error
 
 
 def say(what: "str | Table") -> None:
@@ -36,6 +101,6 @@ def say(what: "str | Table") -> None:
     console().print(what)
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
-    """What a list with commas names; None if nothing is given."""
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None
+def names(text: str) -> tuple[str, ...]:
+    """What a list with commas names."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

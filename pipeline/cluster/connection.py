@@ -3,15 +3,14 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from pipeline.cluster.crew import first_line
 from pipeline.errors import RequestError
 
 _PATIENCE = 30.0
@@ -23,9 +22,13 @@ _KNOCK = 5.0
 log = logging.getLogger(__name__)
 
 
+_ending: ExitStack | None = None
+"""What is done at the end of the outermost block of `connected`."""
+
+
 @contextmanager
 def connected(address: str | None = None) -> Iterator[None]:
-    """A connection to a cluster for as long as the block lasts.
+    """A connection to a cluster for as long as the block lasts, and the blocks within it.
 
     Args:
         address: of a cluster; None means the one that this process belongs to, else a local Ray.
@@ -33,10 +36,28 @@ def connected(address: str | None = None) -> Iterator[None]:
     Raises:
         RequestError: no cluster answers at the address.
     """
-    if ray.is_initialized():
+    global _ending
+    if _ending is not None:
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    try:
+        with ExitStack() as _ending:
+            if not ray.is_initialized():
+                _connect(address or os.environ.get("RAY_ADDRESS") or "local")
+                _ending.callback(ray.shutdown)
+            yield
+    finally:
+        _ending = None
+
+
+def at_end(do: Callable[[], object]) -> None:
+    """Have something done at the end of the outermost block of `connected`."""
+    if _ending is None:
+        raise RuntimeError("workers work in a block of `connected`, which sends them home")
+    _ending.callback(do)
+
+
+def _connect(address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         _knock(address)
@@ -51,10 +72,6 @@ def connected(address: str | None = None) -> Iterator[None]:
             f"No Ray cluster answers at {address} ({first_line(error)}); "
             "check --address and RAY_ADDRESS, or leave them out for a local Ray."
         ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _knock(address: str) -> None:
@@ -140,3 +157,9 @@ def await_room(seat: Seats) -> None:
             f"The cluster's workers cannot run deconv-atlas ({first_line(error)}); "
             "install the same version there."
         ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without its details; its name if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0].rstrip(".")

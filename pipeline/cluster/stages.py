@@ -1,84 +1,27 @@
 """The stages on Ray: what travels to the workers, and what they do with it.
 
-With `connection` and `crew`, the only importer of ray. All that runs out there is a plain function
-of `stages`.
+All that runs out there is a plain function of `stages` or `atlas`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
 
 import pyarrow as pa
-import ray
 
 from pipeline.atlas.publish import Unit, publish_unit
-from pipeline.cluster.connection import Seats, await_room, seats
-from pipeline.cluster.crew import Crew, Slots, bounded
-from pipeline.cluster.process import settle
-from pipeline.config import Precision
+from pipeline.cluster.connection import Seats, seats
+from pipeline.cluster.crew import Job, bounded
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.pictures import Made, Wanted
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
+from pipeline.request import Precision
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task
 from pipeline.stages.rescore import SecondLook, rescore_unit
-
-_Some = TypeVar("_Some")
-_Made = TypeVar("_Made")
-
-
-@dataclass(frozen=True)
-class _Mining:
-    """What a worker needs to know once: the nets, and where each one's results go."""
-
-    recipes: tuple[Recipe, ...]
-    runs: tuple[Store, ...]
-    dataset: Dataset
-    top_k: int
-    precision: Precision
-    decoders: int
-
-
-class _Worker:
-    """Keeps the nets on its device; everything else comes with the call."""
-
-    def __init__(self) -> None:
-        settle()
-        self.miners: list[Miner] = []
-
-    def ready(self) -> None:
-        """Returns when the worker has found its place."""
-
-    def mine(self, job: _Mining, part: Part, which: Sequence[int]) -> PartDone:
-        if not self.miners:
-            prepare = Miner.exact if job.precision == "exact" else Miner.screening
-            self.miners = [prepare(recipe.make(_device())) for recipe in job.recipes]
-        miners, runs = [self.miners[one] for one in which], [job.runs[one] for one in which]
-        return mine_part(miners, job.dataset, part, runs, job.top_k, job.decoders)
-
-
-def _device() -> str:
-    return "cuda" if ray.get_gpu_ids() else "cpu"
-
-
-_nets: dict[int, Net] = {}
-
-
-def _net(recipe: Recipe, token: int) -> Net:
-    """The net of a task; a worker's process serves many tasks of one net."""
-    if token not in _nets:
-        settle()
-        _nets.clear()
-        _nets[token] = recipe.make(_device())
-    return _nets[token]
-
-
-def _on_net(recipe: Recipe, token: int, do: Callable[[Net, _Some], _Made], unit: _Some) -> _Made:
-    return do(_net(recipe, token), unit)
 
 
 @dataclass(frozen=True)
@@ -88,6 +31,11 @@ class Target:
     net: Net
     layers: Sequence[str]
     run: Store
+
+    @property
+    def recipe(self) -> Recipe:
+        """The net on its way to a worker."""
+        return Recipe.of(self.net, self.layers)
 
 
 Work = tuple[Part, Sequence[int]]
@@ -102,30 +50,42 @@ def mine(
     precision: Precision,
     workers: int | None,
 ) -> Iterator[PartDone]:
-    """Mine parts on actors, in any order; yields each part when it is stored.
+    """Mine parts, in any order; yields each part when it is stored.
 
     Raises:
         RequestError: the cluster can never seat that many workers.
         IncompleteError: some parts could not be done; the others are.
     """
     seat = seats(workers)
-    recipes = tuple(Recipe.of(target.net, target.layers) for target in targets)
-    runs = tuple(_anywhere(target.run) for target in targets)
-    job = ray.put(_Mining(recipes, runs, dataset, top_k, precision, _decoders(seat)))
-    actor = ray.remote(_Worker).options(num_cpus=seat.cpus, num_gpus=seat.gpus, max_restarts=0)
+    recipes = [target.recipe for target in targets]
+    runs = [_anywhere(target.run) for target in targets]
+    do = partial(_mine, dataset=dataset, runs=runs, top_k=top_k, decoders=_decoders(seat))
+    job = Job(partial(_miners, recipes, precision), do)
+    yield from bounded(job, work, seat, "mine", lambda part_and_targets: part_and_targets[0].name)
 
-    def start(one: Any, some: Work) -> Any:
-        return one.mine.remote(job, *some)
 
-    await_room(seat)
-    crew = Crew(actor.remote, min(seat.workers, len(work)))
-    yield from bounded(work, crew, start, lambda some: some[0].name)
+def _miners(recipes: Sequence[Recipe], precision: Precision, device: str) -> list[Miner]:
+    prepare = Miner.exact if precision == "exact" else Miner.screening
+    return [prepare(recipe.make(device)) for recipe in recipes]
+
+
+def _mine(
+    miners: Sequence[Miner],
+    work: Work,
+    dataset: Dataset,
+    runs: Sequence[Store],
+    top_k: int,
+    decoders: int,
+) -> PartDone:
+    part, which = work
+    chosen, places = [miners[number] for number in which], [runs[number] for number in which]
+    return mine_part(chosen, dataset, part, places, top_k, decoders)
 
 
 def rescore(
     target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workers: int | None
 ) -> Iterator[int]:
-    """Look at images again exactly, as tasks; yields how many each unit had.
+    """Look at images again exactly; yields how many each unit had.
 
     Raises:
         RequestError: the cluster can never seat that many workers.
@@ -136,8 +96,12 @@ def rescore(
         rescore_unit,
         dataset=dataset, run=_anywhere(target.run), top_k=top_k, decoders=_decoders(seat),
     )  # fmt: skip
-    recipe = Recipe.of(target.net, target.layers)
-    yield from _tasks("rescore", seat, recipe, do, units, lambda unit: unit.file)
+    job = Job(partial(_exact_miner, target.recipe), do)
+    yield from bounded(job, units, seat, "rescore", lambda unit: unit.file)
+
+
+def _exact_miner(recipe: Recipe, device: str) -> Miner:
+    return Miner.exact(recipe.make(device))
 
 
 def project(
@@ -149,75 +113,59 @@ def project(
     settings: ProjectSettings,
     workers: int | None,
 ) -> Iterator[int]:
-    """Project tables of winners as tasks; yields how many winners each one had.
+    """Project tables of winners; yields how many winners each one had.
 
     Raises:
         RequestError: the cluster can never seat that many workers.
         IncompleteError: some winners could not be projected; the others are.
     """
     do = partial(project_task, dataset=dataset, run=_anywhere(run), settings=settings)
-    recipe = Recipe.of(net, layers)
-    yield from _tasks("project", seats(workers), recipe, do, tables, _named_by_first)
+    job = Job(Recipe.of(net, layers).make, do)
+    yield from bounded(job, tables, seats(workers), "project", _named_by_first)
+
+
+def _named_by_first(table: pa.Table) -> str:
+    return f"the winners from sample {table['sample'][0].as_py()} on"
 
 
 def pictures(
     net: Net,
     units: Sequence[Sequence[Wanted]],
-    work: Callable[[Net, Sequence[Wanted]], Made],
+    do: Callable[[Net, Sequence[Wanted]], Made],
     workers: int | None,
 ) -> Iterator[Made]:
-    """Explain or occlude pictures as tasks; yields what came of each one.
+    """Explain or occlude pictures; yields what came of each unit.
 
     Raises:
         RequestError: the cluster can never seat that many workers.
         IncompleteError: some pictures could not be done; the others are.
     """
-    recipe = Recipe.of(net, [layer.name for layer in net.graph.layers], whole=True)
-    yield from _tasks(
-        "pictures", seats(workers), recipe, work, units, lambda some: f"picture {some[0].name}"
-    )
-
-
-def _tasks(
-    what: str,
-    seat: Seats,
-    recipe: Recipe,
-    do: Callable[[Net, _Some], _Made],
-    units: Sequence[_Some],
-    name: Callable[[_Some], str],
-) -> Iterator[_Made]:
-    """Do something with a net and each of some units; `what` is shown by Ray's tools."""
-    kept, shared = ray.put(recipe), ray.put(do)
-    token = hash(kept.hex())
-    task: Any = ray.remote(_on_net).options(
-        name=what, num_cpus=seat.cpus, num_gpus=seat.gpus, max_retries=0
-    )
-    await_room(seat)
+    layers = [layer.name for layer in net.graph.layers]
+    job = Job(Recipe.of(net, layers, whole=True).make, do)
     yield from bounded(
-        units, Slots(seat.workers), lambda _, unit: task.remote(kept, token, shared, unit), name
+        job, units, seats(workers), "pictures", lambda unit: f"picture {unit[0].name}"
     )
 
 
 def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None) -> Iterator[int]:
-    """Make sheets as tasks; yields how many feature maps each one was for.
+    """Make sheets; yields how many feature maps each unit was for.
 
     Raises:
         RequestError: the cluster can never seat that many workers.
         IncompleteError: some sheets could not be made; the others are.
     """
+    job = Job(_nothing, partial(_publish, run=_anywhere(run), dest=_anywhere(dest)))
     seat = seats(workers, accelerated=False)
-    place, target = _anywhere(run), _anywhere(dest)
-    task = ray.remote(_publish).options(num_cpus=seat.cpus, max_retries=0)
-    await_room(seat)
     yield from bounded(
-        units,
-        Slots(seat.workers),
-        lambda _, unit: task.remote(place, target, unit),
-        lambda unit: f"{unit.layer} from map {unit.first}",
+        job, units, seat, "publish", lambda unit: f"{unit.layer} from map {unit.first}"
     )
 
 
-def _publish(run: Store, dest: Store, unit: Unit) -> int:
+def _nothing(_: str) -> None:
+    """Sheets need no net."""
+
+
+def _publish(_: None, unit: Unit, run: Store, dest: Store) -> int:
     publish_unit(run, dest, unit)
     return unit.last - unit.first
 
@@ -230,7 +178,3 @@ def _decoders(seat: Seats) -> int:
 def _anywhere(store: Store) -> Store:
     """The same place for processes with another current folder."""
     return Store(store.path()) if store.is_local else store
-
-
-def _named_by_first(table: pa.Table) -> str:
-    return f"the winners from sample {table['sample'][0].as_py()} on"

@@ -7,7 +7,7 @@ from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target
-from pipeline.config import LayerSpec, MineRequest, RunSpec, choose_layers, versions
+from pipeline.config import LayerSpec, RunSpec, choose_layers, versions
 from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.formats.dataset import Dataset, open_dataset
@@ -15,37 +15,13 @@ from pipeline.data.results import is_mined, read_spec
 from pipeline.data.store import Store
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
-from pipeline.progress import progress
+from pipeline.request import MineRequest, Mining
 from pipeline.run import Run
 from pipeline.stages.merge import merge
 from pipeline.stages.rescore import Looks
+from pipeline.terminal import progress
 
 _NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
-
-
-@dataclass(frozen=True)
-class MineResult:
-    """What a mined run holds.
-
-    Attributes:
-        net: which net it is of.
-        run: where it is.
-        images: how many were used.
-        skipped: how many samples could not be, listed in the run's ``skipped/``.
-        winners: rows in all.
-        dead: feature maps that no image activates.
-        maps: feature maps in all.
-        uncertified: maps of which, in reduced precision, a winner may be missing.
-    """
-
-    net: str
-    run: str
-    images: int
-    skipped: int
-    winners: int
-    dead: int
-    maps: int
-    uncertified: int
 
 
 @dataclass(frozen=True)
@@ -62,12 +38,8 @@ class _Job:
     def target(self) -> Target:
         return Target(self.net, [layer.name for layer in self.spec.layers], self.run)
 
-    @property
-    def is_merged(self) -> bool:
-        return is_mined(self.run)
 
-
-def mine(request: MineRequest) -> MineResult:
+def mine_run(request: MineRequest) -> Run:
     """Stage 1 and the merge; goes on where an interrupted run stopped.
 
     Raises:
@@ -75,11 +47,10 @@ def mine(request: MineRequest) -> MineResult:
         IncompleteError: parts are missing; the same request again does only those.
         NumericsError: an activation is not finite.
     """
-    (result,) = mine_together([request])
-    return result
+    return mine_runs([request])[0]
 
 
-def mine_together(requests: Sequence[MineRequest]) -> list[MineResult]:
+def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
     """Several nets in one pass over the data: each picture is read and decoded once.
 
     Args:
@@ -91,7 +62,7 @@ def mine_together(requests: Sequence[MineRequest]) -> list[MineResult]:
         NumericsError: an activation is not finite.
     """
     jobs = [_checked(request) for request in requests]
-    waiting = [job for job in jobs if not job.is_merged]
+    waiting = [job for job in jobs if not is_mined(job.run)]
     if waiting:
         asked = requests[0]
         with connection.connected(asked.address):
@@ -103,7 +74,7 @@ def mine_together(requests: Sequence[MineRequest]) -> list[MineResult]:
                 first = waiting[0].dataset
                 _mine_parts([job for job in waiting if job.dataset == first])
                 waiting = [job for job in waiting if job.dataset != first]
-    return [_mined(Run(job.run.url), job.net.name) for job in jobs]
+    return [Run(job.run.url) for job in jobs]
 
 
 def _checked(request: MineRequest) -> _Job:
@@ -112,9 +83,8 @@ def _checked(request: MineRequest) -> _Job:
     names = [layer.name for layer in weighted.net.graph.layers]
     _refuse_opaque(weighted.net, request.layers or ())
     layers = choose_layers(names, request.layers, f"Net {request.net}")
-    dataset = open_dataset(
-        request.data, format=request.format, class_names=_class_names(request, weighted.net)
-    )
+    classes = class_names_of(request.class_names, weighted.net)
+    dataset = open_dataset(request.data, format=request.format, class_names=classes)
     spec = _spec(request, weighted, dataset, layers)
     if run.exists(schema.RUN):
         spec.require_same(read_spec(run), run.url)
@@ -124,22 +94,21 @@ def _checked(request: MineRequest) -> _Job:
 def _mine_parts(jobs: Sequence[_Job]) -> None:
     """Mine what is missing of jobs on one dataset, and merge each of them."""
     dataset, asked = jobs[0].dataset, jobs[0].request
-    parts = dataset.parts()
-    exact = asked.precision == "exact"
-    folder, name_of = (
-        (schema.HEAPS, schema.heap_name) if exact else (schema.SCREEN, schema.screen_name)
+    parts, exact = dataset.parts(), asked.precision == "exact"
+    folder, name_of, what = (
+        (schema.HEAPS, schema.heap_name, "mining, parts")
+        if exact
+        else (schema.SCREEN, schema.screen_name, "screening, parts")
     )
     done = [set(job.run.list(folder)) for job in jobs]
-    names = [name_of(part.name) for part in parts]
-    missing = [
-        (part, [number for number, there in enumerate(done) if name not in there])
-        for part, name in zip(parts, names, strict=True)
-    ]
-    work = [(part, which) for part, which in missing if which]
-    targets = [job.target for job in jobs]
-    what = "mining" if exact else "screening"
+    work = []
+    for part in parts:
+        missing = [number for number in range(len(jobs)) if name_of(part.name) not in done[number]]
+        if missing:
+            work.append((part, missing))
     if work:
-        with progress(f"{what}, parts", len(parts), len(parts) - len(work)) as advance:
+        targets = [job.target for job in jobs]
+        with progress(what, len(parts), len(parts) - len(work)) as advance:
             for _ in cluster.mine(
                 targets, dataset, work, asked.top_k, asked.precision, asked.workers
             ):
@@ -194,9 +163,10 @@ def _refuse_opaque(net: Net, wanted: Sequence[str]) -> None:
             )
 
 
-def _class_names(request: MineRequest, net: Net) -> ClassNames | None:
-    if request.class_names is not None:
-        return load_class_names(request.class_names)
+def class_names_of(asked: str | None, net: Net) -> ClassNames | None:
+    """The names of the net's classes: of the file asked for, else the weights' own."""
+    if asked is not None:
+        return load_class_names(asked)
     return ClassNames.of(net.categories) if net.categories else None
 
 
@@ -204,34 +174,16 @@ def _spec(
     request: MineRequest, weighted: Weighted, dataset: Dataset, layers: Sequence[str]
 ) -> RunSpec:
     net = weighted.net
-    return RunSpec(
-        net=net.name,
-        weights=weighted.weights,
-        weights_digest=weighted.digest,
-        classes=net.classes,
-        preprocessing=net.preprocessing,
-        layers=tuple(LayerSpec.of(net.graph, layer) for layer in map(net.graph.layer, layers)),
-        top_k=request.top_k,
-        precision=request.precision,
-        data=dataset.url,
-        format=dataset.format,
-        fingerprint=dataset.fingerprint,
-        class_names=request.class_names,
-        colour_order=request.colour_order,
-        mean=request.mean,
-        versions=versions(),
-    )
-
-
-def _mined(run: Run, net: str) -> MineResult:
-    maps = run.feature_maps()
-    return MineResult(
-        net=net,
-        run=run.store.url,
-        images=int(maps["images"].max()),
-        skipped=len(run.skipped()),
-        winners=len(run.winners()),
-        dead=int((maps["max"] <= 0).sum()),
-        maps=len(maps),
-        uncertified=int((~maps["certified"]).sum()),
-    )
+    own = {
+        "net": net.name,
+        "weights": weighted.weights,
+        "weights_digest": weighted.digest,
+        "classes": net.classes,
+        "preprocessing": net.preprocessing,
+        "layers": [LayerSpec.of(net.graph, net.graph.layer(name)) for name in layers],
+        "data": dataset.url,
+        "format": dataset.format,
+        "fingerprint": dataset.fingerprint,
+        "versions": versions(),
+    }
+    return RunSpec.model_validate(request.model_dump(include=set(Mining.model_fields)) | own)

@@ -1,6 +1,7 @@
 """What the commands on single pictures do: explain, occlude, and the poster made of both."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pipeline.atlas.explain.figure import explain_figures
@@ -9,17 +10,18 @@ from pipeline.atlas.poster.choice import example_pictures, most_telling
 from pipeline.atlas.poster.page import compose
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
+from pipeline.commands.mine import class_names_of
 from pipeline.commands.project import dataset_of
 from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
-from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import Made, Wanted, find_pictures, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.progress import progress
+from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
 from pipeline.run import Run
 from pipeline.stages import explain, occlude
+from pipeline.terminal import progress
 
 POSTER_EXAMPLES = 2
 _MOST_REASONS = 5
@@ -27,14 +29,7 @@ _POSTER_TRIALS = 8
 """Pictures that are occluded for the poster; the most telling one is shown."""
 
 
-def explain_images(
-    url: str,
-    images: Sequence[str],
-    *,
-    layers: Sequence[str] | None = None,
-    workers: int | None = None,
-    address: str | None = None,
-) -> list[str]:
+def explain_images(request: ExplainRequest) -> list[str]:
     """The strongest activation of each layer of some pictures, as figures and tables.
 
     Returns:
@@ -44,24 +39,17 @@ def explain_images(
         RequestError: there is no run, picture or layer of the name, or a picture cannot be used.
         IncompleteError: some could not be done; the others are.
     """
-    run = Run(url)
-    chosen = choose_layers(run.layers, layers, "The run") if layers else None
+    run = Run(request.run)
+    chosen = choose_layers(run.layers, request.layers, "The run") if request.layers else None
     net = run.mined_net
     dataset = dataset_of(run)
-    wanted = find_pictures(images, run.store, dataset)
+    wanted = find_pictures(request.images, run.store, dataset)
     draw = partial(explain_figures, run=run.store, spec=run.spec)
     work = partial(explain.explain_unit, dataset=dataset, run=run.store, layers=chosen, draw=draw)
-    return _do(net, explain.units(wanted), work, "explaining", workers, address)
+    return _do(net, explain.units(wanted), work, "explaining", request)
 
 
-def occlude_images(
-    url: str,
-    images: Sequence[str],
-    settings: OccludeSettings,
-    *,
-    workers: int | None = None,
-    address: str | None = None,
-) -> list[str]:
+def occlude_images(request: OccludeRequest) -> list[str]:
     """Slide an occluder over some pictures, as figures and tables; does only what is missing.
 
     Returns:
@@ -71,41 +59,28 @@ def occlude_images(
         RequestError: as `explain_images`, or the occluder does not fit, or there is no such class.
         IncompleteError: some could not be done; the others are.
     """
-    run = Run(url)
+    run = Run(request.run)
     net = run.mined_net
+    settings = OccludeSettings(
+        request.layer, request.occluder, request.stride, request.colour, request.label
+    )
     occlude.check(net, settings)
     dataset = dataset_of(run)
-    wanted = find_pictures(images, run.store, dataset)
+    wanted = find_pictures(request.images, run.store, dataset)
     work = partial(
         occlude.occlude_unit,
         dataset=dataset,
         run=run.store,
         settings=settings,
-        names=class_names_of(run),
+        names=class_names_of(run.spec.class_names, net),
         draw=partial(occlusion_figures, spec=run.spec),
     )
     units = occlude.units(run.store, wanted, settings)
-    return _do(net, units, work, "occluding", workers, address)
+    return _do(net, units, work, "occluding", request)
 
 
-def make_poster(
-    url: str,
-    out: str | None = None,
-    *,
-    layers: Sequence[str] | None = None,
-    maps: Mapping[str, Sequence[int]] | None = None,
-    images: Sequence[str] = (),
-    settings: OccludeSettings | None = None,
-) -> list[str]:
+def make_poster(request: PosterRequest) -> list[str]:
     """One page with the run's layer panels, single-picture figures, occlusion and diagram.
-
-    Args:
-        url: of the run.
-        out: path or URL without extension; by default ``RUN/poster``.
-        layers: with a row of feature maps each.
-        maps: layer → the feature maps to show, instead of choosing them.
-        images: the examples; by default winners of the top layer.
-        settings: of the occlusion panel.
 
     Returns:
         Where the PDF and the PNG are.
@@ -113,17 +88,17 @@ def make_poster(
     Raises:
         RequestError: there is no run, or it has no projections, or a name is unknown.
     """
-    run = Run(url)
+    run = Run(request.run)
     net = run.mined_net
     dataset = dataset_of(run)
-    if images:
-        wanted = find_pictures(images, run.store, dataset)
+    if request.images:
+        wanted = find_pictures(request.images, run.store, dataset)
     else:
         wanted = example_pictures(run.store, run.spec.layers[-1], _POSTER_TRIALS)
     pictures = [read_picture(asked, net.preprocessing, dataset) for asked in wanted]
     examples = explain.explain_pictures(net, pictures[:POSTER_EXAMPLES])
-    settings = settings or OccludeSettings()
-    plan, names = occlude.prepare(net, settings), class_names_of(run)
+    settings = OccludeSettings(occluder=request.occluder, stride=request.stride)
+    plan, names = occlude.prepare(net, settings), class_names_of(run.spec.class_names, net)
     experiments: list[Occluded] = []
     with progress("occluding, pictures", len(pictures)) as advance:
         for picture in pictures:
@@ -133,12 +108,13 @@ def make_poster(
         run.store,
         run.spec,
         net.graph,
-        layers=layers,
-        maps=maps,
+        layers=request.layers,
+        maps=request.maps,
         examples=examples,
         occlusion=[most_telling(experiments)] if experiments else None,
     )
-    folder, _, name = (out or f"{run.store.url}/poster").rpartition("/")
+    out = re.sub(r"\.(pdf|png)$", "", request.out or f"{run.store.url}/poster")
+    folder, _, name = out.rpartition("/")
     place = Store(folder or ".")
     files = {f"{name}.{extension}": data for extension, data in sorted(page.figures().items())}
     for file, data in files.items():
@@ -146,20 +122,12 @@ def make_poster(
     return [f"{place.url}/{file}" for file in files]
 
 
-def class_names_of(run: Run) -> ClassNames | None:
-    """The names of the net's classes: the file of the run, else the weights' own."""
-    if run.spec.class_names is not None:
-        return load_class_names(run.spec.class_names)
-    return ClassNames.of(run.net.categories) if run.net.categories else None
-
-
 def _do(
     net: Net,
     units: Sequence[Sequence[Wanted]],
     work: Callable[[Net, Sequence[Wanted]], Made],
     what: str,
-    workers: int | None,
-    address: str | None,
+    request: ExplainRequest | OccludeRequest,
 ) -> list[str]:
     """Do units of work on the cluster, or a single one right here.
 
@@ -169,12 +137,12 @@ def _do(
     stored: list[str] = []
     unusable: list[str] = []
     with progress(f"{what}, pictures", sum(map(len, units))) as advance:
-        if len(units) == 1 and address is None:
+        if len(units) == 1 and request.address is None:
             stored, unusable = work(net, units[0])
             advance(len(units[0]))
         elif units:
-            with connection.connected(address):
-                for made in cluster.pictures(net, units, work, workers):
+            with connection.connected(request.address):
+                for made in cluster.pictures(net, units, work, request.workers):
                     stored += made.stored
                     unusable += made.unusable
                     advance(_tables(made.stored) + len(made.unusable))

@@ -57,13 +57,11 @@ def layer_table(url: str, layer: str) -> Table:
     for row in maps[maps["layer"] == layer].to_dict("records"):
         names = classes.get(row["feature_map"], ["dead"])
         more = f" +{len(names) - 3}" if len(names) > 3 else ""
+        active = f"{row['active'] / row['images']:.1%}"
         table.add_row(
-            str(row["feature_map"]),
-            f"{row['active'] / row['images']:.1%}",
-            f"{row['max']:.4g}",
-            f"{row['mean']:.4g}",
+            str(row["feature_map"]), active, f"{row['max']:.4g}", f"{row['mean']:.4g}",
             ", ".join(names[:3]) + more,
-        )
+        )  # fmt: skip
     return table
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from pipeline import schema
 from pipeline.core.heaps.certificate import Flags, first_look, judge, scale_of_errors, screen_depth
-from pipeline.core.nets.known import Net
 from pipeline.data.batches import Batch
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.results import read_parts
@@ -70,7 +69,7 @@ class SecondLook:
 
 
 def rescore_unit(
-    net: Net, unit: SecondLook, dataset: Dataset, run: Store, top_k: int, decoders: int = 0
+    miner: Miner, unit: SecondLook, dataset: Dataset, run: Store, top_k: int, decoders: int = 0
 ) -> int:
     """Mine a unit exactly and store its heap file.
 
@@ -81,7 +80,6 @@ def rescore_unit(
         NumericsError: an activation is NaN or infinite; the text names layer and image.
         WriteError: the result could not be stored.
     """
-    miner = Miner.exact(net)
     heaps = miner.heaps(top_k)
     exact = np.full(len(unit.maps), np.nan, np.float32)
 
@@ -93,7 +91,7 @@ def rescore_unit(
 
     seen = mine([miner], [heaps], lambda: unit.read(dataset), decoders, keep)
     checked = _checked(unit, exact, len(heaps.activations))
-    run.write_table(unit.file, heap_table(net, heaps, seen).append_column("checked", checked))
+    run.write_table(unit.file, heap_table(miner.net, heaps, seen).append_column("checked", checked))
     return len(seen)
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from pipeline.commands import mine as mining
-from pipeline.config import MineRequest
 from pipeline.core.graph.trace import trace
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.preprocessing import Preprocessing
@@ -17,6 +16,7 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Sample
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
+from pipeline.request import MineRequest
 from pipeline.stages import mine as mining_stage
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from tests.data.without_ray import in_this_process
@@ -84,9 +84,9 @@ def test_each_net_as_if_it_were_alone(
         )
         for miner, run in zip(miners, alone, strict=True):
             assert mine_part([miner], dataset, part, [run], 4, decoders) == done
-    for one, other in zip(together, alone, strict=True):
-        assert contents(one) == contents(other)
-        assert len(contents(one)) == 4 + 3  # three parts have broken pictures
+    for with_others, by_itself in zip(together, alone, strict=True):
+        assert contents(with_others) == contents(by_itself)
+        assert len(contents(with_others)) == 4 + 3  # three parts have broken pictures
 
 
 def test_pictures_are_read_once(folder: Path, nets: list[Net]) -> None:
@@ -147,21 +147,22 @@ def test_runs_that_are_at_different_points(
     """One has some parts, one has none, one is merged: what is missing is done, no more."""
     in_this_process(monkeypatch)
     for name in NETS:
-        (result,) = mining.mine_together(requests(folder, tmp_path / "alone", precision, name))
-        assert result.net == name
-        assert (result.images, result.skipped) == (COUNT - len(BROKEN), len(BROKEN))
+        (run,) = mining.mine_runs(requests(folder, tmp_path / "alone", precision, name))
+        assert run.spec.net == name
+        assert (run.feature_maps()["images"] == COUNT - len(BROKEN)).all()
+        assert len(run.skipped()) == len(BROKEN)
     place = tmp_path / "together"
-    mining.mine_together(requests(folder, place, precision, "alexnet", "demo"))
+    mining.mine_runs(requests(folder, place, precision, "alexnet", "demo"))
     stage = "heaps" if precision == "exact" else "screen"
     parts = sorted((place / "demo" / stage).iterdir())
     assert len(parts) > 1
     for name in ("feature_maps.parquet", f"{stage}/{parts[0].name}"):
         (place / "demo" / name).unlink()
     before = {path: path.stat().st_mtime_ns for path in (place / "alexnet").rglob("*")}
-    kept = parts[1].stat().st_mtime_ns
-    results = mining.mine_together(requests(folder, place, precision, *NETS))
-    assert [result.net for result in results] == list(NETS)
+    written = parts[1].stat().st_mtime_ns
+    runs = mining.mine_runs(requests(folder, place, precision, *NETS))
+    assert [run.spec.net for run in runs] == list(NETS)
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert parts[1].stat().st_mtime_ns == kept
+    assert parts[1].stat().st_mtime_ns == written
     for name in NETS:
         assert objects(place / name) == objects(tmp_path / "alone" / name)

@@ -10,10 +10,10 @@ from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target, Work
 from pipeline.commands import mine as commands
-from pipeline.config import MineRequest, Precision
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.demo.images import draw
 from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.request import MineRequest, Precision
 from pipeline.run import Run, open_run
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
@@ -30,7 +30,7 @@ def _mine(
 ) -> Iterator[PartDone]:
     prepare = Miner.exact if precision == "exact" else Miner.screening
     # as on its way to a worker
-    miners = [prepare(Recipe.of(target.net, target.layers).make("cpu")) for target in targets]
+    miners = [prepare(target.recipe.make("cpu")) for target in targets]
     for part, which in work:
         runs = [targets[number].run for number in which]
         yield mine_part([miners[number] for number in which], dataset, part, runs, top_k)
@@ -39,9 +39,9 @@ def _mine(
 def _rescore(
     target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workers: int | None
 ) -> Iterator[int]:
-    net = Recipe.of(target.net, target.layers).make("cpu")
+    miner = Miner.exact(target.recipe.make("cpu"))
     for unit in units:
-        yield rescore_unit(net, unit, dataset, target.run, top_k)
+        yield rescore_unit(miner, unit, dataset, target.run, top_k)
 
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def end_to_end(
     for index in range(count):
         draw(index).image.save(folder / f"{index}.png")
     usual = {"data": str(folder), "run": place, "top_k": 2}
-    commands.mine(MineRequest.model_validate(usual | request))
+    commands.mine_run(MineRequest.model_validate(usual | request))
 
     run = open_run(place)
     there = Recipe.of(run.net, run.layers).make("cpu")

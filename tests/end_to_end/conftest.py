@@ -24,8 +24,8 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tars")
     size = IMAGES // SHARDS
     for shard in range(SHARDS):
-        some = range(shard * size, (shard + 1) * size)
-        (folder / f"demo-{shard:04d}.tar").write_bytes(shard_bytes(some))
+        numbers = range(shard * size, (shard + 1) * size)
+        (folder / f"demo-{shard:04d}.tar").write_bytes(shard_bytes(numbers))
     return folder
 
 

@@ -75,7 +75,7 @@ class Run:
     def identities(self, prefix: str) -> dict[str, tuple[int, int]]:
         """Inode and time of every file below `prefix`: whether they were written again."""
         status = {name: (Path(self.url) / name).stat() for name in self.objects(prefix)}
-        return {name: (one.st_ino, one.st_mtime_ns) for name, one in status.items()}
+        return {name: (file.st_ino, file.st_mtime_ns) for name, file in status.items()}
 
 
 def rows(url: str) -> pd.DataFrame:
@@ -114,10 +114,10 @@ def descendants(pid: int) -> Iterator[int]:
         except OSError:  # it has just ended
             continue
         parents[int(status.parent.name)] = int(fields[1])
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    yield from found[1:]
+    family = [pid]
+    for member in family:
+        family += [child for child, parent in parents.items() if parent == member]
+    yield from family[1:]
 
 
 def title(pid: int) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
 from pipeline import schema
+from pipeline.cluster.connection import connected
 from pipeline.config import RunSpec
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.class_names import ClassNames
@@ -35,40 +37,54 @@ from tests.end_to_end.runs import (
     until,
 )
 
+WORKING = ("ray::mine", "ray::rescore", "ray::project", "ray::pictures", "ray::publish")
+IDLE = "ray::Worker"
 
-def kill(name: str) -> int:
-    """SIGKILL our cluster's processes of that name; how many there were."""
-    found = [pid for pid in descendants(os.getpid()) if title(pid).startswith(name)]
-    for pid in found:
-        os.kill(pid, signal.SIGKILL)
-    return len(found)
+
+def workers(*titles: str) -> list[int]:
+    """Our cluster's processes of these titles: what a worker does, or that it waits."""
+    return [pid for pid in descendants(os.getpid()) if title(pid).startswith(titles)]
+
+
+def strike(what: str) -> None:
+    """SIGKILL whoever is doing this, as soon as there is somebody."""
+
+    def kill() -> int:
+        pids = workers(f"ray::{what}")
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
+    until(kill, f"somebody whose work is to {what}")
 
 
 @contextmanager
-def meanwhile(strike: Callable[[], object], run: Run, prefix: str) -> Iterator[None]:
+def meanwhile(happens: Callable[[], object], run: Run, prefix: str) -> Iterator[None]:
     """As soon as something lies below `prefix`, while the block is running, do something."""
-    struck: list[object] = []
+    happened = threading.Event()
 
     def wait() -> None:
         until(lambda: run.objects(prefix), f"something in {prefix}")
-        struck.append(strike())
+        happens()
+        happened.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
     yield
     thread.join()
-    assert struck
-    assert struck[0] != 0, "there was nothing to strike"
+    assert happened.is_set()
 
 
 def test_workers_killed_while_mining(
     undisturbed: Run, tars: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with meanwhile(lambda: kill("ray::_Worker"), run, "heaps"):
+    with meanwhile(lambda: strike("mine"), run, "heaps"):
         command(*run.mining(tars, "--workers", 2))
     assert "failed (try 1 of 3)" in caplog.text
-    with meanwhile(lambda: kill("ray::project"), run, "projections"):
+    caplog.clear()
+    with meanwhile(lambda: strike("project"), run, "projections"):
         command(*run.projecting())
+    assert "failed (try 1 of 3)" in caplog.text
     assert_same(run, undisturbed)
 
 
@@ -113,15 +129,7 @@ def killed_after(run: Run, prefix: str, arguments: list[object]) -> None:
     ) as driver:
         until(lambda: run.objects(prefix), f"something in {prefix}")
         driver.kill()
-    until(
-        lambda: (
-            not any(
-                title(pid).startswith(("ray::_Worker", "ray::project"))
-                for pid in descendants(os.getpid())
-            )
-        ),
-        "the orphans' end",
-    )
+    until(lambda: not workers(IDLE, *WORKING), "the orphans' end")
 
 
 def test_two_drivers_at_once_project_every_winner_once(
@@ -164,6 +172,24 @@ def test_two_writers_of_one_part_and_leftovers_are_harmless(
     assert_same_mined(run, undisturbed)
 
 
+def test_workers_stay_from_stage_to_stage_and_leave_at_the_end(
+    undisturbed: Run, tars: Path, run: Run
+) -> None:
+    """As long as they sit as they should: else all would wait for those who wait for work."""
+    with connected():
+        command(*run.mining(tars, "--workers", 2, "--precision", "fast"))
+        miners = workers(IDLE)
+        assert len(miners) == 2
+        command(*run.projecting("--workers", 2))
+        command("publish", "--run", run.url, "--workers", 2)
+        assert workers(IDLE) == miners
+        command("explain", *range(10), "--run", run.url, "--workers", 1)
+        assert len(workers(IDLE)) == 1
+        assert not set(workers(IDLE)) & set(miners)
+    until(lambda: not workers(IDLE, *WORKING), "the workers' end")
+    pd.testing.assert_frame_equal(run.projections(), undisturbed.projections(), check_exact=True)
+
+
 @pytest.fixture
 def small_disk(undisturbed: Run, tmp_path: Path) -> Iterator[Path]:
     """A disk with room for about half of the heaps."""
@@ -186,11 +212,11 @@ def test_a_full_disk(
     assert "No space left on device" in sentence
     assert "the same command again" in sentence
     assert not run.objects("winners")
-    kept = run.identities("heaps")
-    assert 0 < len(kept) < 5
+    stored = run.identities("heaps")
+    assert 0 < len(stored) < 5
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     command(*run.mining(tars))
-    assert kept.items() <= run.identities("heaps").items()
+    assert stored.items() <= run.identities("heaps").items()
     assert_same_mined(run, undisturbed)
 
 
@@ -225,16 +251,16 @@ def test_someone_elses_work_is_waited_for_but_not_silently(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @ray.remote(num_cpus=1)
-    class Other:
+    class Stranger:
         def ready(self) -> None: ...
 
-    monkeypatch.setattr("pipeline.connection._PATIENCE", 1.0)
-    others = [Other.remote() for _ in range(2)]
-    ray.get([one.ready.remote() for one in others])
-    timer = threading.Timer(4, lambda: ray.kill(others[0]))
+    monkeypatch.setattr("pipeline.cluster.connection._PATIENCE", 1.0)
+    strangers = [Stranger.remote() for _ in range(2)]
+    ray.get([stranger.ready.remote() for stranger in strangers])
+    timer = threading.Timer(4, lambda: ray.kill(strangers[0]))
     timer.start()
     # one of the two places stays taken: the worker that has found its place does everything
     command(*run.mining(tars, "--workers", 2, "--layers", "conv1"))
     timer.join()
-    ray.kill(others[1])
+    ray.kill(strangers[1])
     assert "in use by others" in caplog.text

@@ -70,20 +70,20 @@ def test_the_columns_are_those_of_the_contract(undisturbed: Run) -> None:
 def test_winners_are_ranked_by_activation_then_sample(undisturbed: Run) -> None:
     winners = undisturbed.winners()
     assert len(winners) > 500
-    for _, one in winners.groupby(["layer", "feature_map"]):
-        assert one["rank"].tolist() == list(range(1, len(one) + 1))
-        order = list(zip(-one["activation"], one["sample"], strict=True))
+    for _, of_map in winners.groupby(["layer", "feature_map"]):
+        assert of_map["rank"].tolist() == list(range(1, len(of_map) + 1))
+        order = list(zip(-of_map["activation"], of_map["sample"], strict=True))
         assert order == sorted(order)
-        assert one["sample"].is_unique
+        assert of_map["sample"].is_unique
     assert (winners["activation"] > 0).all()
     assert winners["rank"].max() == TOP_K
 
 
 def test_dead_maps_have_no_rows_and_live_ones_all(undisturbed: Run) -> None:
     maps, winners = undisturbed.feature_maps(), undisturbed.winners()
-    found = winners.groupby(["layer", "feature_map"]).size()
+    counts = winners.groupby(["layer", "feature_map"]).size()
     for row in maps.itertuples():
-        assert found.get((row.layer, row.feature_map), 0) == min(row.active, TOP_K)
+        assert counts.get((row.layer, row.feature_map), 0) == min(row.active, TOP_K)
     first = winners[winners["rank"] == 1].set_index(["layer", "feature_map"])["activation"]
     strongest = maps.set_index(["layer", "feature_map"])["max"]
     assert (first == strongest.loc[first.index].astype("float32")).all()
@@ -131,12 +131,12 @@ def test_one_worker_gives_the_same_as_two(undisturbed: Run, tars: Path, run: Run
 
 
 def test_the_atlas_is_complete(undisturbed: Run) -> None:
-    found = undisturbed.objects("atlas")
-    assert "atlas/index.html" in found
+    objects = undisturbed.objects("atlas")
+    assert "atlas/index.html" in objects
     alive = undisturbed.winners()[["layer", "feature_map"]].drop_duplicates()
     sheets = {f"atlas/{sheet_name(row.layer, row.feature_map)}" for row in alive.itertuples()}
     assert len(sheets) > 180
-    assert sheets <= found.keys()
+    assert sheets <= objects.keys()
 
 
 def test_an_image_folder(

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+import typer
 from PIL import Image
 from ray.cluster_utils import Cluster
 
 from pipeline.cli.app import app, run_app
+from pipeline.request import MineRequest
 from tests.end_to_end.runs import Run, finished
 
 Said = Callable[..., str]
@@ -129,6 +131,18 @@ def test_help_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> N
     assert f"Example: deconv-atlas {name}" in " ".join(capsys.readouterr().out.split())
 
 
+def test_every_option_of_mine_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that are fields of a request too."""
+    mine = typer.main.get_command(app).commands["mine"]  # type: ignore[attr-defined]
+    helps = {option.name: option.help for option in mine.params}
+    assert set(helps) == {*MineRequest.model_fields, "config"}
+    assert all(helps.values())
+    assert run_app(["mine", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')} " in out for name in helps.keys() - {"data"})
+    assert "1<=x<=32767" in out
+
+
 def test_no_command_at_all_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app([]) == 0
     out = capsys.readouterr().out
@@ -187,7 +201,7 @@ def test_a_cluster_without_processors(
     cluster: Cluster, photos: Path, tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes = [{"Alive": True, "Resources": {"memory": 1.0}}]
-    monkeypatch.setattr("pipeline.connection._nodes", lambda: nodes)
+    monkeypatch.setattr("pipeline.cluster.connection._nodes", lambda: nodes)
     assert "has no CPU for a worker" in said(*mining(photos, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -216,7 +230,7 @@ def test_what_is_no_picture_is_skipped_and_counted(
     (photos / "empty.jpg").touch()
     (photos / "text.jpg").write_text("no picture")
     run = Run(str(tmp_path / "run"))
-    assert run_app([str(one) for one in mining(photos, run.url)]) == 0
+    assert run_app([str(argument) for argument in mining(photos, run.url)]) == 0
     out = capsys.readouterr().out
     assert "1 images mined" in out
     assert "4 samples could not be used" in out

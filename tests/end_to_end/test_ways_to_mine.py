@@ -7,8 +7,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from pipeline.data.demo.images import draw
-from tests.end_to_end.runs import TOP_K, Run, command, until
-from tests.end_to_end.test_faults import kill, meanwhile
+from tests.end_to_end.runs import TOP_K, Run, command
+from tests.end_to_end.test_faults import meanwhile, strike
 
 PHOTOS = Path(__file__).parents[2].parent / "shared" / "photos"
 
@@ -56,10 +56,7 @@ def test_on_photos(cluster: Cluster, tmp_path: Path) -> None:
 def test_workers_killed_while_looking_again(
     undisturbed: Run, tars: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def strike() -> None:
-        until(lambda: kill("ray::rescore"), "somebody who looks again")
-
-    with meanwhile(strike, run, "screen"):
+    with meanwhile(lambda: strike("rescore"), run, "screen"):
         command(*run.mining(tars, "--workers", 2, "--precision", "fast"))
     assert "failed (try 1 of 3)" in caplog.text
     assert_same_winners(run, undisturbed)
@@ -79,8 +76,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(run: Path) -> dict[str, bytes]:
-    found = sorted(path for path in run.rglob("*") if path.is_file())
-    return {str(path.relative_to(run)): path.read_bytes() for path in found}
+    paths = sorted(path for path in run.rglob("*") if path.is_file())
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")

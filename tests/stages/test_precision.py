@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline import schema
-from pipeline.commands.mine import MineResult, mine
-from pipeline.config import MineRequest
+from pipeline.cli import mine as cli
+from pipeline.commands.mine import mine_run
 from pipeline.core.heaps import screening
 from pipeline.core.nets.known import Net
 from pipeline.data.demo.images import shard_bytes
@@ -23,6 +23,8 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
+from pipeline.request import MineRequest
+from pipeline.run import Run
 from pipeline.stages import rescore
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
@@ -74,7 +76,7 @@ def fast(net: Net, dataset: Dataset, parts: Sequence[Part], top_k: int) -> tuple
         mine_part([Miner.screening(net)], dataset, part, [run], top_k)
     looks = Looks(run, parts, top_k)
     while units := looks.next():
-        seen = [rescore_unit(net, unit, dataset, run, top_k) for unit in units]
+        seen = [rescore_unit(Miner.exact(net), unit, dataset, run, top_k) for unit in units]
         assert seen == [len(unit.samples) for unit in units]
         looks.learn(units)
     merge(run, tiny.spec_of(net, dataset, top_k), [part.name for part in parts], looks)
@@ -208,10 +210,10 @@ def tars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def mined(tars: Path, run: Path, precision: str, **more: object) -> MineResult:
+def mined(tars: Path, run: Path, precision: str, **more: object) -> Run:
     """By the function behind the command."""
     asked = {"data": str(tars), "run": str(run), "net": "demo", "precision": precision, "top_k": 3}
-    return mine(MineRequest.model_validate(asked | more))
+    return mine_run(MineRequest.model_validate(asked | more))
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +303,10 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
 
 
 def test_an_uncertified_map_is_told(
-    tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tars: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Errors too large for the candidates held: it says so."""
     in_this_process(monkeypatch)
@@ -313,6 +318,8 @@ def test_an_uncertified_map_is_told(
         return values + 3 * values.std() * noise, places
 
     monkeypatch.setattr(screening, "_largest", blurred)
-    result = mined(tars, tmp_path / "run", "fast", layers=("conv5",), top_k=1)
-    certified = Store(str(tmp_path / "run")).read_table(schema.FEATURE_MAPS)["certified"]
-    assert result.uncertified == certified.to_pylist().count(False) > 30
+    run = mined(tars, tmp_path / "run", "fast", layers=("conv5",), top_k=1)
+    uncertified = int((~run.feature_maps()["certified"]).sum())
+    assert uncertified > 30
+    cli._say_mined(run)
+    assert f"{uncertified} feature maps are not certified" in capsys.readouterr().out

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pipeline.config import DataFormat
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats import folder, parquet, webdataset
 from pipeline.data.formats.files import Listing, list_files, reaching
 from pipeline.data.formats.reading import UnreadableError, lost, until_broken
 from pipeline.data.samples import Located, Part, Sample
 from pipeline.errors import RequestError
+from pipeline.request import DataFormat
 
 
 class Reader(Protocol):

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.commands import mine as commands
-from pipeline.config import MineRequest
 from pipeline.core.nets import known
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.old import Normalisation
 from pipeline.core.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError
+from pipeline.request import MineRequest
 from tests.core.nets.old_nets import picture
 from tests.data.weights import theano
 from tests.data.weights.old_files import (
@@ -277,7 +277,7 @@ def test_a_run_keeps_the_colours_that_were_said(
     assert torch.equal(run.net.graph.trunk.get_submodule("conv1").weight, stored)  # type: ignore[arg-type]
     again = {"data": run.spec.data, "run": str(tmp_path / "run"), "top_k": 2}
     with pytest.raises(RequestError, match="configuration: its colour order is rgb, not None"):
-        commands.mine(MineRequest.model_validate(again | request))
+        commands.mine_run(MineRequest.model_validate(again | request))
 
 
 # --- what does not fit ------------------------------------------------------------------------

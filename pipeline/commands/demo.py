@@ -1,0 +1,58 @@
+"""The whole pipeline on generated images and the bundled net."""
+
+from pathlib import Path
+
+from pipeline.cluster import connection
+from pipeline.commands.mine import mine_run
+from pipeline.commands.project import project_run
+from pipeline.commands.publish import publish_run
+from pipeline.data.demo.images import shard_bytes
+from pipeline.data.store import Store
+from pipeline.errors import RequestError
+from pipeline.request import MineRequest, ProjectRequest, PublishRequest
+from pipeline.terminal import progress
+
+_SHARD = 128
+"""Images in one."""
+
+
+def make_demo(out: Path, images: int, workers: int | None = None) -> str:
+    """The whole pipeline on generated images and the bundled net.
+
+    Args:
+        out: a folder for the images, the run and its atlas.
+        images: how many to draw.
+        workers: as in the stages.
+
+    Returns:
+        Where the atlas is.
+
+    Raises:
+        RequestError: the folder holds other images.
+    """
+    data = Store(out / "images")
+    _draw(data, images)
+    run = str(out / "run")
+    with connection.connected():
+        mine_run(MineRequest(data=data.url, run=run, net="demo", workers=workers))
+        project_run(ProjectRequest(run=run, workers=workers))
+        _, atlas = publish_run(PublishRequest(run=run, workers=workers))
+    return atlas
+
+
+def _draw(data: Store, images: int) -> None:
+    """Draw the shards that are not there yet; their names tell which images they hold."""
+    starts = range(0, images, _SHARD)
+    numbers = [range(start, min(images, start + _SHARD)) for start in starts]
+    shards = {f"demo-{shard[0]:06d}-{shard[-1]:06d}.tar": shard for shard in numbers}
+    there = data.list()
+    if foreign := [name for name in there if name not in shards]:
+        raise RequestError(
+            f"{data.url} holds {foreign[0]}, which is not one of this demo's {images} images; "
+            "name another --out."
+        )
+    with progress("drawing, images", images) as advance:
+        for name, shard in shards.items():
+            if name not in there:
+                data.write(name, shard_bytes(shard))
+            advance(len(shard))

@@ -1,0 +1,31 @@
+"""The atlas of a run, put where a browser finds it."""
+
+from pipeline import schema
+from pipeline.atlas.publish import Published, publish_pages, units
+from pipeline.cluster import connection
+from pipeline.cluster import stages as cluster
+from pipeline.data.store import Store
+from pipeline.request import PublishRequest
+from pipeline.run import Run
+from pipeline.terminal import progress
+
+
+def publish_run(request: PublishRequest) -> tuple[Published, str]:
+    """Compose the atlas and its web pages.
+
+    Returns:
+        What was published, and where.
+
+    Raises:
+        RequestError: there is no run, or it has no projections yet.
+    """
+    run = Run(request.run)
+    target = Store(request.dest or f"{run.store.url}/{schema.ATLAS}")
+    waiting = units(run.store)
+    total = sum(unit.last - unit.first for unit in waiting)
+    with connection.connected(request.address):
+        connection.seats(request.workers, accelerated=False)
+        with progress("publishing, feature maps", total) as advance:
+            for maps in cluster.publish(run.store, target, waiting, request.workers):
+                advance(maps)
+    return publish_pages(run.store, target), target.url

@@ -1,0 +1,134 @@
+"""What commands are asked for: frozen models, validated once, of which the options are made.
+
+The text of a field is its option's help. Nothing here needs torch, so that help comes at once.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+Precision = Literal["exact", "fast"]
+DataFormat = Literal["folder", "webdataset", "parquet"]
+
+Run = Annotated[str, Field(description="Where the run is: a path or any fsspec URL.")]
+Layers = Annotated[
+    tuple[str, ...] | None, Field(description="Layers, with commas between; by default all.")
+]
+WORKERS = "How many work at once; by default one per GPU, else one per CPU."
+Workers = Annotated[int | None, Field(ge=1, description=WORKERS)]
+_ADDRESS = "Ray cluster; by default the one that this process belongs to, else a local Ray."
+Address = Annotated[str | None, Field(description=_ADDRESS)]
+Occluder = Annotated[int, Field(description="Side of the square, in pixels of the net's input.")]
+Stride = Annotated[int, Field(description="Pixels from one place of the square to the next.")]
+
+
+class Frozen(BaseModel):
+    """A model of which every field is known and stays as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Mining(Frozen):
+    """What `mine` is asked for and then belongs to the run."""
+
+    net: str = "alexnet"
+    """The net; `deconv-atlas nets` lists them. Or module:function, yours, that returns a
+    torch.nn.Module and its Preprocessing. Several nets, by more than one --net, are mined in one
+    pass, each into RUN/NET."""
+    weights: str | None = None
+    """Name of torchvision's weights, .pth or .safetensors path or URL, or random:SEED; for
+    alexnet-2012 and zfnet also .onnx and Keras' .h5. Once, or once for each net."""
+    colour_order: Literal["rgb", "bgr"] | None = None
+    """rgb or bgr: what the weights take, if not what their format usually is."""
+    mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat] | None = None
+    """Subtracted from 0-255, nothing divided, if not what is usual for the weights."""
+    layers: tuple[Any, ...] | None = None  # asked for by name, kept with all about them
+    top_k: int = Field(default=9, ge=1, le=2**15 - 1)  # ranks are int16
+    """Winners kept per feature map."""
+    precision: Precision = "exact"
+    """exact: float32 throughout. fast: screen in reduced precision, then look exactly at all
+    images that may be winners; the winners are the same."""
+    data: str
+    """Image folder, WebDataset tars or Parquet: path, glob or URL."""
+    format: DataFormat | None = None
+    """folder, webdataset or parquet; detected if not given."""
+    class_names: str | None = None
+    """Names of the classes: text, JSON, or Keras' imagenet_class_index.json."""
+
+
+class MineRequest(Mining):
+    """Mine the data for the images that excite each feature map most."""
+
+    layers: Layers = None
+    run: Run
+    workers: Workers = None
+    address: Address = None
+
+
+class ProjectRequest(Frozen):
+    """Project the winners of a run that have no projection yet."""
+
+    run: Run
+    rank_limit: int | None = Field(default=None, ge=1)
+    """Only the winners up to this rank."""
+    layers: Layers = None
+    unpooling: Literal["sum", "max"] = "sum"
+    """Where pooling windows overlap: sum (the adjoint) or max (the poster's)."""
+    arrays: bool = False
+    """Keep the unnormalised projections too, as float32."""
+    workers: Workers = None
+    address: Address = None
+
+
+class PublishRequest(Frozen):
+    """Compose the atlas of a run."""
+
+    run: Run
+    dest: str | None = None
+    """Where to put it; by default RUN/atlas."""
+    workers: Workers = None
+    address: Address = None
+
+
+class ExplainRequest(Frozen):
+    """Explain pictures by a run's net: the strongest activation of each layer."""
+
+    images: tuple[str, ...]
+    """Paths or URLs, or numbers or keys of samples of the run."""
+    run: Run
+    layers: Layers = None
+    workers: Workers = None
+    address: Address = None
+
+
+class OccludeRequest(Frozen):
+    """Slide an occluder over pictures before a run's net."""
+
+    run: Run
+    images: tuple[str, ...]
+    """Paths or URLs, or numbers or keys of samples of the run, with commas between."""
+    occluder: Occluder = 27
+    stride: Stride = 7
+    colour: tuple[int, int, int] | None = None
+    """Of the square, as #rrggbb; by default the net's mean."""
+    layer: str | None = None
+    """Whose strongest feature map is watched; by default the top one's."""
+    label: int | None = None
+    """The correct class; by default the sample's, else the net's prediction."""
+    workers: Workers = None
+    address: Address = None
+
+
+class PosterRequest(Frozen):
+    """One page with what a run has found."""
+
+    run: Run
+    out: str | None = None
+    """Path or URL of the page; by default RUN/poster.pdf."""
+    layers: Layers = None
+    maps: dict[str, tuple[int, ...]] | None = None
+    """Feature maps to show of a layer, as conv5=3,12; may be repeated."""
+    images: tuple[str, ...] = ()
+    """The examples, as for occlude; by default winners."""
+    occluder: Occluder = 27
+    stride: Stride = 7
