@@ -70,54 +70,52 @@ def table_of(columns: Mapping[str, Any], fields: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=fields)
 
 
+def entries_of(columns: Mapping[str, Any], entry: pa.StructType) -> pa.StructArray:
+    """The same as entries of a list."""
+    return table_of(columns, pa.schema(list(entry))).to_struct_array().combine_chunks()
+
+
 # --- columns ----------------------------------------------------------------------------------
 
-_WHERE = [
-    pa.field("shard", pa.string()),
-    pa.field("key", pa.string()),
-    pa.field("offset", pa.int64()),
-    pa.field("length", pa.int64()),
-]
 SIDES = ("top", "left", "bottom", "right")
+
+_SHARD_AND_KEY = [pa.field("shard", pa.string()), pa.field("key", pa.string())]
+_WHERE = [*_SHARD_AND_KEY, pa.field("offset", pa.int64()), pa.field("length", pa.int64())]
+_LABEL = [pa.field("label", pa.int32()), pa.field("class_name", pa.string())]
 _BOX = [pa.field(side, pa.int16()) for side in SIDES]
 _SOURCE_BOX = [pa.field(f"source_{side}", pa.float32()) for side in SIDES]
-_LABEL = [pa.field("label", pa.int32()), pa.field("class_name", pa.string())]
-
-SAMPLES = pa.schema(
-    [
-        *_WHERE,
-        *_LABEL,
-        pa.field("width", pa.int32()),  # of the original picture
-        pa.field("height", pa.int32()),
-    ]
-)
-"""One row per sample of a part, in the order of the part."""
-
-HEAP_ENTRY = pa.struct(
-    [
-        pa.field("activation", pa.float32()),
-        pa.field("y", pa.int16()),
-        pa.field("x", pa.int16()),
-        pa.field("sample", pa.int64()),  # position within the part; the merge makes it global
-        *SAMPLES,
-    ]
-)
-
+_SAMPLE = pa.field("sample", pa.int64())
+_ACTIVATION = [
+    pa.field("activation", pa.float32()),
+    pa.field("y", pa.int16()),
+    pa.field("x", pa.int16()),
+]
+_RANKED = [pa.field("feature_map", pa.int32()), pa.field("rank", pa.int16()), *_ACTIVATION]
 _OF_MAP = [
     pa.field("layer", pa.string()),
     pa.field("feature_map", pa.int32()),
     pa.field("images", pa.int64()),
     pa.field("active", pa.int64()),
     pa.field("max", pa.float32()),
-    pa.field("total", pa.float64()),  # of the per-image maxima
-    pa.field("total_squares", pa.float64()),
 ]
+_SUMS = [pa.field("total", pa.float64()), pa.field("total_squares", pa.float64())]
 
-HEAP = pa.schema([*_OF_MAP, pa.field("winners", pa.list_(HEAP_ENTRY))])  # in the order of rank
+# width and height are those of the original picture
+SAMPLES = pa.schema(
+    [*_WHERE, *_LABEL, pa.field("width", pa.int32()), pa.field("height", pa.int32())]
+)
+"""One row per sample of a part, in the order of the part."""
+
+HEAP_ENTRY = pa.struct([*_ACTIVATION, _SAMPLE, *SAMPLES])
+"""A winner of a part; its sample is the position within the part, which the merge makes global."""
+
+HEAP = pa.schema(
+    [*_OF_MAP, *_SUMS, pa.field("winners", pa.list_(HEAP_ENTRY))]
+)  # in the order of rank
 """A part's heaps, one row per feature map; the file's metadata counts its `samples`."""
 
-SCREENED = pa.struct([pa.field("value", pa.float32()), pa.field("sample", pa.int64())])
-SCREEN_HEAP = pa.schema([*_OF_MAP, pa.field("kept", pa.list_(SCREENED))])
+SCREENED = pa.struct([pa.field("value", pa.float32()), _SAMPLE])
+SCREEN_HEAP = pa.schema([*_OF_MAP, *_SUMS, pa.field("kept", pa.list_(SCREENED))])
 """What screening keeps of a part: the largest values before rectification, in falling order."""
 
 CHECKED = pa.struct([pa.field("slot", pa.int32()), pa.field("value", pa.float32())])
@@ -125,55 +123,24 @@ RESCORED_HEAP = pa.schema([*HEAP, pa.field("checked", pa.list_(CHECKED))])
 """A heap of images looked at again, whose samples are positions in the dataset, and the exact
 values of some of the candidates."""
 
-SKIPPED_SAMPLE = pa.schema(
-    [pa.field("shard", pa.string()), pa.field("key", pa.string()), pa.field("reason", pa.string())]
-)
+SKIPPED_SAMPLE = pa.schema([*_SHARD_AND_KEY, pa.field("reason", pa.string())])
 
-WINNER = pa.schema(
-    [
-        pa.field("feature_map", pa.int32()),
-        pa.field("rank", pa.int16()),
-        pa.field("activation", pa.float32()),
-        pa.field("y", pa.int16()),
-        pa.field("x", pa.int16()),
-        *_WHERE,
-        pa.field("sample", pa.int64()),
-        *_LABEL,
-        *_BOX,
-        *_SOURCE_BOX,
-    ]
-)
+WINNER = pa.schema([*_RANKED, *_WHERE, _SAMPLE, *_LABEL, *_BOX, *_SOURCE_BOX])
 """One row per (feature map, rank); the layer is the folder's name (Hive partitioning)."""
 
+# certified: whether no winner can be missing
 FEATURE_MAP = pa.schema(
     [
-        pa.field("layer", pa.string()),
-        pa.field("feature_map", pa.int32()),
-        pa.field("images", pa.int64()),
-        pa.field("active", pa.int64()),
-        pa.field("max", pa.float32()),
+        *_OF_MAP,
         pa.field("mean", pa.float64()),
         pa.field("std", pa.float64()),
-        pa.field("certified", pa.bool_()),  # whether no winner can be missing
+        pa.field("certified", pa.bool_()),
     ]
 )
 
-PROJECTION = pa.schema(
-    [
-        pa.field("feature_map", pa.int32()),
-        pa.field("rank", pa.int16()),
-        pa.field("activation", pa.float32()),
-        pa.field("y", pa.int16()),
-        pa.field("x", pa.int16()),
-        pa.field("shard", pa.string()),
-        pa.field("key", pa.string()),
-        pa.field("sample", pa.int64()),
-        *_LABEL,
-        *_BOX,
-        pa.field("projection", pa.binary()),
-        pa.field("patch", pa.binary()),
-    ]
-)
+_PICTURES = [pa.field("projection", pa.binary()), pa.field("patch", pa.binary())]
+
+PROJECTION = pa.schema([*_RANKED, *_SHARD_AND_KEY, _SAMPLE, *_LABEL, *_BOX, *_PICTURES])
 """One row per winner; with `--arrays` also `PROJECTION_ARRAY`."""
 
 PROJECTION_ARRAY = pa.field("projection_array", pa.binary())
@@ -184,12 +151,15 @@ PROJECTION_ARRAY = pa.field("projection_array", pa.binary())
 EXPLANATION = pa.schema(
     [
         pa.field("image", pa.string()),  # as asked for
-        *(WINNER.field(name) for name in ("sample", "label", "class_name")),
+        _SAMPLE,
+        *_LABEL,
         pa.field("layer", pa.string()),
-        *(WINNER.field(name) for name in ("rank", "feature_map", "activation", "y", "x")),
+        pa.field("rank", pa.int16()),
+        pa.field("feature_map", pa.int32()),
+        *_ACTIVATION,
         *_BOX,
         *_SOURCE_BOX,
-        *(PROJECTION.field(name) for name in ("projection", "patch")),
+        *_PICTURES,
     ]
 )
 """One row per (layer, rank); a layer that is wholly inactive has one row without activation."""
@@ -197,7 +167,9 @@ EXPLANATION = pa.schema(
 OCCLUSION = pa.schema(
     [
         pa.field("image", pa.string()),  # as asked for: a path or URL, or the sample's key
-        *(WINNER.field(name) for name in ("shard", "key", "sample", "label")),
+        *_SHARD_AND_KEY,
+        _SAMPLE,
+        pa.field("label", pa.int32()),
         pa.field("net", pa.string()),
         pa.field("layer", pa.string()),
         pa.field("feature_map", pa.int32()),  # the strongest one without occluder

@@ -1,6 +1,7 @@
 """What stage 1 stores of a part, as tables."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,30 +17,10 @@ from pipeline.data.store import Store
 
 def write_skipped(run: Store, part: str, seen: Seen) -> None:
     """Store the samples of a part that could not be used; nothing where all could."""
-    rows = [
-        {"shard": picture.sample.shard, "key": picture.sample.key, "reason": picture.problem}
-        for picture in seen.skipped
-    ]
+    rows = [{**asdict(skipped.sample), "reason": skipped.problem} for skipped in seen.skipped]
     if rows:
         table = pa.Table.from_pylist(rows, schema=schema.SKIPPED_SAMPLE)
         run.write_table(schema.skipped_name(part), table)
-
-
-def _samples_table(pictures: Sequence[Picture]) -> pa.Table:
-    rows = [
-        {
-            "shard": picture.sample.shard,
-            "key": picture.sample.key,
-            "offset": picture.sample.offset,
-            "length": picture.sample.length,
-            "label": picture.sample.label,
-            "class_name": picture.sample.class_name,
-            "height": picture.size[0],
-            "width": picture.size[1],
-        }
-        for picture in pictures
-    ]
-    return pa.Table.from_pylist(rows, schema=schema.SAMPLES)
 
 
 def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
@@ -49,13 +30,14 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
     places = heaps.places.cpu().numpy()[taken]
     maps = np.array([layer.maps for layer in layers])
     widths = np.repeat([layer.size[1] for layer in layers], maps)[taken.nonzero()[0]]
-    winners = _entries(
-        seen.pictures,
-        heaps.samples.cpu().numpy()[taken],
-        heaps.activations.cpu().numpy()[taken],
-        places // widths,
-        places % widths,
-    )
+    positions = heaps.samples.cpu().numpy()[taken]
+    columns = _sources(seen.pictures, positions) | {
+        "activation": heaps.activations.cpu().numpy()[taken],
+        "y": places // widths,
+        "x": places % widths,
+        "sample": positions,
+    }
+    winners = schema.entries_of(columns, schema.HEAP_ENTRY)
     columns = _map_columns(net, heaps) | {"winners": lists_of(winners, taken.sum(1))}
     return _of_part(schema.table_of(columns, schema.HEAP), seen)
 
@@ -63,10 +45,9 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
 def screen_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
     """One row per feature map of all layers, what screening keeps as a list in falling order."""
     taken = (heaps.samples != NOBODY).cpu().numpy()
-    arrays = [heaps.activations.cpu().numpy()[taken], heaps.samples.cpu().numpy()[taken]]
-    entries = pa.StructArray.from_arrays(
-        [pa.array(array) for array in arrays], fields=list(schema.SCREENED)
-    )
+    columns = {"value": heaps.activations.cpu().numpy(), "sample": heaps.samples.cpu().numpy()}
+    of_taken = {name: values[taken] for name, values in columns.items()}
+    entries = schema.entries_of(of_taken, schema.SCREENED)
     columns = _map_columns(net, heaps) | {"kept": lists_of(entries, taken.sum(1))}
     return _of_part(schema.table_of(columns, schema.SCREEN_HEAP), seen)
 
@@ -96,22 +77,13 @@ def _of_part(table: pa.Table, seen: Seen) -> pa.Table:
     return table.replace_schema_metadata({schema.SAMPLES_IN_PART: str(len(seen))})
 
 
-def _entries(
-    pictures: Sequence[Picture],
-    positions: NDArray[np.int64],
-    activations: NDArray[np.float32],
-    y: NDArray[np.int64],
-    x: NDArray[np.int64],
-) -> pa.StructArray:
+def _sources(pictures: Sequence[Picture], positions: NDArray[np.int64]) -> dict[str, Any]:
+    """Where the samples at these positions of the part are, and what they are, by columns."""
+    rows = [
+        {**asdict(picture.sample), "height": picture.size[0], "width": picture.size[1]}
+        for picture in pictures
+    ]
     used = np.array([picture.position for picture in pictures], np.int64)
-    sources = _samples_table(pictures).take(np.searchsorted(used, positions))
-    columns = {
-        "activation": pa.array(activations),
-        "y": pa.array(y),
-        "x": pa.array(x),
-        "sample": pa.array(positions),
-        **{name: sources[name].combine_chunks() for name in sources.column_names},
-    }
-    fields = list(schema.HEAP_ENTRY)
-    arrays = [columns[field.name].cast(field.type) for field in fields]
-    return pa.StructArray.from_arrays(arrays, fields=fields)
+    table = pa.Table.from_pylist(rows, schema=schema.SAMPLES)
+    table = table.take(np.searchsorted(used, positions)).combine_chunks()
+    return {name: table[name].combine_chunks() for name in table.column_names}

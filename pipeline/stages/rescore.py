@@ -97,10 +97,8 @@ def rescore_unit(
 
 def _checked(unit: SecondLook, exact: NDArray[np.float32], maps: int) -> pa.ListArray:
     order = np.argsort(unit.maps, kind="stable")
-    entries = pa.StructArray.from_arrays(
-        [pa.array(unit.slots[order], pa.int32()), pa.array(exact[order])],
-        fields=list(schema.CHECKED),
-    )
+    columns = {"slot": unit.slots[order], "value": exact[order]}
+    entries = schema.entries_of(columns, schema.CHECKED)
     return lists_of(entries, np.bincount(unit.maps, minlength=maps))
 
 
