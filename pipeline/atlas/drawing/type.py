@@ -38,13 +38,15 @@ def fit(
     needed = text_width(text, size, bold)
     if needed <= width:
         return text, size
-    smaller = max(size * width / needed, size * _SMALLEST)
-    lengths = range(1, len(text))
+    if needed * _SMALLEST <= width:
+        return text, size * width / needed
+    smallest = size * _SMALLEST
     fitting = bisect_right(
-        lengths, width, key=lambda n: text_width(_shortened(text, n, keep_end), smaller, bold)
+        range(1, len(text)),
+        width,
+        key=lambda length: text_width(_shortened(text, length, keep_end), smallest, bold),
     )
-    whole = text_width(text, smaller, bold) <= width
-    return (text if whole else _shortened(text, max(1, fitting), keep_end)), smaller
+    return _shortened(text, max(1, fitting), keep_end), smallest
 
 
 def _shortened(text: str, length: int, keep_end: bool) -> str:

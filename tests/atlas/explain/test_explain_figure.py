@@ -122,6 +122,15 @@ def test_type_fits() -> None:
     assert all(text_width(line, 10) <= 25 for line in lines)
 
 
+def test_type_that_fits_when_it_is_smaller_is_never_shortened() -> None:
+    """Whatever rounding makes of a size that is just small enough."""
+    needed = text_width("sunglass 1/9", 18)
+    for share in np.linspace(0.71, 1, 300):
+        shown, size = fit("sunglass 1/9", 18, False, share * needed)
+        assert shown == "sunglass 1/9"
+        assert text_width(shown, size) == pytest.approx(share * needed)
+
+
 def test_a_page_is_as_large_as_asked() -> None:
     page = Page(100, 50, density=4)
     page.picture(Area(10, 10, 20, 20), np.full((5, 5, 3), (255, 0, 0), np.uint8))
