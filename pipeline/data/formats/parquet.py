@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
@@ -51,28 +52,16 @@ class Parquet:
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures, from the row groups that have them."""
+        of_row = {int(located.key): located for located in wanted}
         with ParquetFile(shard) as file:
-            for group, rows in _by_group(file, wanted).items():
-                yield from _picked(file, group, rows)
-
-
-def _by_group(file: ParquetFile, wanted: Sequence[Located]) -> dict[int, dict[int, Located]]:
-    groups: dict[int, dict[int, Located]] = {}
-    for located in wanted:
-        row = int(located.key)
-        groups.setdefault(bisect_right(file.first_rows, row) - 1, {})[row] = located
-    return dict(sorted(groups.items()))
-
-
-def _picked(
-    file: ParquetFile, group: int, wanted: dict[int, Located]
-) -> Iterator[tuple[Located, bytes]]:
-    for row, (data, _) in enumerate(file.rows(group), file.first_rows[group]):
-        if row in wanted and data is not None:
-            yield wanted.pop(row), data
-        if not wanted:
-            return
-    raise UnreadableError(f"row {min(wanted)} has no picture")
+            groups = groupby(sorted(of_row), lambda row: bisect_right(file.first_rows, row) - 1)
+            for group, numbers in groups:
+                rows = enumerate(file.rows(group), file.first_rows[group])
+                for number in numbers:
+                    data = next((data for row, (data, _) in rows if row == number), None)
+                    if data is None:
+                        raise UnreadableError(f"row {number} has no picture")
+                    yield of_row[number], data
 
 
 # --- opening ----------------------------------------------------------------------------------
