@@ -8,6 +8,7 @@ every sample comes out exactly once, one that cannot be read with its `problem`.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Protocol
 
 from pipeline.config import DataFormat
@@ -79,8 +80,8 @@ class Dataset:
             picked = replace(part, keys=tuple(part.keys[position] for position in positions))
             yield from zip(positions, self.read(picked), strict=True)
             return
-        wanted = set(positions)
-        for position, sample in enumerate(self.read(part)):
+        wanted, stop = set(positions), max(positions, default=-1) + 1
+        for position, sample in enumerate(islice(self.read(part), stop)):
             if position in wanted:
                 yield position, sample
 
