@@ -67,11 +67,6 @@ class Batch:
     pictures: list[Picture] = field(default_factory=list)
     skipped: list[Picture] = field(default_factory=list)
 
-    @property
-    def full(self) -> bool:
-        """Whether it is ready for the net."""
-        return len(self.pictures) == len(self.images)
-
 
 @dataclass(frozen=True)
 class Seen:
@@ -134,7 +129,7 @@ def batches(
             image = picture.images[ways.index(stream.preprocessing)]
             batch.images[len(batch.pictures)] = image
             batch.pictures.append(replace(picture, images=()))
-            if batch.full:
+            if len(batch.pictures) == stream.size:
                 yield batch
                 filling[number] = empty(number)
     for batch in filling:

@@ -32,23 +32,18 @@ class Parquet:
                 yield from self._group(part.shard, file, group)
 
     def _group(self, shard: str, file: ParquetFile, group: int) -> Iterator[Sample]:
-        row = file.first_rows[group]
+        row, classes = file.first_rows[group], file.columns.classes
         try:
-            for data, label in file.rows(group):
-                yield self._sample(shard, str(row), data, label, file.columns.classes)
+            for data, value in file.rows(group):
+                label, class_name = checked_label(value)
+                if label is not None and label < len(classes):
+                    class_name = classes[label]
+                label, class_name = described(self.names, label, class_name)
+                problem = "the row has no picture" if data is None else None
+                yield Sample(shard, str(row), data or b"", label, class_name, problem=problem)
                 row += 1
         except UnreadableError as error:
             yield Sample(shard, str(row), b"", problem=f"row group {group} from here on: {error}")
-
-    def _sample(
-        self, shard: str, key: str, data: bytes | None, value: object, classes: tuple[str, ...]
-    ) -> Sample:
-        label, class_name = checked_label(value)
-        if label is not None and label < len(classes):
-            class_name = classes[label]
-        label, class_name = described(self.names, label, class_name)
-        problem = "the row has no picture" if data is None else None
-        return Sample(shard, key, data or b"", label, class_name, problem=problem)
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures, from the row groups that have them."""

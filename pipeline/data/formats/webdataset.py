@@ -47,8 +47,7 @@ class WebDataset:
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures: by byte range, or out of the stream where the tar is compressed."""
-        yield from _ranges(shard, [located for located in wanted if located.offset is not None])
-        yield from _members(shard, [located for located in wanted if located.offset is None])
+        return _members(shard, wanted) if _is_compressed(shard) else _ranges(shard, wanted)
 
 
 def open_webdataset(
@@ -146,8 +145,6 @@ def _ranges(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, by
 
 def _members(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
     missing = {located.key: located for located in wanted}
-    if not missing:
-        return
     with _opened(shard) as stream:
         for member in members(stream, missing.__contains__):
             yield missing.pop(member.name), member.data
