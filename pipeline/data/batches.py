@@ -1,10 +1,8 @@
 """From samples to batches of the net's input: reading and decoding run beside the net."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -69,11 +67,6 @@ class Batch:
     pictures: list[Picture] = field(default_factory=list)
     skipped: list[Picture] = field(default_factory=list)
 
-    @property
-    def full(self) -> bool:
-        """Whether it is ready for the net."""
-        return len(self.pictures) == len(self.images)
-
 
 @dataclass(frozen=True)
 class Seen:
@@ -136,7 +129,7 @@ def batches(
             image = picture.images[ways.index(stream.preprocessing)]
             batch.images[len(batch.pictures)] = image
             batch.pictures.append(replace(picture, images=()))
-            if batch.full:
+            if len(batch.pictures) == stream.size:
                 yield batch
                 filling[number] = empty(number)
     for batch in filling:
@@ -151,35 +144,23 @@ def _decoded(
     ahead: int,
 ) -> Iterator[Picture]:
     """Pictures in the order of the samples, about `ahead` of them waiting."""
-    waiting: queue.Queue[Callable[[], list[Picture]] | None] = queue.Queue(-(-ahead // _AT_ONCE))
-    stop = threading.Event()
 
-    def decode_all(samples: list[tuple[int, Sample]]) -> list[Picture]:
-        return [decode_sample(sample, position, preprocessings) for position, sample in samples]
-
-    def offer(item: Callable[[], list[Picture]] | None) -> None:
-        while not stop.is_set():
-            with suppress(queue.Full):
-                return waiting.put(item, timeout=0.1)
-        return None
+    def decode_all(group: list[tuple[int, Sample]]) -> list[Picture]:
+        return [decode_sample(sample, position, preprocessings) for position, sample in group]
 
     with (
         ThreadPoolExecutor(max(1, decoders), "decode") as pool,
         ThreadPoolExecutor(1, "read") as reader,
     ):
 
-        def read() -> None:
-            try:
-                while not stop.is_set() and (taken := list(islice(samples, _AT_ONCE))):
-                    work = partial(decode_all, taken)
-                    offer(pool.submit(work).result if decoders else work)
-            finally:
-                offer(None)
+        def read() -> Callable[[], list[Picture]]:
+            work = partial(decode_all, list(islice(samples, _AT_ONCE)))
+            return pool.submit(work).result if decoders else work
 
-        reading = reader.submit(read)
+        waiting = deque(reader.submit(read) for _ in range(1 + -(-ahead // _AT_ONCE)))
         try:
-            while (decoded := waiting.get()) is not None:
-                yield from decoded()
-            reading.result()  # raises what reading raised
+            while pictures := waiting.popleft().result()():
+                waiting.append(reader.submit(read))
+                yield from pictures
         finally:
-            stop.set()
+            reader.shutdown(cancel_futures=True)

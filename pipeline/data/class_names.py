@@ -57,14 +57,12 @@ def described(
     """Label and class name of a sample, from what its format says and from `names`."""
     if names is None:
         return label, class_name
+    if names.explicit and label is None and class_name is not None:
+        label = names.index(class_name)
+    known = None if label is None else names.names.get(label)
     if names.explicit:
-        if label is None and class_name is not None:
-            label = names.index(class_name)
-        known = None if label is None else names.names.get(label)
         return label, known or class_name
-    if class_name is None and label is not None:
-        class_name = names.names.get(label)
-    return label, class_name
+    return label, known if class_name is None else class_name
 
 
 def folder_classes(
@@ -109,7 +107,7 @@ def load_class_names(url: str) -> ClassNames:
         raise RequestError(f"Class names: {url} cannot be read ({error}); {_REMEDY}.") from error
     try:
         is_json = url.endswith(".json") or text.lstrip()[:1] in ("[", "{")
-        entries = _from_json(json.loads(text)) if is_json else _from_lines(text)
+        entries = _entries(json.loads(text) if is_json else _lines(text))
     except (ValueError, RecursionError) as error:
         raise RequestError(f"Class names: {url}: {error}; {_REMEDY}.") from error
     return ClassNames(
@@ -119,28 +117,26 @@ def load_class_names(url: str) -> ClassNames:
     )
 
 
-_Entry = tuple[int, str, str | None]  # index, name, WordNet id
-
-
-def _from_lines(text: str) -> list[_Entry]:
+def _lines(text: str) -> list[str] | list[list[str]]:
+    """A name per line; WordNet id and name, where every line has both."""
     lines = [line.strip() for line in text.rstrip().splitlines()]
     if not all(lines) or not lines:
         raise ValueError("it has an empty line" if lines else "it is empty")
     synsets = [match for line in lines if (match := _WNID.fullmatch(line))]
     if len(synsets) == len(lines):  # "n01440764 tench, Tinca tinca"
-        return [(index, match[2] or match[1], match[1]) for index, match in enumerate(synsets)]
-    return [(index, name, None) for index, name in enumerate(lines)]
+        return [[match[1], match[2] or match[1]] for match in synsets]
+    return lines
 
 
-def _from_json(value: object) -> list[_Entry]:
-    if isinstance(value, list) and value:
-        return [_entry(index, name) for index, name in enumerate(value)]
-    if isinstance(value, dict) and value:
-        return sorted(_entry(int(index), name) for index, name in value.items())
-    raise ValueError("it holds no names")
+def _entries(values: object) -> list[tuple[int, str, str | None]]:
+    """Index, name and WordNet id of each class."""
+    by_index = dict(enumerate(values)) if isinstance(values, list) else values
+    if not isinstance(by_index, dict) or not by_index:
+        raise ValueError("it holds no names")
+    return sorted(_entry(int(index), value) for index, value in by_index.items())
 
 
-def _entry(index: int, value: object) -> _Entry:
+def _entry(index: int, value: object) -> tuple[int, str, str | None]:
     match value:
         case str():
             return index, value, None

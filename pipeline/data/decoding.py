@@ -76,7 +76,11 @@ def _pixels(image: Image.Image) -> torch.Tensor:
 
 
 def _jpeg(data: bytes) -> torch.Tensor:
-    precision, height, width, channels = _jpeg_frame(data)
+    frames = (data[start + 4 : end] for marker, start, end in _segments(data) if marker in _FRAMES)
+    frame = next(frames, None)
+    if frame is None:
+        raise SampleError("damaged or cut short: a JPEG without a frame")
+    precision, height, width, channels = struct.unpack(">BHHB", frame[:6])
     _check_size(width, height)
     if precision == 8 and channels in (1, 3):
         with suppress(RuntimeError, AttributeError):  # Pillow has the last word
@@ -96,15 +100,6 @@ def _fast_jpeg(data: bytes) -> torch.Tensor:
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # the copy: under 1 % of it
     decoded: torch.Tensor = torch.ops.image.decode_jpeg(encoded, _RGB, False)
     return decoded
-
-
-def _jpeg_frame(data: bytes) -> tuple[int, int, int, int]:
-    """Bits per value, height, width and channels, from the start-of-frame segment."""
-    for marker, start, end in _segments(data):
-        if marker in _FRAMES:
-            frame: tuple[int, int, int, int] = struct.unpack(">BHHB", data[start + 4 : end][:6])
-            return frame
-    raise SampleError("damaged or cut short: a JPEG without a frame")
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

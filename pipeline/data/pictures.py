@@ -20,7 +20,7 @@ from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.decoding import decode
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.results import require_mined
-from pipeline.data.samples import Located, Part, Sample
+from pipeline.data.samples import Located, Sample
 from pipeline.data.store import Store
 from pipeline.errors import RequestError, SampleError
 
@@ -107,19 +107,16 @@ def read_picture(
     Raises:
         RequestError: it is not there, or cannot be used.
     """
-    if isinstance(source, Image.Image):
-        pixels = torch.from_numpy(np.array(source.convert("RGB"))).permute(2, 0, 1)
-        return _prepared(Wanted("picture"), pixels, preprocessing)
-    wanted = source if isinstance(source, Wanted) else Wanted(str(source))
     try:
-        return _prepared(wanted, decode(_bytes(wanted, dataset)), preprocessing)
+        if isinstance(source, Image.Image):
+            wanted = Wanted("picture")
+            pixels = torch.from_numpy(np.array(source.convert("RGB"))).permute(2, 0, 1)
+        else:
+            wanted = source if isinstance(source, Wanted) else Wanted(str(source))
+            pixels = decode(_bytes(wanted, dataset))
+        return Picture(wanted, preprocessing.prepare(pixels), (pixels.shape[1], pixels.shape[2]))
     except SampleError as error:
         raise RequestError(f"{wanted.name} cannot be used: {error}.") from error
-
-
-def _prepared(wanted: Wanted, pixels: Tensor, preprocessing: Preprocessing) -> Picture:
-    image = preprocessing.prepare(pixels)
-    return Picture(wanted, image, (pixels.shape[1], pixels.shape[2]))
 
 
 def _bytes(wanted: Wanted, dataset: Dataset | None) -> bytes:
@@ -154,74 +151,48 @@ def find_pictures(
     """
     if run is None or dataset is None:
         return [Wanted(word) for word in asked]
-    known = _winning_samples(run)
-    return [_find(word, run, dataset, known) for word in asked]
+    # most samples that one asks for have won something, and are found without a search
+    tables = [run.read_table(name, _COLUMNS) for name in run.list(schema.WINNERS)]
+    winners = pa.concat_tables([schema.WINNER.empty_table().select(_COLUMNS), *tables])
+    return [_find(word, run, dataset, winners) for word in asked]
 
 
-def _find(word: str, run: Store, dataset: Dataset, known: pa.Table) -> Wanted:
-    if word.isdecimal():
-        rows = known.filter(pc.equal(known["sample"], int(word)))
-        return _of_row(rows) if len(rows) else _counted(int(word), run, dataset)
-    rows = known.filter(pc.equal(known["key"], word))
-    if len(rows):
-        return _of_row(rows)
-    if "://" in word or Path(word).is_file():
+def _find(word: str, run: Store, dataset: Dataset, winners: pa.Table) -> Wanted:
+    is_number = word.isdecimal()
+    named = pc.equal(winners["sample"], int(word)) if is_number else pc.equal(winners["key"], word)
+    for row in winners.filter(named).slice(0, 1).to_pylist():
+        located = Located(row["shard"], row["key"], row["offset"], row["length"])
+        return Wanted(row["key"], located, row["sample"], row["label"], row["class_name"])
+    if not is_number and ("://" in word or Path(word).is_file()):
         return Wanted(word)
-    for number, sample in _of_folder(word, run, dataset):
-        return _of_sample(number, sample)
+    for number, sample in _search(word, run, dataset):
+        if sample.problem is not None:
+            raise RequestError(f"{sample.key} cannot be used: {sample.problem}.")
+        return Wanted(sample.key, sample.located, number, sample.label, sample.class_name)
     raise RequestError(
         f"There is no picture {word}: no such file, and no winner of the run has this key; "
         "check the path, or give the sample's number."
     )
 
 
-def _winning_samples(run: Store) -> pa.Table:
-    """Where the samples are that won anything: most that one asks for, found without a search."""
-    tables = [run.read_table(name, _COLUMNS) for name in run.list(schema.WINNERS)]
-    return pa.concat_tables([schema.WINNER.empty_table().select(_COLUMNS), *tables])
+def _search(word: str, run: Store, dataset: Dataset) -> Iterator[tuple[int, Sample]]:
+    """A sample that won nothing: by counting, or as a file of an image folder's parts.
 
-
-def _of_row(rows: pa.Table) -> Wanted:
-    (row,) = rows.slice(0, 1).to_pylist()
-    located = Located(row["shard"], row["key"], row["offset"], row["length"])
-    return Wanted(row["key"], located, row["sample"], row["label"], row["class_name"])
-
-
-def _of_sample(number: int, sample: Sample) -> Wanted:
-    if sample.problem is not None:
-        raise RequestError(f"{sample.key} cannot be used: {sample.problem}.")
-    return Wanted(sample.key, sample.located, number, sample.label, sample.class_name)
-
-
-def _counted(number: int, run: Store, dataset: Dataset) -> Wanted:
-    """A sample that won nothing, by counting."""
-    first = 0
-    for part, samples in _sizes(run, dataset):
-        if number < first + samples:
-            for place, sample in enumerate(dataset.read(part), first):
-                if place == number:
-                    return _of_sample(number, sample)
-        first += samples
-    raise RequestError(f"There is no sample {number}: the dataset has {first}, counted from 0.")
-
-
-def _of_folder(key: str, run: Store, dataset: Dataset) -> Iterator[tuple[int, Sample]]:
-    """The file of an image folder, whose parts list their keys."""
-    first = 0
-    for part, samples in _sizes(run, dataset):
-        if key in part.keys:
-            place = part.keys.index(key)
-            alone = Part(part.name, part.shard, (key,))
-            yield from ((first + place, sample) for sample in dataset.read(alone))
-        first += samples
-
-
-def _sizes(run: Store, dataset: Dataset) -> Iterator[tuple[Part, int]]:
-    """Every part of the dataset with the number of its samples, as its first file counts them."""
+    Raises:
+        RequestError: its number is beyond the dataset, or the run is not mined to its end.
+    """
     require_mined(run)
     name_of = schema.screen_name if run.list(schema.SCREEN) else schema.heap_name
+    first = 0
     for part in dataset.parts():
-        name = name_of(part.name)
-        with run.open(name) as stream:
-            metadata = pq.read_schema(stream).metadata
-        yield part, int(metadata[schema.SAMPLES_IN_PART])
+        with run.open(name_of(part.name)) as stream:
+            count = int(pq.read_schema(stream).metadata[schema.SAMPLES_IN_PART])
+        if word.isdecimal():
+            places = [int(word) - first] if first <= int(word) < first + count else []
+        else:
+            places = [part.keys.index(word)] if word in part.keys else []
+        for place, sample in dataset.pick(part, places):
+            yield first + place, sample
+        first += count
+    if word.isdecimal():
+        raise RequestError(f"There is no sample {word}: the dataset has {first}, counted from 0.")

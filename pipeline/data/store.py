@@ -96,14 +96,13 @@ class Store:
             if not path.rpartition("/")[2].startswith(".")
         }
 
-    def read(self, name: str, offset: int | None = None, length: int | None = None) -> bytes:
-        """The bytes of `name`, or `length` of them from `offset` on.
+    def read(self, name: str) -> bytes:
+        """The bytes of `name`.
 
         Raises:
             FileNotFoundError: there is no such object.
         """
-        end = None if offset is None or length is None else offset + length
-        return bytes(self.fs.cat_file(self.path(name), start=offset, end=end))
+        return bytes(self.fs.cat_file(self.path(name)))
 
     def open(self, name: str) -> Any:
         """A binary, seekable stream of `name`."""

@@ -108,7 +108,7 @@ def rectangle(left: float, top: float, right: float, bottom: float) -> Points:
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
-def box(width: float, height: float, corner: float = 0) -> Points:
+def box(width: float, height: float, corner: float) -> Points:
     """A rectangle around the origin, its corners rounded with the radius ``corner``."""
     x, y = width / 2 - corner, height / 2 - corner
     centres = [(x, y), (-x, y), (-x, -y), (x, -y)]
@@ -133,6 +133,21 @@ def moved(points: Points, x: float, y: float) -> Points:
     return shifted
 
 
+def outline(rng: Rng) -> Points:
+    """The edge of a patch of texture: round, square, six-sided or a pebble, at random."""
+    kind = rng.integers(4)
+    if kind == 0:
+        return arc(0.95)
+    if kind == 1:
+        return turned(box(rng.uniform(1.35, 1.7), rng.uniform(1.35, 1.7), 0.2), rng.uniform(0, 1.6))
+    if kind == 2:
+        return turned(arc(1.0, n=7), rng.uniform(0, 1))
+    waves = rng.uniform(0, 2 * math.pi, 2)
+    t = np.linspace(0, 2 * math.pi, 64, endpoint=False)
+    radius = 0.86 + 0.09 * np.sin(2 * t + waves[0]) + 0.05 * np.sin(3 * t + waves[1])
+    return np.stack([radius * np.cos(t), radius * np.sin(t)], axis=1)
+
+
 class Brush:
     """Draws one thing on its own small canvas: its colours and, pixel for pixel, its mask.
 
@@ -145,13 +160,11 @@ class Brush:
     def __init__(self, radius: float, angle: float, mirror: bool = False) -> None:
         self.side = 2 * math.ceil(radius * REACH)  # of the canvas, in picture pixels
         self._scale = radius * FINE
-        flip = np.array([-1.0 if mirror else 1.0, 1.0])
-        c, s = math.cos(angle), math.sin(angle)
-        self._matrix = self._scale * flip[:, None] * np.array([[c, s], [-s, c]])
+        self._matrix = self._scale * turned(np.diag([-1.0 if mirror else 1.0, 1.0]), angle)
         self._middle = self.side * FINE / 2
         self._paint = Image.new("RGB", (self.side * FINE,) * 2)
         self._mask = Image.new("L", self._paint.size)
-        self._pens = (ImageDraw.Draw(self._paint), ImageDraw.Draw(self._mask))
+        self._pens = ImageDraw.Draw(self._paint), ImageDraw.Draw(self._mask)
 
     def polygon(self, points: Points, colour: Colour) -> None:
         """Fill a polygon."""
@@ -177,7 +190,7 @@ class Brush:
         self._mask = ImageChops.multiply(self._mask, inside)
         black = Image.new("RGB", self._paint.size)
         self._paint = Image.composite(self._paint, black, inside)
-        self._pens = (ImageDraw.Draw(self._paint), ImageDraw.Draw(self._mask))
+        self._pens = ImageDraw.Draw(self._paint), ImageDraw.Draw(self._mask)
 
     def finished(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """What was drawn, at the picture's resolution.

@@ -7,7 +7,6 @@ another and of the background, so that only its form tells what it is.
 
 import io
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,17 +77,17 @@ def shard_bytes(indices: range, *, seed: int = 0, size: tuple[int, int] | None =
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for index in indices:
-            for suffix, content in _members(draw(index, seed=seed, size=size)):
+            picture = draw(index, seed=seed, size=size)
+            contents = {
+                "jpg": _encoded(picture.image, "JPEG", quality=92),
+                "cls": str(picture.label).encode(),
+                "mask.png": _encoded(Image.fromarray(picture.mask), "PNG"),
+            }
+            for suffix, content in contents.items():
                 member = tarfile.TarInfo(f"{index:08d}.{suffix}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
-
-
-def _members(picture: DemoPicture) -> Iterator[tuple[str, bytes]]:
-    yield "jpg", _encoded(picture.image, "JPEG", quality=92)
-    yield "cls", str(picture.label).encode()
-    yield "mask.png", _encoded(Image.fromarray(picture.mask), "PNG")
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:

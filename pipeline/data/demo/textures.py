@@ -4,18 +4,7 @@ import math
 
 import numpy as np
 
-from pipeline.data.demo.brush import (
-    Brush,
-    Palette,
-    Points,
-    Rng,
-    arc,
-    box,
-    moved,
-    rectangle,
-    turned,
-    varied,
-)
+from pipeline.data.demo.brush import Brush, Palette, Rng, moved, outline, rectangle, varied
 
 # Capital letters as strokes on a 2×2 square, so that no font is needed and none can differ.
 LETTERS: tuple[tuple[str, ...], ...] = (
@@ -35,21 +24,6 @@ LETTERS: tuple[tuple[str, ...], ...] = (
     ("00 20 02 22",),  # Z
     ("10 21 12 01 10",),  # O, as a lozenge
 )
-
-
-def outline(rng: Rng) -> Points:
-    """The edge of a patch of texture: round, square, six-sided or a pebble, at random."""
-    kind = rng.integers(4)
-    if kind == 0:
-        return arc(0.95)
-    if kind == 1:
-        return turned(box(rng.uniform(1.35, 1.7), rng.uniform(1.35, 1.7), 0.2), rng.uniform(0, 1.6))
-    if kind == 2:
-        return turned(arc(1.0, n=7), rng.uniform(0, 1))
-    waves = rng.uniform(0, 2 * math.pi, 2)
-    t = np.linspace(0, 2 * math.pi, 64, endpoint=False)
-    radius = 0.86 + 0.09 * np.sin(2 * t + waves[0]) + 0.05 * np.sin(3 * t + waves[1])
-    return np.stack([radius * np.cos(t), radius * np.sin(t)], axis=1)
 
 
 def bricks(brush: Brush, palette: Palette, rng: Rng) -> None:

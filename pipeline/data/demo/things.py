@@ -91,8 +91,7 @@ def fish(brush: Brush, palette: Palette, rng: Rng) -> None:
     brush.polygon(tail, fin)
     brush.polygon(np.array([(-0.3, -0.2), (-0.1, -high - 0.28), (0.35, -high + 0.02)]), fin)
     brush.polygon(np.array([(-0.2, 0.2), (-0.2, high + 0.2), (0.15, high - 0.06)]), fin)
-    t = np.linspace(0, FULL_TURN, 48, endpoint=False)
-    profile = np.stack([0.12 + 0.76 * np.cos(t), high * np.sin(t)], axis=1)
+    profile = oval(0.12, 0, 0.76, high, n=48)
     profile[:, 1] *= np.clip((profile[:, 0] + 1.35) / 1.2, 0, 1)
     brush.polygon(profile, body)
     pattern = palette.pale if rng.random() < 0.5 else palette.third

@@ -8,6 +8,7 @@ every sample comes out exactly once, one that cannot be read with its `problem`.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Protocol
 
 from pipeline.data.class_names import ClassNames
@@ -79,8 +80,8 @@ class Dataset:
             picked = replace(part, keys=tuple(part.keys[position] for position in positions))
             yield from zip(positions, self.read(picked), strict=True)
             return
-        wanted = set(positions)
-        for position, sample in enumerate(self.read(part)):
+        wanted, stop = set(positions), max(positions, default=-1) + 1
+        for position, sample in enumerate(islice(self.read(part), stop)):
             if position in wanted:
                 yield position, sample
 
@@ -128,22 +129,20 @@ _KINDS: dict[DataFormat, _Kind] = {
 
 
 def open_dataset(
-    url: str, *, format: str | None = None, class_names: ClassNames | None = None
+    url: str, *, format: DataFormat | None = None, class_names: ClassNames | None = None
 ) -> Dataset:
     """What `url` names: a folder, one file, a glob, or a brace range.
 
     Args:
         url: any fsspec URL or local path.
-        format: ``folder``, ``webdataset`` or ``parquet``; None detects it.
+        format: what it is; None detects it.
         class_names: names of the classes for where the format has none, or, if explicit, for all.
 
     Raises:
         RequestError: nothing is there, or nothing in it can be used.
     """
-    if format is not None and format not in _KINDS:
-        raise RequestError(f"Unknown format {format!r}; known are {', '.join(_KINDS)}.")
     listing = list_files(url)
-    chosen = next((name for name in _KINDS if name == format), None) or _detected(listing)
+    chosen = format or _detected(listing)
     kind = _KINDS[chosen]
     files = kind.of(listing)
     if not files and not listing.is_folder:

@@ -13,6 +13,7 @@ from pipeline.errors import AtlasError, RequestError
 
 _BRACE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 _GLOB = re.compile(r"[*?[]")
+_PATTERN = re.compile(f"{_BRACE.pattern}|{_GLOB.pattern}")
 _MOST_NAMES = 1_000_000
 _AT_ONCE = 16  # requests for the sizes of listed shards
 
@@ -65,19 +66,23 @@ def list_files(url: str) -> Listing:
     """
     store = Store(url)
     url = store.path() or "/" if store.is_local else store.url
-    is_pattern = bool(_BRACE.search(url) or _GLOB.search(url))
+    pattern = _PATTERN.search(url)
+    fixed = url[: pattern and pattern.start()].rpartition("/")[0]  # the folder that is no pattern
+    if pattern and fixed.endswith(":/"):
+        raise RequestError(f"{url}: the bucket cannot be a pattern; name one bucket.")
     with reaching(url):
-        if is_pattern:
-            _fixed_folder(url)  # first, since no store would understand it
         kind = _kind(store)
         if kind == "directory":
-            files = _local_files(store) if store.is_local else _remote_files(store)
+            if store.is_local:
+                files = dict(sorted(_walk(store.path(), "", frozenset())))
+            else:
+                files = {name: size for name, size in store.list().items() if not _is_hidden(name)}
             return Listing(url, Store(url), files, is_folder=True)
         if kind is not None:
             folder, _, name = url.rpartition("/")
-            return _named(url, folder, [name])
-        if is_pattern:
-            return _matching(url)
+            return _named(url, Store(folder), [name])
+        if pattern:
+            return _named(url, Store(fixed), _matching(url, fixed))
     raise RequestError(f"{url} does not exist; check the path or the bucket's name.")
 
 
@@ -90,14 +95,6 @@ def _kind(store: Store) -> str | None:
         return str(store.fs.info(store.path())["type"])
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _remote_files(store: Store) -> dict[str, int]:
-    return {name: size for name, size in store.list().items() if not _is_hidden(name)}
-
-
-def _local_files(store: Store) -> dict[str, int]:
-    return dict(sorted(_walk(store.path(), "", frozenset())))
 
 
 def _is_hidden(name: str) -> bool:
@@ -122,15 +119,13 @@ def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterat
                 yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {place})
 
 
-def _named(url: str, folder: str, names: list[str]) -> Listing:
-    store = Store(folder)
-
+def _named(url: str, store: Store, names: list[str]) -> Listing:
     def size(name: str) -> int:
         try:
             return int(store.fs.info(store.path(name))["size"] or 0)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RequestError(
-                f"{folder}/{name} does not exist, but {url} asks for it; "
+                f"{store.url.rstrip('/')}/{name} does not exist, but {url} asks for it; "
                 "correct the range or add the file."
             ) from error
 
@@ -139,25 +134,15 @@ def _named(url: str, folder: str, names: list[str]) -> Listing:
     return Listing(url, store, files, is_folder=False)
 
 
-def _matching(url: str) -> Listing:
-    folder = _fixed_folder(url)
+def _matching(url: str, folder: str) -> list[str]:
+    """The files below `folder` that match, each once."""
     store = Store(folder)
     names: list[str] = []
     for pattern in expand_braces(url[len(folder) + 1 :]):
         names += _globbed(store, pattern) if _GLOB.search(pattern) else [pattern]
     if not names:
         raise RequestError(f"{url} matches no file; check the pattern.")
-    return _named(url, folder, list(dict.fromkeys(names)))
-
-
-def _fixed_folder(url: str) -> str:
-    """What stands before the first part of a path that is a pattern."""
-    matches = (_BRACE.search(url), _GLOB.search(url))
-    start = min((match.start() for match in matches if match), default=len(url))
-    folder = url[:start].rpartition("/")[0]
-    if folder.endswith(":/"):
-        raise RequestError(f"{url}: the bucket cannot be a pattern; name one bucket.")
-    return folder
+    return list(dict.fromkeys(names))
 
 
 def _globbed(store: Store, pattern: str) -> list[str]:
@@ -177,18 +162,18 @@ def expand_braces(pattern: str) -> list[str]:
     if match is None:
         return [pattern]
     first, last, words = match.groups()
-    values = words.split(",") if words is not None else _count(first, last, pattern)
+    values = _count(first, last) if words is None else words.split(",")
     rest = expand_braces(pattern[match.end() :])
     if len(values) * len(rest) > _MOST_NAMES:
         raise RequestError(f"{pattern} stands for more than {_MOST_NAMES} files; narrow it.")
     return [f"{pattern[: match.start()]}{value}{tail}" for value in values for tail in rest]
 
 
-def _count(first: str, last: str, pattern: str) -> list[str]:
+def _count(first: str, last: str) -> list[str]:
+    """The numbers from the first to the last, but no more than already are too many."""
     low, high = int(first), int(last)
-    if abs(high - low) >= _MOST_NAMES:
-        raise RequestError(f"{pattern} stands for more than {_MOST_NAMES} files; narrow it.")
     padded = first.startswith("0") or last.startswith("0")
     digits = max(len(first), len(last)) if padded else 0
     step = 1 if high >= low else -1
-    return [f"{number:0{digits}}" for number in range(low, high + step, step)]
+    numbers = range(low, high + step, step)[: _MOST_NAMES + 1]
+    return [f"{number:0{digits}}" for number in numbers]

@@ -30,19 +30,16 @@ class Folder:
         """The files of a part; what cannot be read has a `problem`."""
         store = Store(self.url)
         for key, data in zip(part.keys, read_files(store, part.keys), strict=True):
-            yield self._sample(key, data, store)
-
-    def _sample(self, key: str, data: bytes | BaseException, store: Store) -> Sample:
-        label, class_name = self.classes.get(_class_of(key), (None, None))
-        written = key.encode("utf-8", "replace").decode()  # a disk's names can be any bytes
-        problem = None if written == key else "its name is not UTF-8"
-        if isinstance(data, BaseException):
-            problem = why_unreadable(data, store)
-            if problem is None:
-                raise data
-            data = b""
-        picture = b"" if problem else data
-        return Sample(self.url, written, picture, label, class_name, problem=problem)
+            label, class_name = self.classes.get(_class_of(key), (None, None))
+            written = key.encode("utf-8", "replace").decode()  # a disk's names can be any bytes
+            problem = None if written == key else "its name is not UTF-8"
+            if isinstance(data, BaseException):
+                problem = why_unreadable(data, store)
+                if problem is None:
+                    raise data
+                data = b""
+            picture = b"" if problem else data
+            yield Sample(self.url, written, picture, label, class_name, problem=problem)
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """The files of some samples.

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
@@ -31,48 +32,31 @@ class Parquet:
                 yield from self._group(part.shard, file, group)
 
     def _group(self, shard: str, file: ParquetFile, group: int) -> Iterator[Sample]:
-        row = file.first_rows[group]
+        row, classes = file.first_rows[group], file.columns.classes
         try:
-            for data, label in file.rows(group):
-                yield self._sample(shard, str(row), data, label, file.columns.classes)
+            for data, value in file.rows(group):
+                label, class_name = checked_label(value)
+                if label is not None and label < len(classes):
+                    class_name = classes[label]
+                label, class_name = described(self.names, label, class_name)
+                problem = "the row has no picture" if data is None else None
+                yield Sample(shard, str(row), data or b"", label, class_name, problem=problem)
                 row += 1
         except UnreadableError as error:
             yield Sample(shard, str(row), b"", problem=f"row group {group} from here on: {error}")
 
-    def _sample(
-        self, shard: str, key: str, data: bytes | None, value: object, classes: tuple[str, ...]
-    ) -> Sample:
-        label, class_name = checked_label(value)
-        if label is not None and label < len(classes):
-            class_name = classes[label]
-        label, class_name = described(self.names, label, class_name)
-        problem = "the row has no picture" if data is None else None
-        return Sample(shard, key, data or b"", label, class_name, problem=problem)
-
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures, from the row groups that have them."""
+        of_row = {int(located.key): located for located in wanted}
         with ParquetFile(shard) as file:
-            for group, rows in _by_group(file, wanted).items():
-                yield from _picked(file, group, rows)
-
-
-def _by_group(file: ParquetFile, wanted: Sequence[Located]) -> dict[int, dict[int, Located]]:
-    groups: dict[int, dict[int, Located]] = {}
-    for located in wanted:
-        row = int(located.key)
-        groups.setdefault(bisect_right(file.first_rows, row) - 1, {})[row] = located
-    return dict(sorted(groups.items()))
-
-
-def _picked(
-    file: ParquetFile, group: int, wanted: dict[int, Located]
-) -> Iterator[tuple[Located, bytes]]:
-    for row, (data, _) in enumerate(file.rows(group), file.first_rows[group]):
-        if row in wanted and data is not None:
-            yield wanted.pop(row), data
-        if not wanted:
-            return
-    raise UnreadableError(f"row {min(wanted)} has no picture")
+            groups = groupby(sorted(of_row), lambda row: bisect_right(file.first_rows, row) - 1)
+            for group, numbers in groups:
+                rows = enumerate(file.rows(group), file.first_rows[group])
+                for number in numbers:
+                    data = next((data for row, (data, _) in rows if row == number), None)
+                    if data is None:
+                        raise UnreadableError(f"row {number} has no picture")
+                    yield of_row[number], data
 
 
 # --- opening ----------------------------------------------------------------------------------

@@ -173,8 +173,8 @@ def _of_type(features: dict[str, dict[str, Any]], kind: str) -> list[str]:
 
 
 def _first(schema: pa.Schema, names: Sequence[str], suits: Any) -> str | None:
-    have = set(schema.names)
-    return next((name for name in names if name in have and suits(schema.field(name).type)), None)
+    there = (name for name in names if name in schema.names)
+    return next((name for name in there if suits(schema.field(name).type)), None)
 
 
 def _is_picture(kind: pa.DataType) -> bool:
@@ -185,11 +185,9 @@ def _is_picture(kind: pa.DataType) -> bool:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
-    return any(test(kind) for test in tests)
+    return kind in (pa.binary(), pa.large_binary(), pa.binary_view())
 
 
 def _is_label(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    tests = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
-    return any(test(value) for test in tests)
+    return pa.types.is_integer(value) or value in (pa.string(), pa.large_string())

@@ -1,7 +1,7 @@
 """Reading files, and what it means when that fails: the file, or the store for a while."""
 
-import errno
 from collections.abc import Iterator, Sequence
+from errno import EACCES, EIO, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM
 from typing import Any
 
 from pipeline.data.samples import Sample
@@ -10,15 +10,7 @@ from pipeline.errors import IncompleteError
 
 _BLOCK = 8 << 20  # bytes read ahead from a remote shard
 _AT_ONCE = 64  # requests of a remote store under way at once
-_OF_THE_FILE = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EIO,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-}
+_OF_THE_FILE = {EACCES, EPERM, EIO, EISDIR, ENOTDIR, ELOOP, ENAMETOOLONG}
 
 
 class UnreadableError(Exception):

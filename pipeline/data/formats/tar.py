@@ -5,16 +5,19 @@ that ends there; here that is an error, with the name of the member that is not 
 """
 
 import gzip
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from io import BufferedIOBase
+from typing import Any
 
 from pipeline.data.formats.reading import UnreadableError
 
 _CHUNK = 8 << 20
 _MOST_METADATA = 1 << 20
+_RECORD = re.compile(rb"(\d{1,9}) [^=]+=")  # of a pax header: <length> <key>=<value>\n
 _END_MARK: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 _NOTHING: type[Exception] = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
 
@@ -28,14 +31,7 @@ class Member:
     data: bytes
 
 
-class Stream(Protocol):
-    """What can be read forwards."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most `size` bytes, none at the end."""
-
-
-def members(stream: Stream, wanted: Callable[[str], bool]) -> Iterator[Member]:
+def members(stream: BufferedIOBase, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """The regular files of a tar archive whose name is `wanted`, in order.
 
     Raises:
@@ -49,6 +45,8 @@ def members(stream: Stream, wanted: Callable[[str], bool]) -> Iterator[Member]:
         for header in archive:
             # or memory would grow with the archive
             archive.members = []  # type: ignore[attr-defined]
+            if header.size < 0:
+                raise UnreadableError("the tar is damaged: a member of negative size", header.name)
             source.member = header.name
             if header.isreg() and wanted(header.name):
                 if header.issparse():
@@ -68,29 +66,46 @@ class _Header(tarfile.TarInfo):
         source: Any = archive.fileobj
         start, source.member = source.tell(), ""
         try:
-            header = super().fromtarfile(archive)
-        except (UnreadableError, _END_MARK):
+            return super().fromtarfile(archive)
+        except _END_MARK:
             raise
         except _NOTHING:
             reason = "the tar is cut short: it has no end mark" if start else "the file is empty"
         except (tarfile.TarError, ValueError, LookupError) as error:
             damage = f"the tar is cut short or damaged at byte {start} ({error})"
             reason = damage if start else f"not a tar archive ({error})"
-        else:
-            if header.size >= 0:
-                return header
-            reason = "the tar is damaged: a member of negative size"
-            raise UnreadableError(reason, header.name)
         raise UnreadableError(reason)
+
+    def _proc_pax(self, archive: tarfile.TarFile) -> "_Header":
+        """The member behind a pax header, which Python 3.11 leaves out where it is damaged.
+
+        Then the member would have its short name, perhaps no picture's, and be passed over.
+        """
+        source: Any = archive.fileobj
+        source.takes_records = True
+        header: _Header = super()._proc_pax(archive)  # type: ignore[misc]
+        return header
+
+
+def _require_records(data: bytes) -> None:
+    """Refuse a pax header in which anything but records and a padding of zeros stands."""
+    data = data.rstrip(b"\0")
+    while data:
+        match = _RECORD.match(data)
+        length = int(match[1]) if match else 0
+        if not match or match.end() >= length or data[length - 1 : length] != b"\n":
+            raise ValueError("invalid extended header")
+        data = data[length:]
 
 
 class _Source:
     """The stream as `tarfile` takes it, with the name of the member whose data is next."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: BufferedIOBase) -> None:
         self._stream = stream
         self._position = 0
         self.member = ""
+        self.takes_records = False
 
     def tell(self) -> int:
         return self._position
@@ -106,12 +121,15 @@ class _Source:
         """A header or an extended one, or fewer bytes where the stream ends."""
         if not 0 <= size <= _MOST_METADATA:
             raise UnreadableError(f"the tar is damaged: an extended header of {size} bytes")
-        return b"".join(self._chunks(size))
+        data = b"".join(self._chunks(size))
+        if self.takes_records:
+            self.takes_records = False
+            _require_records(data)
+        return data
 
     def take(self, size: int) -> bytes:
         """The data of the member."""
-        chunks = list(self._chunks(size))
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        data = b"".join(self._chunks(size))
         if len(data) < size:
             raise self.cut_short()
         self.member = ""

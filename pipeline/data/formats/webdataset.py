@@ -3,35 +3,21 @@
 import gzip
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from io import BufferedIOBase
 
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
 from pipeline.data.formats.reading import UnreadableError, open_file, read_files, until_broken
-from pipeline.data.formats.tar import Member, Stream, members
+from pipeline.data.formats.tar import Member, members
 from pipeline.data.samples import PICTURES, Located, Part, Sample, checked_label, numbered
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _MEMBER = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)  # path up to the first dot; the rest
-
-
-@dataclass(slots=True)
-class _Group:
-    """The members of one sample so far."""
-
-    key: str
-    pictures: dict[str, Member] = field(default_factory=dict)  # by extension
-    labels: dict[str, bytes] = field(default_factory=dict)
-
-    def add(self, extension: str, member: Member) -> None:
-        if extension in PICTURES:
-            self.pictures.setdefault(extension, member)
-        else:
-            self.labels.setdefault(extension, member.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +33,21 @@ class WebDataset:
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The samples of a shard, as far as it is whole."""
-        with _opened(part.shard) as stream:
+        shard = part.shard
+        with _opened(shard) as stream:
             for group in _groups(stream):
-                if group.pictures:
-                    yield self._sample(part.shard, group)
-
-    def _sample(self, shard: str, group: _Group) -> Sample:
-        picture = group.pictures[min(group.pictures)]
-        label, class_name = described(self.names, *_label(group.labels))
-        is_plain = not _is_compressed(shard)
-        return Sample(
-            shard,
-            picture.name,
-            picture.data,
-            label,
-            class_name,
-            offset=picture.offset if is_plain else None,
-            length=len(picture.data) if is_plain else None,
-        )
+                pictures = group.keys() & {*PICTURES}
+                if not pictures:
+                    continue
+                picture = group[min(pictures)]
+                label, class_name = described(self.names, *_label(group))
+                is_plain = not _is_compressed(shard)
+                extent = (picture.offset, len(picture.data)) if is_plain else ()
+                yield Sample(shard, picture.name, picture.data, label, class_name, *extent)
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures: by byte range, or out of the stream where the tar is compressed."""
-        yield from _ranges(shard, [located for located in wanted if located.offset is not None])
-        yield from _members(shard, [located for located in wanted if located.offset is None])
+        return _members(shard, wanted) if _is_compressed(shard) else _ranges(shard, wanted)
 
 
 def open_webdataset(
@@ -88,7 +66,8 @@ def open_webdataset(
         if first is None:
             raise RequestError(
                 f"{part.shard} holds no picture: no member's extension, which is all that follows "
-                f"the first dot, is {_or(PICTURES)}; check that it is an image dataset."
+                f"the first dot, is {', '.join(PICTURES[:-1])} or {PICTURES[-1]}; "
+                "check that it is an image dataset."
             )
         if first.problem is None:
             return reader, parts
@@ -96,16 +75,12 @@ def open_webdataset(
     raise RequestError(f"{first_problem}; no shard has a picture, so write or copy them again.")
 
 
-def _or(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
-
-
 def _is_compressed(shard: str) -> bool:
     return shard.lower().endswith((".gz", ".tgz"))
 
 
 @contextmanager
-def _opened(shard: str) -> Iterator[Stream]:
+def _opened(shard: str) -> Iterator[BufferedIOBase]:
     with open_file(shard) as raw:
         if _is_compressed(shard):
             with gzip.GzipFile(fileobj=raw) as stream:
@@ -114,16 +89,17 @@ def _opened(shard: str) -> Iterator[Stream]:
             yield raw
 
 
-def _groups(stream: Stream) -> Iterator[_Group]:
-    """Runs of members of one key; what was complete before a break comes out too."""
-    group = _Group("")
+def _groups(stream: BufferedIOBase) -> Iterator[dict[str, Member]]:
+    """Extension → member of each sample; what was complete before a break comes out too."""
+    key = ""
+    group: dict[str, Member] = {}
     try:
         for member in members(stream, _is_wanted):
-            key, extension = _split(member.name)
-            if key != group.key:
+            own_key, extension = _split(member.name)
+            if own_key != key:
                 yield group
-                group = _Group(key)
-            group.add(extension, member)
+                key, group = own_key, {}
+            group.setdefault(extension, member)
     except UnreadableError:
         yield group
         raise
@@ -139,11 +115,12 @@ def _is_wanted(name: str) -> bool:
     return _split(name)[1] in (*PICTURES, "cls", "json")
 
 
-def _label(labels: dict[str, bytes]) -> tuple[int | None, str | None]:
+def _label(group: Mapping[str, Member]) -> tuple[int | None, str | None]:
     """The number and the name of the class, as far as ``.cls`` and ``.json`` tell."""
-    label, class_name = checked_label(labels.get("cls", b"").decode("utf-8", "replace"))
+    contents = {extension: member.data for extension, member in group.items()}
+    label, class_name = checked_label(contents.get("cls", b"").decode("utf-8", "replace"))
     try:
-        facts = json.loads(labels.get("json", b"null"))
+        facts = json.loads(contents.get("json", b"null"))
     except (ValueError, RecursionError):
         facts = None
     if isinstance(facts, dict):
@@ -168,8 +145,6 @@ def _ranges(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, by
 
 def _members(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
     missing = {located.key: located for located in wanted}
-    if not missing:
-        return
     with _opened(shard) as stream:
         for member in members(stream, missing.__contains__):
             yield missing.pop(member.name), member.data

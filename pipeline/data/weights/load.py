@@ -74,7 +74,10 @@ def load_net(
         RequestError: an unknown net, or weights that are not there or do not fit.
     """
     if not custom.is_custom(name) and name not in known.names():
-        raise RequestError(_unknown_net(name))
+        close = difflib.get_close_matches(name, known.names(), n=1)
+        hint = f", did you mean {close[0]}" if close else ""
+        all_names = ", ".join(known.names())
+        raise RequestError(f"There is no net {name!r}{hint}; known are {all_names}.")
     weights = weights or _default(name)
     seed = _seed(weights)
     if custom.is_custom(name):
@@ -121,7 +124,13 @@ def _known(name: str, weights: str) -> _Trained:
         state = safetensors.torch.load_file(WEIGHTS)
     else:
         state = _state_dict(name, weights)
-    module = _fitted(name, state, weights)
+    module = known.build(name)
+    last = known.classifier_bias(module)
+    classes = len(state[last]) if last in state and state[last].dim() == 1 else None
+    if classes not in (None, len(module.state_dict()[last])):
+        module = known.build(name, classes)  # fine-tuned for other classes
+    with _fitting(name, weights):
+        known.fit(module, state)
     prepared = known.preprocessing(name, weights if weights in official else None)
     if name == known.DEMO:
         return _Trained(module, prepared, CLASS_NAMES)
@@ -194,13 +203,6 @@ def digest(state: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _unknown_net(name: str) -> str:
-    nets = known.names()
-    close = difflib.get_close_matches(name, nets, n=1)
-    hint = f", did you mean {close[0]}" if close else ""
-    return f"There is no net {name!r}{hint}; known are {', '.join(nets)}."
-
-
 def _seed(weights: str) -> int | None:
     """The seed of random weights; None for any others."""
     if not weights.startswith(_RANDOM):
@@ -231,17 +233,6 @@ def _torchvision(name: str, weights: str, member: Any) -> Mapping[str, Tensor]:
             f"torchvision's weights {weights} of {name} could not be fetched from {member.url} "
             f"({brief(error)}); give a local file, --weights PATH, or --weights random:0."
         ) from error
-
-
-def _fitted(name: str, state: Mapping[str, Tensor], weights: str) -> nn.Module:
-    module = known.build(name)
-    last = known.classifier_bias(module)
-    classes = len(state[last]) if last in state and state[last].dim() == 1 else None
-    if classes not in (None, len(module.state_dict()[last])):
-        module = known.build(name, classes)  # fine-tuned for other classes
-    with _fitting(name, weights):
-        known.fit(module, state)
-    return module
 
 
 def _categories_of(module: nn.Module, name: str) -> tuple[str, ...] | None:

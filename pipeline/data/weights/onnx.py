@@ -6,7 +6,6 @@ paddings, and whether pooling or normalisation comes first, are read from the fi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,16 +100,14 @@ def _parse(data: bytes) -> list[_Step]:
 
 
 def _step(kind: str, attributes: dict[str, Any], arrays: dict[str, Tensor]) -> _Step:
-    """A node as a step."""
-    own = partial(_Step, kind, attributes=attributes, arrays=arrays)
     if kind not in ("Conv", "MaxPool"):
-        return own()
+        return _Step(kind, attributes=attributes, arrays=arrays)
     kernel = arrays["weight"].shape[2:] if kind == "Conv" else attributes["kernel_shape"]
     pads = attributes.get("pads", _UNPADDED)
     if kind == "MaxPool" and pads == _REACHING:
         pads = _UNPADDED
     stride, groups = attributes.get("strides", (1, 1)), attributes.get("group", 1)
-    return own(tuple(kernel), tuple(stride), tuple(pads), groups)
+    return _Step(kind, tuple(kernel), tuple(stride), tuple(pads), groups, attributes, arrays)
 
 
 def _state(steps: Sequence[_Step]) -> dict[str, Tensor]:

@@ -345,11 +345,6 @@ def test_relative_paths_are_made_absolute(
 # --- what it is -------------------------------------------------------------------------------
 
 
-def test_an_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="known are folder, webdataset, parquet"):
-        open_dataset(str(tmp_path), format="zip")
-
-
 @pytest.mark.parametrize("files", [{}, {"a.txt": b"x", "b/c.csv": b"y"}, {"README": b""}])
 def test_nothing_usable(files: dict[str, bytes], tmp_path: Path, put: Put) -> None:
     put(str(tmp_path), files)

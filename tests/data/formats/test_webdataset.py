@@ -257,10 +257,12 @@ def test_a_damaged_header_ends_a_shard(tmp_path: Path) -> None:
     assert "damaged at byte 3584" in (samples[1].problem or "")
 
 
-def test_a_damaged_extended_header_ends_a_shard(tmp_path: Path) -> None:
-    data = tar([("1.jpg", b"x"), ("é" * 80 + ".jpg", b"y")])
-    at = data.index(b" path=")
-    samples = read(opened(tmp_path, data[: at - 3] + b"000" + data[at:]))
+@pytest.mark.parametrize("length", [b"000", b"xyz", b"172", b"006", b"999"])
+def test_a_damaged_extended_header_ends_a_shard(length: bytes, tmp_path: Path) -> None:
+    """The member is not passed over for its short name, which has lost its extension."""
+    data = tar([("1.jpg", b"x"), ("é" * 80 + ".jpg", b"y"), ("2.jpg", b"z")])
+    at = data.index(b"174 path=")
+    samples = read(opened(tmp_path, data[:at] + length + data[at + 3 :]))
     assert [sample.key for sample in samples] == ["1.jpg", ""]
     assert "damaged at byte 1024" in (samples[1].problem or "")
 
