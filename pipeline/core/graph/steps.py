@@ -31,12 +31,16 @@ class Kernel:
 
 
 @dataclass(frozen=True)
-class Input:
+class Op:
+    """What kind of operation a step is."""
+
+
+class Input(Op):
     """The net's input."""
 
 
 @dataclass(frozen=True)
-class Conv:
+class Conv(Op):
     """A convolution; `module` holds its filters."""
 
     module: nn.Conv2d
@@ -44,7 +48,7 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class MaxPool:
+class MaxPool(Op):
     """A maximum over windows; going up it records its switches."""
 
     kernel: Kernel
@@ -52,7 +56,7 @@ class MaxPool:
 
 
 @dataclass(frozen=True)
-class AvgPool:
+class AvgPool(Op):
     """A mean over windows."""
 
     kernel: Kernel
@@ -61,43 +65,38 @@ class AvgPool:
     divisor: int | None
 
 
-@dataclass(frozen=True)
-class GlobalPool:
+class GlobalPool(Op):
     """The mean of a whole map, 1×1."""
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(Op):
     """Batch normalisation at inference: an affine map of each channel."""
 
     module: nn.BatchNorm2d
 
 
-@dataclass(frozen=True)
-class Rectify:
+class Rectify(Op):
     """ReLU and its smooth relatives: on the way down all of them rectify."""
 
 
-@dataclass(frozen=True)
-class Pass:
+class Pass(Op):
     """Unchanged on the way down.
 
     Dropout, and local response normalisation, which has no agreed inverse.
     """
 
 
-@dataclass(frozen=True)
-class Concat:
+class Concat(Op):
     """Maps of several branches, one after the other."""
 
 
-@dataclass(frozen=True)
-class Add:
+class Add(Op):
     """The sum of branches of equal shape."""
 
 
 @dataclass(frozen=True)
-class Gate:
+class Gate(Op):
     """Each map scaled by a number computed from the whole image (squeeze and excitation).
 
     On the way down the recorded scale is kept, and nothing goes down the branch that made it.
@@ -107,26 +106,10 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Opaque:
+class Opaque(Op):
     """Anything else: it can be run, but the deconvnet cannot go down through it."""
 
     what: str
-
-
-Op = (
-    Input
-    | Conv
-    | MaxPool
-    | AvgPool
-    | GlobalPool
-    | Affine
-    | Rectify
-    | Pass
-    | Concat
-    | Add
-    | Gate
-    | Opaque
-)
 
 
 @dataclass(frozen=True)
@@ -152,6 +135,16 @@ _RELU = {F.relu, F.relu_, torch.relu, torch.relu_}
 _RECTIFY = _RELU | {F.relu6, F.silu, F.gelu, F.hardswish}
 _ADD = {operator.add, operator.iadd, torch.add}
 _MULTIPLY = {operator.mul, operator.imul, torch.mul}
+_PASSED = (nn.LocalResponseNorm, nn.Dropout, nn.Dropout2d, nn.Identity, StochasticDepth)
+_GEOMETRY = ("kernel_size", "stride", "padding")
+_MAX_POOL = (nn.MaxPool2d, (*_GEOMETRY, "dilation", "ceil_mode"))
+_AVG_POOL = (nn.AvgPool2d, (*_GEOMETRY, "ceil_mode", "count_include_pad", "divisor_override"))
+_POOLS: dict[Any, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
+    F.max_pool2d: _MAX_POOL,
+    torch.max_pool2d: _MAX_POOL,
+    F.avg_pool2d: _AVG_POOL,
+}
+"""The module that does what a pooling function does, and the function's options in order."""
 
 
 def is_conv(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
@@ -216,15 +209,7 @@ def _classify_module(module: nn.Module) -> Op:
             return GlobalPool()
         case nn.BatchNorm2d() if module.track_running_stats:
             return Affine(module)
-        case (
-            nn.LocalResponseNorm()
-            | nn.Dropout()
-            | nn.Dropout2d()
-            | nn.Identity()
-            | StochasticDepth()
-        ):
-            return Pass()
-    return Opaque(type(module).__name__)
+    return Pass() if isinstance(module, _PASSED) else Opaque(type(module).__name__)
 
 
 def _classify_function(node: fx.Node, shapes: Shapes) -> Op:
@@ -233,7 +218,7 @@ def _classify_function(node: fx.Node, shapes: Shapes) -> Op:
     tensors_only = all(source.name in shapes for source in sources)
     if function in (F.dropout, stochastic_depth):
         return Pass()
-    if function is torch.cat and tensors_only and _argument(node, 1, "dim", 0) == 1:
+    if function is torch.cat and tensors_only and 1 in (*node.args[1:], node.kwargs.get("dim")):
         once = len(node.args[0]) == len(sources)  # type: ignore[arg-type]
         return Concat() if once else Opaque("a concatenation of a map with itself")
     two = tensors_only and len(sources) == 2
@@ -245,35 +230,15 @@ def _classify_function(node: fx.Node, shapes: Shapes) -> Op:
         if (1, 1) in sizes:
             return Gate(scaled=1 - sizes.index((1, 1)))
     if function in _POOLS:
-        return _POOLS[function](node)
+        return _classify_pool(node)
     return Opaque(getattr(function, "__name__", str(function)))
 
 
-def _max_pool_function(node: fx.Node) -> MaxPool:
-    size, stride = _argument(node, 1, "kernel_size"), _argument(node, 2, "stride")
-    padding, dilation = _argument(node, 3, "padding", 0), _argument(node, 4, "dilation", 1)
-    return MaxPool(_kernel(size, stride, padding, dilation), _argument(node, 5, "ceil_mode", False))
-
-
-def _avg_pool_function(node: fx.Node) -> AvgPool:
-    size, stride = _argument(node, 1, "kernel_size"), _argument(node, 2, "stride")
-    return AvgPool(
-        _kernel(size, stride, _argument(node, 3, "padding", 0)),
-        _argument(node, 4, "ceil_mode", False),
-        _argument(node, 5, "count_include_pad", True),
-        _argument(node, 6, "divisor_override"),
-    )
-
-
-_POOLS: dict[Any, Callable[[fx.Node], Op]] = {
-    F.max_pool2d: _max_pool_function,
-    torch.max_pool2d: _max_pool_function,
-    F.avg_pool2d: _avg_pool_function,
-}
-
-
-def _argument(node: fx.Node, place: int, name: str, default: Any = None) -> Any:
-    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+def _classify_pool(node: fx.Node) -> Op:
+    """A pool that is called as a function, by the module that does the same."""
+    pool, options = _POOLS[node.target]
+    given = {**dict(zip(options, node.args[1:], strict=False)), **node.kwargs}
+    return _classify_module(pool(**{name: given[name] for name in options if name in given}))
 
 
 def _pair(value: int | tuple[int, ...] | list[int]) -> Pair:

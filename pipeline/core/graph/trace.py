@@ -96,7 +96,7 @@ def trace(
     """
     traced = symbolic(net)
     modules = dict(net.named_modules())
-    taps = {_short(name, short_names): node for name, node in _taps(traced, modules).items()}
+    taps = {short_names(path) or path: tap for path, tap in _taps(traced, modules).items()}
     trunk = _cut(traced, [node.name for node in taps.values()])
     steps = steps_of(trunk, modules, tensor_shapes(trunk, input_size))
     obstacles = _obstacles(steps)
@@ -195,10 +195,6 @@ def spell_relu(node: fx.Node, modules: dict[str, nn.Module], taps: Collection[st
     safe = is_fresh(source, modules) and len(source.users) == 1 and source.name not in taps
     node.op, node.target = "call_function", F.relu
     node.args, node.kwargs = (source,), {"inplace": safe}
-
-
-def _short(path: str, short_names: Callable[[str], str]) -> str:
-    return short_names(path) or path
 
 
 # --- which nodes are layers -------------------------------------------------------------------
