@@ -14,11 +14,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import pandas as pd
 
 from pipeline.atlas import sheets
+from pipeline.atlas.places import public_name
 from pipeline.config import LayerSpec, RunSpec
 
 Json = dict[str, Any]
@@ -197,17 +197,6 @@ def winners_script(layer: Layer, classes: Classes) -> bytes:
         ],
     }
     return f"window.ATLAS.winners[{json.dumps(layer.name)}] = {_dump(document)};\n".encode()
-
-
-def public_name(place: str) -> str:
-    """`place` as it may be shown to anyone: of a path on a disk only its last part.
-
-    User names, passwords and the signatures of presigned URLs are left out.
-    """
-    url = urlsplit(place)
-    if len(url.scheme) > 1 and url.scheme != "file":  # one letter is a Windows drive
-        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}" if url.netloc else place
-    return place.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
 def _class_numbers(winners: pd.DataFrame, classes: Classes) -> list[int]:

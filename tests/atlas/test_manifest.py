@@ -2,7 +2,6 @@ import json
 from dataclasses import replace
 
 import pandas as pd
-import pytest
 
 from pipeline.atlas import manifest
 from pipeline.atlas.sheets import Layout
@@ -100,24 +99,6 @@ def test_classes_of_one_name_are_told_apart():
     assert classes.number(None, "fox") == 2
     assert classes.number(None, None) == -1
     assert classes.names() == ["crane (134)", "crane (517)", "fox"]
-
-
-@pytest.mark.parametrize(
-    ("place", "shown"),
-    [
-        ("/home/someone/pictures/val", "val"),
-        ("./val/", "val"),
-        ("C:\\pictures\\val", "val"),
-        ("file:///home/someone/val", "val"),
-        ("IMAGENET1K_V1", "IMAGENET1K_V1"),
-        ("random:0", "random:0"),
-        ("s3://bucket/train-{000000..001280}.tar", "s3://bucket/train-{000000..001280}.tar"),
-        ("https://user:secret@host/a.tar?X-Signature=abc", "https://host/a.tar"),
-        ("", ""),
-    ],
-)
-def test_what_anyone_may_see_of_a_place(place, shown):
-    assert manifest.public_name(place) == shown
 
 
 def test_thousands_of_maps_stay_small():

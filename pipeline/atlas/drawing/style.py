@@ -49,8 +49,3 @@ def text_on(colour: str) -> str:
     """Ink or paper, whichever reads better on a colour."""
     red, green, blue = matplotlib.colors.to_rgb(colour)
     return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else PAPER
-
-
-def place_name(url: str) -> str:
-    """A place as captions say it: of a local path, which means nothing elsewhere, the last part."""
-    return url if "://" in url else url.rstrip("/").rpartition("/")[2] or url

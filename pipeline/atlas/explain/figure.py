@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from pipeline.atlas.drawing.page import Page
-from pipeline.atlas.drawing.style import QUIET, place_name
+from pipeline.atlas.drawing.style import QUIET
 from pipeline.atlas.drawing.type import leading
 from pipeline.atlas.explain.bands import RANKS, Bands, Winners
 from pipeline.atlas.layers import spread_by_depth
+from pipeline.atlas.places import public_name
 from pipeline.config import RunSpec
 from pipeline.data.findings import Explanation
 from pipeline.data.results import read_projections
@@ -62,9 +63,9 @@ def run_caption(spec: RunSpec) -> tuple[str, ...]:
     """Net and run in a line each, as figures say it."""
     height, width = spec.preprocessing.input_size
     return (
-        f"{spec.net}, weights {place_name(spec.weights)} ({spec.weights_digest[:8]}), "
+        f"{spec.net}, weights {public_name(spec.weights)} ({spec.weights_digest[:8]}), "
         f"input {width}×{height}, unpooling: sum",
-        f"Winners: the run's top {spec.top_k} of {place_name(spec.data)}",
+        f"Winners: the run's top {spec.top_k} of {public_name(spec.data)}",
     )
 
 

@@ -14,6 +14,7 @@ from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import ACCENT, HAIR, INK, POINT, QUIET, RANK_COLOURS, SECOND
 from pipeline.atlas.drawing.type import broken, leading
 from pipeline.atlas.occlusion import maps
+from pipeline.atlas.places import without_secrets
 from pipeline.config import RunSpec
 from pipeline.core.render import projection_contrast
 from pipeline.data.findings import Occluded
@@ -51,7 +52,8 @@ _ORIGIN = {
 
 def occlusion_figures(occluded: Occluded, spec: RunSpec) -> dict[str, bytes]:
     """The figure of one picture as files: extension → content."""
-    net = f"{spec.net}, weights {spec.weights} ({spec.weights_digest[:8]}), data {spec.data}"
+    weights, data = without_secrets(spec.weights), without_secrets(spec.data)
+    net = f"{spec.net}, weights {weights} ({spec.weights_digest[:8]}), data {data}"
     return occlusion_page([occluded], [net]).figures()
 
 

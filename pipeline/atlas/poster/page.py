@@ -7,11 +7,12 @@ single pictures explained and occluded, and what it was all made from.
 from collections.abc import Mapping, Sequence
 
 from pipeline.atlas.drawing.page import Page
-from pipeline.atlas.drawing.style import HAIR, INK, QUIET, place_name
+from pipeline.atlas.drawing.style import HAIR, INK, QUIET
 from pipeline.atlas.explain.bands import Bands
 from pipeline.atlas.explain.items import depth_items, placed
 from pipeline.atlas.net.columns import columns
 from pipeline.atlas.net.diagram import draw_diagram
+from pipeline.atlas.places import public_name
 from pipeline.atlas.poster.choice import (
     BY_HAND,
     CRITERION,
@@ -248,8 +249,8 @@ def _footer(page: Page, spec: RunSpec, images: int, criterion: str) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in spec.versions.items())
     facts = (
         f"{criterion} Each projection is scaled by the 99.5th percentile of its own magnitudes.",
-        f"Net {spec.net}, weights {place_name(spec.weights)} ({spec.weights_digest[:8]}), input "
-        f"{width}×{height}. Data: {images:,} images of {place_name(spec.data)}; the top "
+        f"Net {spec.net}, weights {public_name(spec.weights)} ({spec.weights_digest[:8]}), input "
+        f"{width}×{height}. Data: {images:,} images of {public_name(spec.data)}; the top "
         f"{spec.top_k} per feature map were kept. Made with {versions}.",
         "After Zeiler & Fergus, Visualizing and Understanding Convolutional Networks (2013).",
     )

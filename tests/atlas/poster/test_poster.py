@@ -10,7 +10,6 @@ from PIL import Image
 
 from pipeline import schema
 from pipeline.atlas.drawing.page import Page
-from pipeline.atlas.drawing.style import place_name
 from pipeline.atlas.poster.choice import (
     RANKS,
     example_pictures,
@@ -200,9 +199,3 @@ def test_examples_are_of_different_classes(run: Store, spec: RunSpec) -> None:
     assert wanted[0].class_name == "crane"
     assert wanted[0].located is not None
     assert wanted[0].located.key == "0-1.jpg"
-
-
-def test_local_paths_are_not_printed() -> None:
-    assert place_name("/home/someone/val/") == "val"
-    assert place_name("IMAGENET1K_V1") == "IMAGENET1K_V1"
-    assert place_name("s3://bucket/val") == "s3://bucket/val"
