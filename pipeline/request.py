@@ -56,19 +56,23 @@ class Mining(Frozen):
     """Names of the classes: text, JSON, or Keras' imagenet_class_index.json."""
 
 
-class MineRequest(Mining):
-    """Mine the data for the images that excite each feature map most."""
+class OnCluster(Frozen):
+    """Work on a run by the workers of a cluster."""
 
-    layers: Layers = None
     run: Run
     workers: Workers = None
     address: Address = None
 
 
-class ProjectRequest(Frozen):
+class MineRequest(Mining, OnCluster):
+    """Mine the data for the images that excite each feature map most."""
+
+    layers: Layers = None
+
+
+class ProjectRequest(OnCluster):
     """Project the winners of a run that have no projection yet."""
 
-    run: Run
     rank_limit: int | None = Field(default=None, ge=1)
     """Only the winners up to this rank."""
     layers: Layers = None
@@ -76,35 +80,26 @@ class ProjectRequest(Frozen):
     """Where pooling windows overlap: sum (the adjoint) or max (the poster's)."""
     arrays: bool = False
     """Keep the unnormalised projections too, as float32."""
-    workers: Workers = None
-    address: Address = None
 
 
-class PublishRequest(Frozen):
+class PublishRequest(OnCluster):
     """Compose the atlas of a run."""
 
-    run: Run
     dest: str | None = None
     """Where to put it; by default RUN/atlas."""
-    workers: Workers = None
-    address: Address = None
 
 
-class ExplainRequest(Frozen):
+class ExplainRequest(OnCluster):
     """Explain pictures by a run's net: the strongest activation of each layer."""
 
     images: tuple[str, ...]
     """Paths or URLs, or numbers or keys of samples of the run."""
-    run: Run
     layers: Layers = None
-    workers: Workers = None
-    address: Address = None
 
 
-class OccludeRequest(Frozen):
+class OccludeRequest(OnCluster):
     """Slide an occluder over pictures before a run's net."""
 
-    run: Run
     images: tuple[str, ...]
     """Paths or URLs, or numbers or keys of samples of the run, with commas between."""
     occluder: Occluder = 27
@@ -115,8 +110,6 @@ class OccludeRequest(Frozen):
     """Whose strongest feature map is watched; by default the top one's."""
     label: int | None = None
     """The correct class; by default the sample's, else the net's prediction."""
-    workers: Workers = None
-    address: Address = None
 
 
 class PosterRequest(Frozen):

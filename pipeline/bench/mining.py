@@ -1,7 +1,7 @@
 """Mining against the net and decoding alone, and a loop written by hand; on one core."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from io import BytesIO
@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
-from torchvision.models import AlexNet_Weights
+from torch.utils.data import DataLoader, IterableDataset
+from torchvision.transforms import v2
 
 from pipeline.bench.order import TOP_K, Order, load, mining, samples_of
 from pipeline.bench.printer import Column, Finding, Row
 from pipeline.bench.runner import CPU, RATE, SPEED, Work, measured, one_core, quickest, rounds
 from pipeline.core.nets.known import Net
+from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.batches import Stream, batches
 from pipeline.data.decoding import decode
+from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Sample
 from pipeline.stages.mine import Miner, mine_part
 
@@ -46,7 +48,7 @@ def measure(order: Order) -> Iterator[Finding]:
         _MINING: mining(Miner.exact(net), order.dataset, order.run),
         _NET: net_alone(order, arrangement),
         _DECODING: decoding(order, arrangement),
-        _LOOP: lambda: _loop_by_hand(net, order),
+        _LOOP: partial(_loop_by_hand, net, order.dataset),
     }
     with one_core():
         speeds = rounds(works, order.repeats, f"mining {order.net}")
@@ -84,10 +86,14 @@ def fastest(order: Order) -> Fastest:
     nets = {last: load(order.net, channels_last=last) for last in (True, False)}
     sizes = [size for size in _BATCHES if size <= order.images]
     images = torch.rand(max(sizes), 3, *nets[True].preprocessing.input_size)
-    forward = {(n, last): _forward(nets[last], [images[:n]], last) for last in nets for n in sizes}
+    forward = {
+        (size, channels_last): _forward(net, [images[:size]], channels_last)
+        for channels_last, net in nets.items()
+        for size in sizes
+    }
     with one_core():
-        chosen = quickest(forward)
-        ways = [Fastest(*chosen, threads) for threads in range(len(_THREADS))]
+        batch, channels_last = quickest(forward)
+        ways = [Fastest(batch, channels_last, threads) for threads in range(len(_THREADS))]
         return quickest({way: decoding(order, way) for way in ways})
 
 
@@ -103,8 +109,11 @@ def net_alone(order: Order, arrangement: Fastest) -> Work:
 def _forward(net: Net, stock: list[Tensor], channels_last: bool) -> Work:
     """The forward pass; no layer's maps are held longer than the net itself needs them."""
     users = {node.name: node.users for node in net.graph.trunk.graph.nodes}
-    layers = net.graph.layers
-    last = [it.name for it in layers if all(user.op == "output" for user in users[it.step])]
+    last = [
+        layer.name
+        for layer in net.graph.layers
+        if all(user.op == "output" for user in users[layer.step])
+    ]
     trunk = net.graph.only(last).trunk
     layout = torch.channels_last if channels_last else torch.contiguous_format
     stock = [images.contiguous(memory_format=layout) for images in stock]
@@ -128,8 +137,10 @@ def decoding(order: Order, arrangement: Fastest) -> Work:
     def work() -> int:
         samples = samples_of(dataset)
         chunks = iter(lambda: list(islice(samples, _AT_ONCE)), [])
-        with ThreadPoolExecutor(arrangement.threads or 1) as pool:
-            return sum((pool.map if arrangement.threads else map)(prepared, chunks))
+        if not arrangement.threads:
+            return sum(map(prepared, chunks))
+        with ThreadPoolExecutor(arrangement.threads) as pool:
+            return sum(pool.map(prepared, chunks))
 
     return work
 
@@ -155,10 +166,30 @@ def mine_share(order: Order, passes: int, count: int, first: int) -> list[Done]:
     return done
 
 
-def _loop_by_hand(net: Net, order: Order) -> int:
-    encoded: Any = [sample.data for sample in samples_of(order.dataset)]
-    loader = DataLoader(encoded, batch_size=_BATCH_BY_HAND, collate_fn=partial(_batch, net))
-    best: list[Any] = []
+class _Pictures(IterableDataset[Tensor]):
+    """Pictures as torchvision's own transform makes them."""
+
+    def __init__(self, dataset: Dataset, preprocessing: Preprocessing) -> None:
+        self.dataset = dataset
+        self.transform = v2.Compose(
+            [
+                v2.Resize(preprocessing.resize),
+                v2.CenterCrop(preprocessing.crop),
+                v2.PILToTensor(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(preprocessing.mean, preprocessing.std),
+            ]
+        )
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for sample in samples_of(self.dataset):
+            yield self.transform(Image.open(BytesIO(sample.data)).convert("RGB"))
+
+
+def _loop_by_hand(net: Net, dataset: Dataset) -> int:
+    """What one would write: after each batch, the best of it and of those before, by layer."""
+    loader = DataLoader(_Pictures(dataset, net.preprocessing), batch_size=_BATCH_BY_HAND)
+    best: list[Any] = []  # (values, places, samples) of each layer: maps × ranks
     images = 0
     with torch.inference_mode():
         for batch in loader:
@@ -173,11 +204,3 @@ def _loop_by_hand(net: Net, order: Order) -> int:
                 best[i] = tuple(column.gather(1, top) for column in both)
             images += len(batch)
     return images
-
-
-def _batch(net: Net, encoded: Sequence[bytes]) -> Tensor:
-    way = net.preprocessing
-    transform = AlexNet_Weights.DEFAULT.transforms(
-        resize_size=way.resize, crop_size=way.crop, mean=way.mean, std=way.std
-    )
-    return torch.stack([transform(Image.open(BytesIO(data)).convert("RGB")) for data in encoded])
