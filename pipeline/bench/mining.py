@@ -44,7 +44,7 @@ _NOTES = (
 def measure(order: Order) -> Iterator[Finding]:
     """The rivals, interleaved: each works through all images."""
     arrangement, net = fastest(order), load(order.net)
-    works = {
+    works: dict[str, Work] = {
         _MINING: mining(Miner.exact(net), order.dataset, order.run),
         _NET: net_alone(order, arrangement),
         _DECODING: decoding(order, arrangement),

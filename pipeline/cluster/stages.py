@@ -1,6 +1,10 @@
 """The stages on Ray: what travels to the workers, and what they do with it.
 
-All that runs out there is a plain function of `stages` or `atlas`.
+All that runs out there is a plain function of `stages` or `atlas`. Each function here yields what
+came of its units in any order, as soon as they are done, and raises:
+
+    RequestError: the cluster can never seat that many workers.
+    IncompleteError: some units could not be done; the others are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -50,58 +54,35 @@ def mine(
     precision: Precision,
     workers: int | None,
 ) -> Iterator[PartDone]:
-    """Mine parts, in any order; yields each part when it is stored.
-
-    Raises:
-        RequestError: the cluster can never seat that many workers.
-        IncompleteError: some parts could not be done; the others are.
-    """
+    """Mine parts; yields each part when it is stored."""
     seat = seats(workers)
     recipes = [target.recipe for target in targets]
     runs = [_anywhere(target.run) for target in targets]
-    do = partial(_mine, dataset=dataset, runs=runs, top_k=top_k, decoders=_decoders(seat))
-    job = Job(partial(_miners, recipes, precision), do)
-    yield from bounded(job, work, seat, "mine", lambda part_and_targets: part_and_targets[0].name)
+    decoders = _decoders(seat)
 
+    def prepare(device: str) -> list[Miner]:
+        ready = Miner.exact if precision == "exact" else Miner.screening
+        return [ready(recipe.make(device)) for recipe in recipes]
 
-def _miners(recipes: Sequence[Recipe], precision: Precision, device: str) -> list[Miner]:
-    prepare = Miner.exact if precision == "exact" else Miner.screening
-    return [prepare(recipe.make(device)) for recipe in recipes]
+    def do(miners: list[Miner], unit: Work) -> PartDone:
+        part, wanted = unit
+        chosen, places = zip(*((miners[target], runs[target]) for target in wanted), strict=True)
+        return mine_part(chosen, dataset, part, places, top_k, decoders)
 
-
-def _mine(
-    miners: Sequence[Miner],
-    work: Work,
-    dataset: Dataset,
-    runs: Sequence[Store],
-    top_k: int,
-    decoders: int,
-) -> PartDone:
-    part, which = work
-    chosen, places = [miners[number] for number in which], [runs[number] for number in which]
-    return mine_part(chosen, dataset, part, places, top_k, decoders)
+    yield from bounded(Job(prepare, do), work, seat, "mine", lambda unit: unit[0].name)
 
 
 def rescore(
     target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workers: int | None
 ) -> Iterator[int]:
-    """Look at images again exactly; yields how many each unit had.
-
-    Raises:
-        RequestError: the cluster can never seat that many workers.
-        IncompleteError: some units could not be done; the others are.
-    """
-    seat = seats(workers)
+    """Look at images again exactly; yields how many each unit had."""
+    seat, recipe = seats(workers), target.recipe
     do = partial(
         rescore_unit,
         dataset=dataset, run=_anywhere(target.run), top_k=top_k, decoders=_decoders(seat),
     )  # fmt: skip
-    job = Job(partial(_exact_miner, target.recipe), do)
+    job = Job(lambda device: Miner.exact(recipe.make(device)), do)
     yield from bounded(job, units, seat, "rescore", lambda unit: unit.file)
-
-
-def _exact_miner(recipe: Recipe, device: str) -> Miner:
-    return Miner.exact(recipe.make(device))
 
 
 def project(
@@ -113,12 +94,7 @@ def project(
     settings: ProjectSettings,
     workers: int | None,
 ) -> Iterator[int]:
-    """Project tables of winners; yields how many winners each one had.
-
-    Raises:
-        RequestError: the cluster can never seat that many workers.
-        IncompleteError: some winners could not be projected; the others are.
-    """
+    """Project tables of winners; yields how many winners each one had."""
     do = partial(project_task, dataset=dataset, run=_anywhere(run), settings=settings)
     job = Job(Recipe.of(net, layers).make, do)
     yield from bounded(job, tables, seats(workers), "project", _named_by_first)
@@ -134,12 +110,7 @@ def pictures(
     do: Callable[[Net, Sequence[Wanted]], Made],
     workers: int | None,
 ) -> Iterator[Made]:
-    """Explain or occlude pictures; yields what came of each unit.
-
-    Raises:
-        RequestError: the cluster can never seat that many workers.
-        IncompleteError: some pictures could not be done; the others are.
-    """
+    """Explain or occlude pictures; yields what came of each unit."""
     layers = [layer.name for layer in net.graph.layers]
     job = Job(Recipe.of(net, layers, whole=True).make, do)
     yield from bounded(
@@ -148,26 +119,18 @@ def pictures(
 
 
 def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None) -> Iterator[int]:
-    """Make sheets; yields how many feature maps each unit was for.
-
-    Raises:
-        RequestError: the cluster can never seat that many workers.
-        IncompleteError: some sheets could not be made; the others are.
-    """
-    job = Job(_nothing, partial(_publish, run=_anywhere(run), dest=_anywhere(dest)))
+    """Make sheets, for which no net is needed; yields how many feature maps each unit was for."""
+    run, dest = _anywhere(run), _anywhere(dest)
     seat = seats(workers, accelerated=False)
+
+    def do(_: None, unit: Unit) -> int:
+        publish_unit(run, dest, unit)
+        return unit.last - unit.first
+
+    job = Job(lambda _: None, do)
     yield from bounded(
         job, units, seat, "publish", lambda unit: f"{unit.layer} from map {unit.first}"
     )
-
-
-def _nothing(_: str) -> None:
-    """Sheets need no net."""
-
-
-def _publish(_: None, unit: Unit, run: Store, dest: Store) -> int:
-    publish_unit(run, dest, unit)
-    return unit.last - unit.first
 
 
 def _decoders(seat: Seats) -> int:

@@ -46,19 +46,19 @@ class Bands:
         # two big pictures, one below the other, are as high as the columns beside them
         columns = max(4, layers)
         room = width - ((columns - 1) * self.gap + self.gutter)
-        if winners:
+        if winners is not None:
             rest = self.header + 2 * self.gap + self.line
             self.depth_cell = (room - rest / 2) / (columns + 1 + RANKS / 4)
         else:
             self.depth_cell = (room - self.header / 2) / (columns + 1)
         self.depth_height = self.header + 2 * self.depth_cell + self.gap / 2
-        if winners:
+        if winners is not None:
             pair = self.depth_cell / 2 + self.gap / 2
             self.depth_height += self.line + self.gap + RANKS * pair
         self.side = (self.depth_height - self.gap) / 2
         self.top_cell = (width - self.side - self.gutter - 2 * self.gap * 2) / 3
         height = self.header + (self.top_cell - self.gap / 2) / 2
-        if winners:
+        if winners is not None:
             height += self.line + 1.5 * self.gap + 2 * (self.top_cell / RANKS)
         self.top_height = max(self.side, height)
 

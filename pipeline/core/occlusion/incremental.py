@@ -143,7 +143,7 @@ class Incremental:
         rows: tuple[Group, Places],
         columns: tuple[Group, Places],
     ) -> WindowPass:
-        run = WindowPass(self.net.traced, self.net.steps, base)
+        run = WindowPass(self.net.traced, self.net.steps, base.region)
         for name in self.windowed:
             step = self.net.steps[name]
             top, left = (

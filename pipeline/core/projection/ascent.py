@@ -3,7 +3,6 @@
 Both leave behind what the way down needs: where each maximum came from, and the scales of gates.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,32 +74,24 @@ class _Recorder(fx.Interpreter):
 # --- windows ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class WindowAscent:
-    """What the way up on windows leaves behind.
-
-    Attributes:
-        activations: of each seed, (n,).
-        switches: max pool → index of each maximum in the flattened window that the pool reads,
-            (n, C, h, w).
-    """
-
-    activations: Tensor
-    switches: Mapping[str, Tensor]
-
-
-def ascend_windows(batch: WindowBatch, layer: Layer, images: Tensor) -> WindowAscent:
+def ascend_windows(
+    batch: WindowBatch, layer: Layer, images: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Run the net on what seeds read of normalised images (N, 3, H, W).
 
     Args:
         batch: the seeds and their windows.
         layer: theirs; nothing below it looks at whole maps.
         images: that the seeds are of.
+
+    Returns:
+        The activation of each seed, (n,), and max pool → index of each maximum in the flattened
+        window that the pool reads, (n, C, h, w).
     """
     graph, seeds = batch.graph, batch.seeds
     entrance, *others = (step for step in graph.steps.values() if step.name in batch.levels)
     last = {source: step.name for step in others for source in step.inputs}
-    run = WindowPass(graph.trunk, graph.steps, batch, filter_up)
+    run = WindowPass(graph.trunk, graph.steps, batch.region, filter_up)
     with torch.inference_mode():
         pixels = batch.placed(batch.levels[entrance.name])
         run.put(entrance.name, _cut_out(batch, pixels, images), pixels)
@@ -111,7 +102,7 @@ def ascend_windows(batch: WindowBatch, layer: Layer, images: Tensor) -> WindowAs
                     del run.values[source]
     maps = run.values[layer.step]  # (n, C, 1, 1)
     index = torch.arange(len(seeds), device=maps.device)
-    return WindowAscent(maps[index, seeds.feature_map, 0, 0], run.switches)
+    return maps[index, seeds.feature_map, 0, 0], run.switches
 
 
 def _cut_out(batch: WindowBatch, placed: Placed, images: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ window that can be reached is computed: a signal is a batch of windows of equal 
 place of its own. Where windows reach over the border of a map, what would lie outside is zero.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from pipeline.core.graph.steps import (
     Step,
 )
 from pipeline.core.graph.trace import Graph, Layer
-from pipeline.core.projection.ascent import Ascent, WindowAscent, ascend, ascend_windows
+from pipeline.core.projection.ascent import Ascent, ascend, ascend_windows
 from pipeline.core.projection.batch import Seeds, WindowBatch
 from pipeline.core.projection.clipping import Clipping, clipping_of
 from pipeline.core.projection.filtering import filter_down
@@ -68,9 +68,10 @@ def project(
     projections: dict[int, Tensor] = {}
     with torch.inference_mode():
         for which, batch in _batches(graph, clipping_of(graph, layer), seeds):
-            activations = ascent.at(layer.name, batch.seeds)
-            descent = _Descent(batch, _OfWholeMaps(batch, ascent), unpooling)
-            projections.update(zip(which, descent.run(layer, activations), strict=True))
+            switches = partial(_switches, batch, ascent)
+            descent = _Descent(batch, unpooling, switches, ascent.gates)
+            made = descent.run(layer, ascent.at(layer.name, batch.seeds))
+            projections.update(zip(which, made, strict=True))
     return [projections[number] for number in range(len(seeds))]
 
 
@@ -94,10 +95,10 @@ def project_on_windows(
     activations = images.new_zeros(len(seeds))
     with torch.inference_mode():
         for which, batch in _batches(graph, clipping_of(graph, layer), seeds):
-            ascent = ascend_windows(batch, layer, images)
-            activations[which] = ascent.activations
-            descent = _Descent(batch, _OfWindows(ascent), unpooling)
-            projections.update(zip(which, descent.run(layer, ascent.activations), strict=True))
+            strongest, switches = ascend_windows(batch, layer, images)
+            activations[which] = strongest
+            descent = _Descent(batch, unpooling, partial(_recorded, switches), {})
+            projections.update(zip(which, descent.run(layer, strongest), strict=True))
     return activations, [projections[number] for number in range(len(seeds))]
 
 
@@ -122,61 +123,49 @@ def _batches(
             yield which, WindowBatch(graph, levels, part)
 
 
-# --- what was recorded on the way up ----------------------------------------------------------
+def _recorded(switches: Mapping[str, Tensor], step: Step) -> Tensor:
+    return switches[step.name]
 
 
-class _Recorded(Protocol):
-    def switches(self, step: Step) -> Tensor:
-        """Index of each maximum in the flattened window that a pool reads, (n, C, h, w)."""
-
-    def gate(self, step: Step) -> Tensor:
-        """The scale of each map, (n, C, 1, 1)."""
-
-
-@dataclass(frozen=True)
-class _OfWindows:
-    ascent: WindowAscent
-
-    def switches(self, step: Step) -> Tensor:
-        return self.ascent.switches[step.name]
-
-    def gate(self, step: Step) -> Tensor:
-        raise AssertionError(f"{step.name} looks at whole maps")
-
-
-@dataclass(frozen=True)
-class _OfWholeMaps:
-    batch: WindowBatch
-    ascent: Ascent
-
-    def switches(self, step: Step) -> Tensor:
-        batch, (branch,) = self.batch, step.inputs
-        _, height, width = step.shape
-        y, x = batch.placed(batch.levels[step.name]).places
-        # outside the map the signal is zero, and any switch will do
-        y, x = y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None]
-        maps = self.ascent.switches[step.name].permute(0, 2, 3, 1)
-        switch = maps[batch.seeds.image[:, None, None], y, x].permute(0, 3, 1, 2)
-        read = batch.placed(batch.read(step, branch))
-        top, left = (first[:, None, None, None] for first in read.first)
-        (rows, columns), (_, whole_width) = read.size, batch.size(branch)
-        at_y = switch // whole_width
-        place = (at_y - top) * columns + (switch - at_y * whole_width - left)
-        return place.clamp_(0, rows * columns - 1)
-
-    def gate(self, step: Step) -> Tensor:
-        return self.ascent.gates[step.name][self.batch.seeds.image]
+def _switches(batch: WindowBatch, ascent: Ascent, step: Step) -> Tensor:
+    """Of a pass over whole images, what `ascend_windows` records of a max pool."""
+    (branch,), (_, height, width) = step.inputs, step.shape
+    y, x = batch.placed(batch.levels[step.name]).places
+    # outside the map the signal is zero, and any switch will do
+    y, x = y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None]
+    maps = ascent.switches[step.name].permute(0, 2, 3, 1)
+    switch = maps[batch.seeds.image[:, None, None], y, x].permute(0, 3, 1, 2)
+    read = batch.placed(batch.read(step, branch))
+    top, left = (first[:, None, None, None] for first in read.first)
+    (rows, columns), (_, whole_width) = read.size, batch.size(branch)
+    at_y = switch // whole_width
+    place = (at_y - top) * columns + (switch - at_y * whole_width - left)
+    return place.clamp_(0, rows * columns - 1)
 
 
 # --- the way down -----------------------------------------------------------------------------
 
 
 class _Descent:
-    """The way down of one batch of seeds, all of one layer."""
+    """The way down of one batch of seeds, all of one layer.
 
-    def __init__(self, batch: WindowBatch, recorded: _Recorded, unpooling: Unpooling) -> None:
+    Args:
+        batch: the seeds and their windows.
+        unpooling: as in `project`.
+        switches: of a max pool: index of each maximum in the flattened window that it reads,
+            (n, C, h, w).
+        gates: gate → the scale of each map, (N, C, 1, 1).
+    """
+
+    def __init__(
+        self,
+        batch: WindowBatch,
+        unpooling: Unpooling,
+        switches: Callable[[Step], Tensor],
+        gates: Mapping[str, Tensor],
+    ) -> None:
         self.batch, self.graph, self.seeds = batch, batch.graph, batch.seeds
-        self.recorded, self.unpooling = recorded, unpooling
+        self.unpooling, self.switches, self.gates = unpooling, switches, gates
 
     def run(self, layer: Layer, activations: Tensor) -> list[Tensor]:
         """The projections of the seeds, each seeded with its activation."""
@@ -189,10 +178,9 @@ class _Descent:
             if step.name not in signals or step.name == entrance:
                 continue
             signal = signals.pop(step.name)
-            branches = step.sources
             single = step.name == first
-            parts = [self._filter(signal, step)] if single else self._below(step, signal, branches)
-            for source, part in zip(branches, parts, strict=True):
+            parts = [self._filter(signal, step)] if single else self._below(step, signal)
+            for source, part in zip(step.sources, parts, strict=True):
                 self._arrive(signals, source, part, step)
         return self._clip(signals[entrance], layer, entrance)
 
@@ -200,11 +188,8 @@ class _Descent:
         """Cut each seed's box out of its window of the input."""
         y, x = self.seeds.y.cpu().numpy(), self.seeds.x.cpu().numpy()
         rows, columns = self.batch.levels[entrance]
-        boxes = (
-            receptive_field(self.graph, layer)
-            .boxes(y, x, self.batch.size(entrance))
-            .astype(np.int64)
-        )
+        field = receptive_field(self.graph, layer)
+        boxes = field.boxes(y, x, self.batch.size(entrance)).astype(np.int64)
         boxes[:, ::2] -= (y * rows.stride + rows.start)[:, None]
         boxes[:, 1::2] -= (x * columns.stride + columns.start)[:, None]
         if (boxes == boxes[0]).all():
@@ -222,15 +207,16 @@ class _Descent:
         values = signal[torch.arange(len(signal), device=signal.device), maps]
         return step.op.module.weight[maps] * values[:, None]
 
-    def _below(self, step: Step, signal: Tensor, branches: tuple[str, ...]) -> list[Tensor]:
+    def _below(self, step: Step, signal: Tensor) -> list[Tensor]:
         """What a step sends down to each of its branches."""
+        branches = step.sources
         match step.op:
             case Conv():
                 return [filter_down(signal, step.op)]
             case MaxPool():
-                return [self._unpool(signal, step, branches[0])]
+                return [self._unpool(signal, step)]
             case AvgPool():
-                return [self._spread(signal, step, branches[0])]
+                return [self._spread(signal, step)]
             case GlobalPool():
                 height, width = self.batch.size(branches[0])
                 return [signal.expand(-1, -1, height, width) / (height * width)]
@@ -239,11 +225,10 @@ class _Descent:
             case Rectify():
                 return [signal.clamp_min_(0)]
             case Concat():
-                return list(
-                    torch.split(signal, [self.graph.steps[b].shape[0] for b in branches], 1)
-                )
+                maps = [self.graph.steps[branch].shape[0] for branch in branches]
+                return list(torch.split(signal, maps, 1))
             case Gate():
-                return [signal * self.recorded.gate(step)]
+                return [signal * self.gates[step.name][self.seeds.image]]
             case _:  # Add and Pass; what arrives may be overwritten
                 return [signal, *(signal.clone() for _ in branches[1:])]
 
@@ -255,12 +240,12 @@ class _Descent:
             self.batch.blank(part, window, self.batch.size(branch))
         signals[branch] = signals[branch] + part if branch in signals else part
 
-    def _unpool(self, signal: Tensor, step: Step, branch: str) -> Tensor:
+    def _unpool(self, signal: Tensor, step: Step) -> Tensor:
         """Send each value to the place that its maximum came from."""
         assert isinstance(step.op, MaxPool)
         k, (n, maps) = step.op.kernel, signal.shape[:2]
-        rows, columns = self.batch.read(step, branch)
-        place = self.recorded.switches(step)
+        rows, columns = self.batch.read(step, step.inputs[0])
+        place = self.switches(step)
         if self.unpooling == "sum":
             like = signal.new_empty(n, rows.size, columns.size, maps).permute(0, 3, 1, 2)
             summed: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
@@ -272,13 +257,13 @@ class _Descent:
         down.scatter_reduce_(2, place.flatten(2), signal.flatten(2), "amax", include_self=False)
         return down.view(n, maps, rows.size, columns.size)
 
-    def _spread(self, signal: Tensor, step: Step, branch: str) -> Tensor:
+    def _spread(self, signal: Tensor, step: Step) -> Tensor:
         """The adjoint of a mean: each value goes in equal shares to all that it averaged."""
         assert isinstance(step.op, AvgPool)
         k, maps = step.op.kernel, signal.shape[1]
         kernel = signal.new_ones(maps, 1, *k.size)
         placed = self.batch.placed(self.batch.levels[step.name])
-        signal = signal * shares(step.op, self.batch.size(branch), placed, signal)
+        signal = signal * shares(step.op, self.batch.size(step.inputs[0]), placed, signal)
         return F.conv_transpose2d(signal, kernel, None, k.stride, groups=maps)
 
 

@@ -1,7 +1,6 @@
 """A forward pass over windows, step by step."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,25 +10,13 @@ from torch.fx.node import map_arg
 from pipeline.core.graph.steps import AvgPool, Conv, MaxPool, Step
 from pipeline.core.windows.placed import Placed, shares
 
+Surroundings = Callable[[str, Tensor, Placed, Placed, float | None], Tensor]
+"""What lies around the windows of a step's maps: other windows than those that are held.
 
-class Surroundings(Protocol):
-    """What lies around the windows of each step's maps."""
-
-    def region(
-        self, source: str, values: Tensor, held: Placed, wanted: Placed, outside: float | None
-    ) -> Tensor:
-        """Other windows of a step's maps than those that are held.
-
-        Args:
-            source: the step.
-            values: (n, C, h, w) of it; they may be overwritten where they lie outside the map.
-            held: where these lie.
-            wanted: the windows to return; both may reach over the border of the map.
-            outside: what lies there; None if nobody minds.
-
-        Returns:
-            (n, C, h', w'), channels last.
-        """
+Given the step, its values (n, C, h, w), which may be overwritten where they lie outside the map,
+where these lie, the windows to return, and what lies outside the map, None if nobody minds; both
+windows may reach over its border. Returns (n, C, h', w'), channels last.
+"""
 
 
 def convolve(region: Tensor, conv: Conv) -> Tensor:
@@ -47,7 +34,7 @@ class WindowPass:
     Args:
         traced: the net's forward pass.
         steps: its steps.
-        surroundings: of their windows.
+        surroundings: as above.
         filtering: how a region is convolved, as `convolve` does.
 
     Attributes:
@@ -111,5 +98,5 @@ class WindowPass:
         return made
 
     def _region(self, source: str, wanted: Placed, outside: float | None = None) -> Tensor:
-        held = self.placed[source]
-        return self.surroundings.region(source, self.values[source], held, wanted, outside)
+        values, held = self.values[source], self.placed[source]
+        return self.surroundings(source, values, held, wanted, outside)
