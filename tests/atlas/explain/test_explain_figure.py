@@ -71,6 +71,13 @@ def test_nothing_is_cut_off(explanation: Explanation) -> None:
         assert box.y1 <= page.figure.bbox.height
 
 
+def test_there_is_room_to_say_that_no_map_is_projected(explanation: Explanation) -> None:
+    page = explain_page(explanation, LAYERS, caption=[], winners={})
+    full = explain_page(explanation, LAYERS, caption=[], winners=winners(explanation))
+    bare = explain_page(explanation, LAYERS, caption=[])
+    assert page.height == full.height > bare.height
+
+
 @pytest.mark.parametrize("dead", [{"conv3": -1e6}, dict.fromkeys(LAYERS, -1e6)])
 def test_inactive_layers_are_said(dead: dict[str, float]) -> None:
     net = small_net(**dead)
