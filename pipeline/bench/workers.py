@@ -8,10 +8,9 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from pipeline.bench.runner import CPU, RATE, SPEED, Rival, at_once, processes, r
 from pipeline.cluster import connection, crew
 from pipeline.cluster import stages as cluster
 
+_GPUS = "CUDA_VISIBLE_DEVICES"
 _PASSES = {True: 2, False: 4}  # over the images; whether short, with few of them
 _NAMES = {
     1: ("1 plain process", "1 Ray worker", "bound of 1 process"),
@@ -45,8 +45,7 @@ _NOTES = (
 def measure(order: Order) -> Iterator[Finding]:
     """One and two workers and processes, interleaved."""
     arrangement, began = fastest(order), time.monotonic()
-    # no accelerator for Ray: the plain processes have none either
-    with patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""), connection.connected("local"):
+    with _no_gpus(), connection.connected("local"):
         started = time.monotonic() - began
         rows = _rows(_measure(order, arrangement))
     images = order.images * _PASSES[order.short]
@@ -55,6 +54,22 @@ def measure(order: Order) -> Iterator[Finding]:
     facts = {"net": order.net, "images": images, "ray_start_seconds": started}
     notes = (*_NOTES, f"Ray itself had started before, in {started:.1f} s.")
     yield Finding(title, _COLUMNS, rows, facts, notes)
+
+
+@contextmanager
+def _no_gpus() -> Iterator[None]:
+    """Ray finds no accelerator: the plain processes have none either.
+
+    No other variable is put back: what Ray sets for this process has to stay.
+    """
+    before = os.environ.get(_GPUS)
+    os.environ[_GPUS] = ""
+    try:
+        yield
+    finally:
+        del os.environ[_GPUS]
+        if before is not None:
+            os.environ[_GPUS] = before
 
 
 def _measure(order: Order, arrangement: Fastest) -> dict[tuple[str, int], Row]:
