@@ -287,7 +287,7 @@ def test_stages_out_of_order(undisturbed: Run, tmp_path: Path, said: Said) -> No
     run = tmp_path / "run"
     run.mkdir()
     (run / "run.json").write_bytes((Path(undisturbed.url) / "run.json").read_bytes())
-    assert "to its end first" in said("project", "--run", run, "--arrays")
+    assert "is not mined to its end" in said("project", "--run", run, "--arrays")
     assert "not mined" in said("publish", "--run", run)
     assert "not mined" in said("show", run, "conv1")
     assert [path.name for path in run.iterdir()] == ["run.json"]

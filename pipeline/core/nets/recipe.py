@@ -55,5 +55,5 @@ class Recipe:
         needed = module if self.whole else graph.trunk
         needed.load_state_dict(self.state)  # they share their parameters
         needed.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        kept = module if self.whole else None
-        return Net(self.name, graph, self.preprocessing, self.classes, module=kept)
+        whole = module if self.whole else None
+        return Net(self.name, graph, self.preprocessing, self.classes, module=whole)

@@ -66,7 +66,7 @@ def _group(
     spans: dict[str, Spans], lengths: dict[str, int], members: Places, size: dict[str, int]
 ) -> Group:
     first = {
-        name: np.minimum(one.first[members], lengths[name] - size[name])
-        for name, one in spans.items()
+        name: np.minimum(of_step.first[members], lengths[name] - size[name])
+        for name, of_step in spans.items()
     }
     return Group(members, first, size)

@@ -178,12 +178,12 @@ class Occlusion:
         """Windows of what changes, then whole maps, many at a time."""
         value = base.like.new_tensor(self.occluder.value)
         chunks = self.incremental.chunks(base, value, self.occluder.size, _AT_ONCE)
-        for some in _gathered(chunks):
-            y, x = (np.concatenate(part) for part in zip(*((c.y, c.x) for c in some), strict=True))
-            frontier = [torch.cat(maps) for maps in zip(*(c.frontier for c in some), strict=True)]
+        for batch in _gathered(chunks):
+            y, x = np.concatenate([c.y for c in batch]), np.concatenate([c.x for c in batch])
+            frontier = [torch.cat(maps) for maps in zip(*(c.frontier for c in batch), strict=True)]
             logits, maps = self.incremental.tail(*frontier)
             if maps is None:  # the layer is below the tail
-                maps = torch.cat([c.tapped[:, chosen] for c in some if c.tapped is not None])
+                maps = torch.cat([c.tapped[:, chosen] for c in batch if c.tapped is not None])
             else:
                 maps = maps[:, chosen]
             yield y, x, *_read(logits, maps, label)
@@ -227,16 +227,16 @@ class Occlusion:
 
 def _gathered(chunks: Iterator[Chunk]) -> Iterator[list[Chunk]]:
     """Chunks together until they are a batch for the tail."""
-    some: list[Chunk] = []
+    batch: list[Chunk] = []
     held = 0
     for chunk in chunks:
-        some.append(chunk)
+        batch.append(chunk)
         held += sum(maps.nbytes for maps in chunk.frontier)
         if held >= _TAIL_BYTES:
-            yield some
-            some, held = [], 0
-    if some:
-        yield some
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 def _read(logits: Tensor, maps: Tensor, label: int) -> tuple[Tensor, Tensor, Tensor]:

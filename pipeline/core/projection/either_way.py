@@ -43,16 +43,16 @@ def project_either_way(
         depths: (N,) of `whole_depths`; those of these very seeds if not given.
     """
     found = {
-        name: (images.new_empty(len(some)), [images.new_empty(0)] * len(some))
-        for name, some in seeds.items()
+        name: (images.new_empty(len(winners)), [images.new_empty(0)] * len(winners))
+        for name, winners in seeds.items()
     }
     chosen_depths = whole_depths(graph, len(images), seeds) if depths is None else depths
     depth_of = torch.from_numpy(chosen_depths).to(images.device)
     for number, layer in enumerate(graph.layers):
         if layer.name in seeds:
-            some = seeds[layer.name]
-            which = (number >= depth_of[some.image]).nonzero()[:, 0]
-            made = project_on_windows(graph, layer, images, some[which], unpooling)
+            winners = seeds[layer.name]
+            which = (number >= depth_of[winners.image]).nonzero()[:, 0]
+            made = project_on_windows(graph, layer, images, winners[which], unpooling)
             _put(found[layer.name], which, made)
     for depth in sorted(set(depth_of.tolist()) - {0}):
         cut = _cut(graph, depth)
@@ -66,10 +66,10 @@ def project_either_way(
                 continue
             ascent = ascend(cut, images[chosen])
             for layer, which in here.items():
-                some = seeds[layer.name][which]
-                some = replace(some, image=torch.searchsorted(chosen, some.image))
-                projections = project(graph, layer, ascent, some, unpooling)
-                _put(found[layer.name], which, (ascent.at(layer.name, some), projections))
+                winners = seeds[layer.name][which]
+                winners = replace(winners, image=torch.searchsorted(chosen, winners.image))
+                projections = project(graph, layer, ascent, winners, unpooling)
+                _put(found[layer.name], which, (ascent.at(layer.name, winners), projections))
     return found
 
 
@@ -84,8 +84,8 @@ def whole_depths(graph: Graph, images: int, seeds: Mapping[str, Seeds]) -> NDArr
     windows = np.zeros((len(graph.layers), images))
     for number, layer in enumerate(graph.layers):
         if layer.name in seeds and len(seeds[layer.name]):
-            some, clipping = seeds[layer.name], clipping_of(graph, layer)
-            y, x, image = (part.cpu().numpy() for part in (some.y, some.x, some.image))
+            winners, clipping = seeds[layer.name], clipping_of(graph, layer)
+            y, x, image = (part.cpu().numpy() for part in (winners.y, winners.x, winners.image))
             work = clipping.work(y, x) if clipping.is_local else np.full(len(y), np.inf)
             np.add.at(windows[number], image, work)
     whole = np.array([0, *multiply_adds(graph).values()])

@@ -34,7 +34,7 @@ class WindowPass:
     Args:
         traced: the net's forward pass.
         steps: its steps.
-        surroundings: as above.
+        surroundings: of its windows.
         filtering: how a region is convolved, as `convolve` does.
 
     Attributes:
