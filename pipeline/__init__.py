@@ -5,7 +5,7 @@ The map of the house; each floor imports only those above it here:
 - `errors`, `schema`: what can go wrong; the objects of a run and the columns of its files.
 - `core`: the science, torch and numpy alone. `graph`: a net as steps; `heaps`: the strongest
   images of each feature map; `projection`: the deconvnet; `occlusion`; `nets`.
-- `config`, `terminal`: what is asked for and what a run is; how commands speak.
+- `request`, `config`: what is asked for, and what a run is; `terminal`: how commands speak.
 - `data`: where pictures come from (`formats`, `weights`, `demo`) and where results go (`store`,
   `results`), and the records of single pictures (`pictures`, `findings`).
 - `stages`: the work on one part, plain functions; beside them `atlas`: what people look at. The

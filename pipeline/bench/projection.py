@@ -20,7 +20,7 @@ from torch import Tensor, fx
 from pipeline.bench.order import Order, load
 from pipeline.bench.printer import LIMITED, Column, Finding, limited
 from pipeline.bench.runner import CPU, Work, one_core, quickest, rounds
-from pipeline.core.graph.steps import is_relu
+from pipeline.core.graph.spelling import Spelling
 from pipeline.core.graph.trace import Graph, Layer
 from pipeline.core.projection.clipping import Clipping, multiply_adds
 from pipeline.core.projection.deconvnet import Seeds, project_on_windows
@@ -111,9 +111,9 @@ def by_autograd(graph: Graph, layer: Layer) -> Callable[[Tensor, Seeds], Tensor]
         A function of images and of a winner of each; it returns the projections as large as them.
     """
     trunk = graph.only([layer.name]).trunk
-    modules = dict(trunk.named_modules())
+    spelling = Spelling.of(trunk)
     for node in trunk.graph.nodes:
-        if isinstance(node, fx.Node) and is_relu(node, modules):
+        if isinstance(node, fx.Node) and spelling.is_relu(node):
             node.target = _rectified
     trunk.recompile()
     trunk.requires_grad_(False)

@@ -8,23 +8,14 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.fx.node import map_arg
 
-from pipeline.core.graph.steps import (
-    Opaque,
-    Pair,
-    Shapes,
-    Step,
-    adds,
-    classify,
-    is_conv,
-    is_relu,
-    normalises,
-    rectifies,
-)
+from pipeline.core.graph.spelling import Shapes, Spelling
+from pipeline.core.graph.steps import Opaque, Pair, Step
+from pipeline.core.graph.symbolic import symbolic
+from pipeline.core.graph.taps import find_taps
 
 
 @dataclass(frozen=True)
@@ -32,8 +23,7 @@ class Layer:
     """A layer: a convolution with the normalisation and rectification that follow it.
 
     Attributes:
-        name: the net's own short name, else the path of the convolution's module; where no
-            rectification follows directly, the path of the block whose rectified output it is.
+        name: as `taps.find_taps` has it.
         step: the step whose output is the layer's feature maps.
         maps: number of feature maps.
         size: (H, W) of each of them.
@@ -94,11 +84,10 @@ def trace(
     Raises:
         ValueError: the net cannot be traced.
     """
-    traced = symbolic(net)
-    modules = dict(net.named_modules())
-    taps = {short_names(path) or path: tap for path, tap in _taps(traced, modules).items()}
-    trunk = _cut(traced, [node.name for node in taps.values()])
-    steps = steps_of(trunk, modules, tensor_shapes(trunk, input_size))
+    traced = symbolic(net, input_size)
+    taps = find_taps(traced.module, traced.returned, short_names)
+    trunk = _cut(traced.module, [node.name for node in taps.values()])
+    steps = steps_of(trunk, traced.shapes)
     obstacles = _obstacles(steps)
     layers = tuple(
         Layer(name, node.name, steps[node.name].shape[0], steps[node.name].shape[1:])
@@ -110,54 +99,21 @@ def trace(
     return graph.only(layer.name for layer in layers)
 
 
-def symbolic(net: nn.Module) -> fx.GraphModule:
-    """A net as torch.fx sees it, put into inference mode; it shares its parameters.
-
-    Raises:
-        ValueError: the net cannot be traced.
-    """
-    net.eval()
-    try:
-        return fx.GraphModule(net, fx.Tracer().trace(net))
-    except Exception as error:  # a tracer runs the net's own code, which may raise anything
-        raise ValueError(f"the net cannot be traced: {error}") from error
-
-
-def tensor_shapes(traced: fx.GraphModule, input_size: Pair) -> dict[str, tuple[int, ...]]:
-    """Of every node that returns a tensor, its shape, from one run on an empty image."""
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    class Watcher(fx.Interpreter):  # torch's ShapeProp prints and rewords what a net raises
-        def run_node(self, n: fx.Node) -> Any:
-            value = super().run_node(n)
-            if isinstance(value, Tensor):
-                shapes[n.name] = tuple(value.shape)
-            return value
-
-    weight = next(traced.parameters(), torch.empty(0))
-    with torch.no_grad():
-        Watcher(traced).run(
-            torch.zeros(1, 3, *input_size, dtype=weight.dtype, device=weight.device)
-        )
-    return shapes
-
-
-def steps_of(
-    traced: fx.GraphModule, modules: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]]
-) -> dict[str, Step]:
+def steps_of(traced: fx.GraphModule, shapes: dict[str, tuple[int, ...]]) -> dict[str, Step]:
     """The steps of a traced net that return maps, by name, in the order of the forward pass."""
+    spelling = Spelling.of(traced)
     maps: Shapes = {
         name: (shape[1], shape[2], shape[3]) for name, shape in shapes.items() if len(shape) == 4
     }
     return {
         node.name: Step(
             node.name,
-            classify(node, modules, maps),
-            tuple(source.name for source in node.all_input_nodes),
+            spelling.classify(node, maps),
+            tuple(source.name for source in spelling.varying(node)),
             maps[node.name],
         )
         for node in traced.graph.nodes
-        if node.op != "output" and node.name in maps
+        if node.op != "output" and node.name in maps and node.name not in spelling.constants
     }
 
 
@@ -184,55 +140,12 @@ def part_of(
     return part
 
 
-def is_fresh(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Whether what a node returns is its own: others may return their input itself."""
-    return is_conv(node, modules) or normalises(node, modules) or adds(node)
-
-
-def spell_relu(node: fx.Node, modules: dict[str, nn.Module], taps: Collection[str] = ()) -> None:
+def spell_relu(node: fx.Node, spelling: Spelling, taps: Collection[str] = ()) -> None:
     """Spell a ReLU as a function that overwrites its input only if nobody else wants that."""
     source = node.all_input_nodes[0]
-    safe = is_fresh(source, modules) and len(source.users) == 1 and source.name not in taps
+    safe = spelling.is_fresh(source) and len(source.users) == 1 and source.name not in taps
     node.op, node.target = "call_function", F.relu
     node.args, node.kwargs = (source,), {"inplace": safe}
-
-
-# --- which nodes are layers -------------------------------------------------------------------
-
-
-def _taps(traced: fx.GraphModule, modules: dict[str, nn.Module]) -> dict[str, fx.Node]:
-    """Layer name → the node whose output is its feature maps."""
-    taps: dict[str, fx.Node] = {}
-    for node in traced.graph.nodes:
-        if is_conv(node, modules):
-            name, tap = _tap(node, modules)
-            taps.setdefault(name, tap)  # both branches of a residual block end in one output
-    return taps
-
-
-def _tap(conv: fx.Node, modules: dict[str, nn.Module]) -> tuple[str, fx.Node]:
-    node = conv
-    while (user := _only_user(node)) is not None and normalises(user, modules):
-        node = user
-    user = _only_user(node)
-    if user is not None and rectifies(user, modules):
-        return str(conv.target), user
-    after = user
-    while after is not None and adds(after):
-        after = _only_user(after)
-    if after is not user and after is not None and rectifies(after, modules):
-        return _block(after), after
-    return str(conv.target), node
-
-
-def _only_user(node: fx.Node) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None
-
-
-def _block(node: fx.Node) -> str:
-    """The path of the module in whose forward pass the node is called."""
-    stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
-    return str(stack[-2] if node.op == "call_module" else stack[-1]) if len(stack) > 1 else "net"
 
 
 # --- the trunk --------------------------------------------------------------------------------
@@ -242,10 +155,10 @@ def _cut(traced: fx.GraphModule, taps: list[str]) -> fx.GraphModule:
     """The part of the net that these nodes need, returning them as a tuple."""
     nodes = {node.name: node for node in traced.graph.nodes}
     trunk = part_of(traced, tuple(nodes[name] for name in taps))
-    modules = dict(traced.named_modules())
+    spelling = Spelling.of(trunk)
     for node in trunk.graph.nodes:
-        if is_relu(node, modules):
-            spell_relu(node, modules, taps)
+        if spelling.is_relu(node):
+            spell_relu(node, spelling, taps)
     trunk.recompile()
     trunk.delete_all_unused_submodules()
     return trunk

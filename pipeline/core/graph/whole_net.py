@@ -9,15 +9,10 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from pipeline.core.graph.steps import Pair, Step, adds, is_relu
-from pipeline.core.graph.trace import (
-    is_fresh,
-    part_of,
-    spell_relu,
-    steps_of,
-    symbolic,
-    tensor_shapes,
-)
+from pipeline.core.graph.spelling import Spelling, called
+from pipeline.core.graph.steps import Pair, Step
+from pipeline.core.graph.symbolic import symbolic
+from pipeline.core.graph.trace import part_of, spell_relu, steps_of
 
 
 @dataclass(frozen=True)
@@ -47,35 +42,33 @@ def trace_whole(net: nn.Module, input_size: Pair) -> WholeNet:
     Raises:
         ValueError: the net cannot be traced.
     """
-    traced = symbolic(net)
-    modules = dict(net.named_modules())
-    shapes = tensor_shapes(traced, input_size)
+    found = symbolic(net, input_size)
+    traced, shapes = found.module, found.shapes
+    spelling = Spelling.of(traced)
     linear = {}
     for node in traced.graph.nodes:
-        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        module = spelling.modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.Linear):
             linear[node.name] = math.prod(shapes[node.name]) * module.in_features
-        if is_relu(node, modules):
-            spell_relu(node, modules)
-        elif adds(node) and node.name in shapes:
-            _spell_sum(node, modules, shapes)
+        if spelling.is_relu(node):
+            spell_relu(node, spelling)
+        elif called(node) == "add" and spelling.adds(node) and node.name in shapes:
+            _spell_sum(node, spelling, shapes)
     traced.recompile()
-    return WholeNet(traced, steps_of(traced, modules, shapes), linear)
+    return WholeNet(traced, steps_of(traced, shapes), linear)
 
 
-def _spell_sum(
-    node: fx.Node, modules: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]]
-) -> None:
+def _spell_sum(node: fx.Node, spelling: Spelling, shapes: dict[str, tuple[int, ...]]) -> None:
     """Spell a sum so that it overwrites its first term only if nothing else reads that."""
     first = node.args[0] if node.args else None
     safe = (
         isinstance(first, fx.Node)
-        and is_fresh(first, modules)
+        and spelling.is_fresh(first)
         and len(first.users) == 1
         and shapes[first.name] == shapes[node.name]
         and not node.kwargs
     )
-    node.target = operator.iadd if safe else torch.add
+    node.op, node.target = "call_function", operator.iadd if safe else torch.add
 
 
 def tail(net: WholeNet, windowed: Sequence[str], frontier: Sequence[str], tap: str) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.core.graph.spelling import Spelling
 from pipeline.core.graph.steps import (
     Add,
     Affine,
@@ -29,8 +30,8 @@ from pipeline.core.graph.steps import (
     MaxPool,
     Pass,
     Rectify,
+    Scale,
     Step,
-    is_conv,
 )
 from pipeline.core.graph.whole_net import WholeNet
 
@@ -85,7 +86,7 @@ class Spans:
 def is_local(step: Step) -> bool:
     """Whether each place of the output depends on a few places of each input alone."""
     return isinstance(
-        step.op, Input | Conv | MaxPool | AvgPool | Affine | Rectify | Pass | Concat | Add
+        step.op, Input | Conv | MaxPool | AvgPool | Affine | Rectify | Pass | Scale | Concat | Add
     )
 
 
@@ -186,9 +187,9 @@ def occluder_changes(
 
 def _convolutions(net: WholeNet) -> Iterator[tuple[Step, int]]:
     """Every convolution, and its multiply-adds for each place of its output."""
-    modules = dict(net.traced.named_modules())
+    spelling = Spelling.of(net.traced)
     for node in net.traced.graph.nodes:
-        if is_conv(node, modules):
-            weight = modules[str(node.target)].weight
+        if spelling.is_conv(node):
+            weight = spelling.modules[str(node.target)].weight
             assert isinstance(weight, Tensor)
             yield net.steps[node.name], weight.numel()

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.graph.steps import (
+    Add,
     Affine,
     AvgPool,
     Concat,
@@ -30,6 +31,7 @@ from pipeline.core.graph.steps import (
     MaxPool,
     Pass,
     Rectify,
+    Scale,
     Step,
 )
 from pipeline.core.graph.trace import Graph, Layer
@@ -224,11 +226,15 @@ class _Descent:
                 return [signal.mul_(_scale(norm)[:, None, None])]
             case Rectify():
                 return [signal.clamp_min_(0)]
+            case Scale(factor=factor):
+                return [signal.mul_(factor)]
             case Concat():
                 maps = [self.graph.steps[branch].shape[0] for branch in branches]
                 return list(torch.split(signal, maps, 1))
             case Gate():
                 return [signal * self.gates[step.name][self.seeds.image]]
+            case Add(weights=weights) if weights:
+                return [signal * weight for weight in weights]
             case _:  # Add and Pass; what arrives may be overwritten
                 return [signal, *(signal.clone() for _ in branches[1:])]
 
@@ -270,7 +276,7 @@ class _Descent:
 def _first_filtering(graph: Graph, layer: Layer) -> str | None:
     """The convolution that a seed's one value still reaches alone, if nothing else comes first."""
     step = graph.steps[layer.step]
-    while isinstance(step.op, Rectify | Affine | Pass):
+    while isinstance(step.op, Rectify | Affine | Pass | Scale):
         step = graph.steps[step.inputs[0]]
     match step.op:
         case Conv(module=conv, kernel=k) if conv.groups == 1 and k.dilation == (1, 1):
@@ -278,7 +284,7 @@ def _first_filtering(graph: Graph, layer: Layer) -> str | None:
     return None
 
 
-def _scale(norm: torch.nn.BatchNorm2d) -> Tensor:
+def _scale(norm: torch.nn.BatchNorm2d | torch.nn.SyncBatchNorm) -> Tensor:
     assert norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
     return scale if norm.weight is None else scale * norm.weight

@@ -93,7 +93,16 @@ class WindowPass:
     def _pointwise(self, step: Step, placed: Placed) -> Tensor:
         node = self._nodes[step.name]
         regions = {source: self._region(source, placed) for source in step.inputs}
-        args, kwargs = map_arg((node.args, node.kwargs), lambda source: regions[source.name])
+        return self._run(node, regions)
+
+    def _run(self, node: fx.Node, regions: Mapping[str, Tensor]) -> Tensor:
+        """Run a node on regions of its inputs; an input without one is a constant."""
+
+        def value(source: fx.Node) -> Tensor:
+            known = regions.get(source.name)
+            return self._run(source, {}) if known is None else known
+
+        args, kwargs = map_arg((node.args, node.kwargs), value)
         made: Tensor = getattr(self._interpreter, node.op)(node.target, args, kwargs)
         return made
 

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.graph.verify import verify
 from pipeline.core.nets import custom, known
 from pipeline.core.nets.known import ColourOrder, Net, subtracting
 from pipeline.core.nets.old import Variant
@@ -187,6 +188,7 @@ def _assembled(name: str, trained: _Trained, mean: tuple[float, float, float] | 
     prepared = trained.preprocessing if mean is None else subtracting(trained.preprocessing, mean)
     try:
         net = known.assemble(name, trained.module, prepared, trained.categories, trained.variant)
+        verify(trained.module, net.graph, prepared.input_size)
     except (ValueError, RuntimeError, TypeError) as error:  # the last two from the net's own code
         raise RequestError(f"Net {name} cannot be used: {brief(error)}.") from error
     if not net.graph.layers and not net.graph.opaque:

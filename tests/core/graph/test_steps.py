@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from pipeline.core.graph.receptive_field import receptive_field
+from pipeline.core.graph.spelling import Spelling
 from pipeline.core.graph.steps import (
     Add,
     AvgPool,
@@ -21,7 +22,7 @@ from pipeline.core.graph.steps import (
     Opaque,
     Pass,
     Rectify,
-    classify,
+    Scale,
 )
 from pipeline.core.graph.trace import trace
 
@@ -44,13 +45,13 @@ def of_module(module: nn.Module) -> Op:
     net = nn.Sequential(module)
     traced = fx.symbolic_trace(net)
     node = next(node for node in traced.graph.nodes if node.op == "call_module")
-    return classify(node, dict(net.named_modules()), {"input_1": SHAPE})
+    return Spelling(dict(net.named_modules()), {}).classify(node, {"input_1": SHAPE})
 
 
 def of_function(does: Callable[[Tensor, Tensor], Tensor], y: tuple[int, int, int] = SHAPE) -> Op:
     traced = fx.symbolic_trace(Does(does))
     *_, node, _ = traced.graph.nodes
-    return classify(node, {}, {"x": SHAPE, "y": y})
+    return Spelling({}, {}).classify(node, {"x": SHAPE, "y": y})
 
 
 CONVS = [
@@ -136,9 +137,10 @@ def test_rectifying_functions(does: Callable[[Tensor], Tensor]) -> None:
     assert of_function(lambda x, y: does(x)) == Rectify()
 
 
-@pytest.mark.parametrize("method", ["relu", "relu_"])
-def test_rectifying_methods(method: str) -> None:
-    assert of_function(lambda x, y: getattr(x, method)()) == Rectify()
+def test_rectifying_methods() -> None:
+    assert of_function(lambda x, y: x.relu()) == Rectify()
+    assert of_function(lambda x, y: x.clamp(min=0)) == Rectify()
+    assert of_function(lambda x, y: x.clamp(-1, 1)) == Pass()
 
 
 @pytest.mark.parametrize("module", [nn.Dropout(), nn.Identity(), nn.LocalResponseNorm(5)])
@@ -149,17 +151,24 @@ def test_what_passes_unchanged(module: nn.Module) -> None:
 def test_sums_concatenations_and_gates() -> None:
     assert of_function(lambda x, y: x + y) == Add()
     assert of_function(torch.add) == Add()
+    assert of_function(lambda x, y: torch.add(x, y, alpha=2)) == Add((1.0, 2.0))
+    assert of_function(lambda x, y: x - y) == Add((1.0, -1.0))
     assert of_function(lambda x, y: torch.cat([x, y], 1)) == Concat()
     assert of_function(lambda x, y: torch.cat((x, y), dim=1)) == Concat()
     assert of_function(lambda x, y: x * y, (4, 1, 1)) == Gate(scaled=0)
     assert of_function(lambda x, y: y * x, (4, 1, 1)) == Gate(scaled=1)
 
 
+def test_constants_scale_and_shift() -> None:
+    assert of_function(lambda x, y: x + 1) == of_function(lambda x, y: x - 1) == Pass()
+    assert of_function(lambda x, y: 2 * x) == Scale(2)
+    assert of_function(lambda x, y: x / 2) == Scale(0.5)
+    assert of_function(lambda x, y: 1 - x) == Scale(-1.0)
+
+
 OPAQUE: dict[str, Op] = {
     "sum of one and itself": of_function(lambda x, y: x + x),
     "sum that broadcasts": of_function(lambda x, y: x + y, (4, 1, 1)),
-    "weighted sum": of_function(lambda x, y: torch.add(x, y, alpha=2)),
-    "sum with a number": of_function(lambda x, y: x + 1),
     "product of two maps": of_function(lambda x, y: x * y),
     "concatenation along the rows": of_function(lambda x, y: torch.cat([x, y], 2)),
     "concatenation with itself": of_function(lambda x, y: torch.cat([x, y, x], 1)),
@@ -167,6 +176,7 @@ OPAQUE: dict[str, Op] = {
     "reflection": of_module(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")),
     "adaptive pool": of_module(nn.AdaptiveAvgPool2d(3)),
     "normalisation by the batch": of_module(nn.BatchNorm2d(4, track_running_stats=False)),
+    "inverse": of_function(lambda x, y: 1 / x),
     "sigmoid": of_module(nn.Sigmoid()),
     "transposed convolution": of_module(nn.ConvTranspose2d(4, 4, 2)),
 }
