@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from pydantic import Field
 
+from pipeline.core.arithmetic import ARITHMETIC
 from pipeline.core.graph.receptive_field import ReceptiveField, receptive_field
 from pipeline.core.graph.trace import Graph, Layer
 from pipeline.core.nets.preprocessing import Preprocessing
@@ -53,6 +54,7 @@ class RunSpec(Mining):
     layers: tuple[LayerSpec, ...]
     format: DataFormat
     fingerprint: str
+    arithmetic: str = ARITHMETIC
     versions: dict[str, str] = Field(default_factory=dict)
 
     def require_same(self, other: "RunSpec", run: str) -> None:

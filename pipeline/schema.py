@@ -90,6 +90,10 @@ _ACTIVATION = [
     pa.field("y", pa.int16()),
     pa.field("x", pa.int16()),
 ]
+_BEFORE = pa.field("before_rectification", pa.float32())  # null where that did not cut it off
+RANKED_BY = (_BEFORE.name, "activation")
+"""What winners are ranked by: the first of these that is there."""
+
 _RANKED = [pa.field("feature_map", pa.int32()), pa.field("rank", pa.int16()), *_ACTIVATION]
 _OF_MAP = [
     pa.field("layer", pa.string()),
@@ -106,7 +110,7 @@ SAMPLES = pa.schema(
 )
 """One row per sample of a part, in the order of the part."""
 
-HEAP_ENTRY = pa.struct([*_ACTIVATION, _SAMPLE, *SAMPLES])
+HEAP_ENTRY = pa.struct([*_ACTIVATION, _BEFORE, _SAMPLE, *SAMPLES])
 """A winner of a part; its sample is the position within the part, which the merge makes global."""
 
 HEAP = pa.schema(
@@ -125,7 +129,7 @@ values of some of the candidates."""
 
 SKIPPED_SAMPLE = pa.schema([*_SHARD_AND_KEY, pa.field("reason", pa.string())])
 
-WINNER = pa.schema([*_RANKED, *_WHERE, _SAMPLE, *_LABEL, *_BOX, *_SOURCE_BOX])
+WINNER = pa.schema([*_RANKED, _BEFORE, *_WHERE, _SAMPLE, *_LABEL, *_BOX, *_SOURCE_BOX])
 """One row per (feature map, rank); the layer is the folder's name (Hive partitioning)."""
 
 # certified: whether no winner can be missing

@@ -45,7 +45,7 @@ def mine_run(request: MineRequest) -> Run:
     Raises:
         RequestError: the request is wrong, or disagrees with the run.
         IncompleteError: parts are missing; the same request again does only those.
-        NumericsError: an activation is not finite.
+        NumericsError: what is not finite is so when it is computed again.
     """
     return mine_runs([request])[0]
 
@@ -59,7 +59,7 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
     Raises:
         RequestError: one of them is wrong, or disagrees with its run.
         IncompleteError: parts are missing; the same requests again do only those.
-        NumericsError: an activation is not finite.
+        NumericsError: what is not finite is so when it is computed again.
     """
     jobs = [_checked(request) for request in requests]
     waiting = [job for job in jobs if not is_mined(job.run)]

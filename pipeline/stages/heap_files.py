@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import schema
@@ -31,8 +32,10 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
     maps = np.array([layer.maps for layer in layers])
     widths = np.repeat([layer.size[1] for layer in layers], maps)[taken.nonzero()[0]]
     positions = heaps.samples.cpu().numpy()[taken]
+    values, activations = heaps.values.cpu().numpy()[taken], _activations(heaps)[taken]
     columns = _sources(seen.pictures, positions) | {
-        "activation": heaps.activations.cpu().numpy()[taken],
+        "activation": activations,
+        "before_rectification": pa.array(values, mask=values == activations),
         "y": places // widths,
         "x": places % widths,
         "sample": positions,
@@ -45,11 +48,24 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
 def screen_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
     """One row per feature map of all layers, what screening keeps as a list in falling order."""
     taken = (heaps.samples != NOBODY).cpu().numpy()
-    columns = {"value": heaps.activations.cpu().numpy(), "sample": heaps.samples.cpu().numpy()}
+    columns = {"value": heaps.values.cpu().numpy(), "sample": heaps.samples.cpu().numpy()}
     of_taken = {name: values[taken] for name, values in columns.items()}
     entries = schema.entries_of(of_taken, schema.SCREENED)
     columns = _map_columns(net, heaps) | {"kept": lists_of(entries, taken.sum(1))}
     return _of_part(schema.table_of(columns, schema.SCREEN_HEAP), seen)
+
+
+def _activations(heaps: Heaps) -> NDArray[np.float32]:
+    """(M, K) what the values in the heaps are after rectification."""
+    activations: NDArray[np.float32] = heaps.bounds.rectify(heaps.values.T).T.cpu().numpy()
+    return activations
+
+
+def ranking_values(entries: pa.Table) -> NDArray[np.float32]:
+    """What winners are ranked by: the value before rectification, where that cut it off."""
+    before, activations = (entries[name] for name in schema.RANKED_BY)
+    values: NDArray[np.float32] = pc.coalesce(before, activations).to_numpy()
+    return values
 
 
 def lists_of(entries: pa.StructArray, lengths: NDArray[np.integer]) -> pa.ListArray:

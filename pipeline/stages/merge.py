@@ -13,6 +13,7 @@ from pipeline.core.heaps.certificate import Flags
 from pipeline.data.results import read_parts
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
+from pipeline.stages.heap_files import ranking_values
 from pipeline.stages.rescore import Looks
 
 _MOST_WAITING = 2**20
@@ -104,6 +105,7 @@ def _explode(heap: pa.Table, before: int) -> pa.Table:
     return (
         entries.append_column("layer", heap["layer"].take(owners))
         .append_column("feature_map", heap["feature_map"].take(owners))
+        .append_column("value", pa.array(ranking_values(entries)))
     )  # fmt: skip
 
 
@@ -115,7 +117,7 @@ def _best(tables: Sequence[pa.Table], top_k: int) -> pa.Table:
         [
             ("layer", "ascending"),
             ("feature_map", "ascending"),
-            ("activation", "descending"),
+            ("value", "descending"),
             ("sample", "ascending"),
         ],
     )

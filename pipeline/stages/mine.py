@@ -1,7 +1,7 @@
 """Stage 1: stream a part of the dataset through the nets and keep their heaps."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ _LARGEST_MAPS = 2**24
 
 Numbered = Iterator[tuple[int, Sample]]
 """Samples, each with its position in the part."""
+
+Watch = Callable[[Batch, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,10 @@ class Miner:
 
     def heaps(self, top_k: int) -> Heaps:
         """Empty heaps of all its feature maps: of so many ranks, or of what screening keeps."""
-        rectified = self.peaks.rectified.to(self.net.device)
+        bounds = self.peaks.bounds.to(self.net.device)
         if self.screens:
-            return Heaps.empty(rectified, screen_depth(top_k), -torch.inf)
-        return Heaps.empty(rectified, top_k)
+            return Heaps.empty(bounds, screen_depth(top_k), torch.full_like(bounds.low, -torch.inf))
+        return Heaps.empty(bounds, top_k)
 
     def maxima(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The strongest place of every feature map of every layer, side by side.
@@ -111,43 +113,45 @@ def mine_part(
         decoders: threads that decode, as in `batches`.
 
     Raises:
-        NumericsError: an activation is NaN or infinite; the text names layer and image.
         WriteError: the result could not be stored.
     """
+
+    def read() -> Numbered:
+        return enumerate(dataset.read(part))
+
     heaps = [miner.heaps(top_k) for miner in miners]
-    seen = mine(miners, heaps, lambda: enumerate(dataset.read(part)), decoders)
+    seen_by_all = mine(miners, heaps, read(), decoders)
     for miner, run, of_net in zip(miners, runs, heaps, strict=True):
+        # looked at only now: on a GPU every look waits for what is under way
+        own, seen = (of_net, seen_by_all) if of_net.finite else mine_finite(miner, top_k, read)
         write_skipped(run, part.name, seen)
         if miner.screens:
-            table, name = screen_table(miner.net, of_net, seen), schema.screen_name(part.name)
+            table, name = screen_table(miner.net, own, seen), schema.screen_name(part.name)
         else:
-            table, name = heap_table(miner.net, of_net, seen), schema.heap_name(part.name)
+            table, name = heap_table(miner.net, own, seen), schema.heap_name(part.name)
         run.write_table(name, table)
-    return PartDone(part.name, len(seen.pictures), len(seen.skipped))
+    return PartDone(part.name, len(seen_by_all.pictures), len(seen_by_all.skipped))
 
 
 def mine(
     miners: Sequence[Miner],
     heaps: Sequence[Heaps],
-    read: Callable[[], Numbered],
+    samples: Numbered,
     decoders: int = 0,
-    watch: Callable[[Batch, Tensor], None] | None = None,
+    watch: Watch | None = None,
 ) -> Seen:
     """Stream samples through the nets, into their heaps.
 
     Args:
         miners: the nets.
         heaps: of each net; samples in them are positions in the part.
-        read: starts reading the samples; called again only to find what is not finite.
+        samples: what to read.
         decoders: threads that decode, as in `batches`.
         watch: told of every batch and its values (N, M), the black tail apart.
-
-    Raises:
-        NumericsError: an activation is NaN or infinite; the text names layer and image.
     """
     seen = Seen()
     streams = [miner.stream for miner in miners]
-    for batch in batches(read(), streams, decoders):
+    for batch in batches(samples, streams, decoders):
         if batch.stream == 0:
             seen.pictures.extend(batch.pictures)
             seen.skipped.extend(batch.skipped)
@@ -155,11 +159,42 @@ def mine(
             values = _add(miners[batch.stream], heaps[batch.stream], batch)
             if watch is not None:
                 watch(batch, values)
-    # looked at once: on a GPU every look waits for what is under way
-    for miner, of_net in zip(miners, heaps, strict=True):
-        if not of_net.finite:
-            raise NumericsError(_not_finite(miner, read()))
     return seen
+
+
+def mine_finite(
+    miner: Miner, top_k: int, read: Callable[[], Numbered], watch: Watch | None = None
+) -> tuple[Heaps, Seen]:
+    """Mine for one net; images on which an activation is NaN or infinite are skipped.
+
+    Args:
+        miner: the net.
+        top_k: ranks kept per feature map.
+        read: starts reading the samples; called again after such images were found.
+        watch: as in `mine`.
+
+    Raises:
+        NumericsError: what was not finite is so when it is computed again.
+    """
+    reasons: dict[int, str] = {}
+    while True:
+        heaps = miner.heaps(top_k)
+        seen = mine([miner], [heaps], _without(read(), reasons), watch=watch)
+        if heaps.finite:
+            return heaps, seen
+        found = _not_finite(miner, _without(read(), reasons))
+        if not found:
+            raise NumericsError(
+                "An activation was not finite, but is when computed again; check the machine."
+            )
+        reasons |= found
+
+
+def _without(samples: Numbered, reasons: Mapping[int, str]) -> Numbered:
+    """The samples; those at some positions cannot be used, for these reasons."""
+    for position, sample in samples:
+        reason = reasons.get(position)
+        yield position, sample if reason is None else replace(sample, problem=reason)
 
 
 def _add(miner: Miner, heaps: Heaps, batch: Batch) -> Tensor:
@@ -170,21 +205,19 @@ def _add(miner: Miner, heaps: Heaps, batch: Batch) -> Tensor:
     return values[:used]
 
 
-def _not_finite(miner: Miner, samples: Numbered) -> str:
-    """Where the first value is that is not finite."""
+def _not_finite(miner: Miner, samples: Numbered) -> dict[int, str]:
+    """Position → where the first value is that is not finite, of the images that have such."""
     miner = Miner.exact(miner.net)  # in 8 bits one such image spoils its whole batch
+    layers = miner.net.graph.layers
+    places = [(layer.name, number) for layer in layers for number in range(layer.maps)]
+    reasons = {}
     for batch in batches(samples, [miner.stream]):
-        values, _ = miner.maxima(batch.images.to(miner.net.device))
-        wrong = (~values[: len(batch.pictures)].isfinite()).nonzero()
-        if len(wrong):
-            image, feature_map = wrong[0].tolist()
-            sample, value = batch.pictures[image].sample, float(values[image, feature_map])
-            for layer in miner.net.graph.layers:
-                if feature_map < layer.maps:
-                    break
-                feature_map -= layer.maps
-            return (
-                f"Layer {layer.name}, feature map {feature_map} is {value} on {sample.key} of "
-                f"{sample.shard}; check the weights, or take the image out of the dataset."
-            )
-    return "An activation was not finite, but is when computed again; check the machine."
+        values = miner.maxima(batch.images.to(miner.net.device))[0][: len(batch.pictures)].cpu()
+        for picture, of_image in zip(batch.pictures, values, strict=True):
+            wrong = (~of_image.isfinite()).nonzero()
+            if len(wrong):
+                layer, feature_map = places[int(wrong[0])]
+                reasons[picture.position] = (
+                    f"layer {layer}, feature map {feature_map} is {float(of_image[wrong[0]])} on it"
+                )
+    return reasons

@@ -78,7 +78,8 @@ def tasks(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> l
         RequestError: the run has not been mined to its end.
     """
     require_mined(run)
-    winners = pa.concat_tables([_wanted(run, layer, rank_limit) for layer in layers])
+    maps = run.read_table(schema.FEATURE_MAPS, ["layer", "max"])
+    winners = pa.concat_tables([_wanted(run, layer, rank_limit, maps) for layer in layers])
     winners = winners.combine_chunks().sort_by([(name, "ascending") for name in _ORDER])
     if not len(winners):
         return []
@@ -102,8 +103,8 @@ def missing(unit: pa.Table) -> int:
     return int(pc.sum(unit["missing"]).as_py())
 
 
-def _wanted(run: Store, layer: str, rank_limit: int | None) -> pa.Table:
-    """The winners of a layer, and whether the projection of each is `missing`."""
+def _wanted(run: Store, layer: str, rank_limit: int | None, maps: pa.Table) -> pa.Table:
+    """The winners of a layer, the `largest` activation of the layer, and what is `missing`."""
     winners = read_winners(run, layer)
     if rank_limit is not None:
         winners = winners.filter(pc.less_equal(winners["rank"], rank_limit))
@@ -112,9 +113,12 @@ def _wanted(run: Store, layer: str, rank_limit: int | None) -> pa.Table:
         for name in projection_files(run, layer)
     ]
     missing = ~np.isin(_map_and_rank(winners), np.concatenate([np.empty(0, np.int64), *done]))
-    return winners.append_column(
-        "layer", pa.array([layer] * len(winners), pa.string())
-    ).append_column("missing", pa.array(missing))
+    largest = pc.max(maps.filter(pc.equal(maps["layer"], layer))["max"]).as_py()
+    return (
+        winners.append_column("layer", pa.array([layer] * len(winners), pa.string()))
+        .append_column("missing", pa.array(missing))
+        .append_column("largest", pa.array(np.full(len(winners), largest, np.float32)))
+    )  # fmt: skip
 
 
 def _map_and_rank(rows: pa.Table) -> NDArray[np.int64]:
@@ -272,8 +276,8 @@ def _rows(
 
 
 def _check(layer: str, winners: pa.Table, activations: np.ndarray) -> None:
-    mined = winners["activation"].to_numpy()
-    allowed = _TOLERANCE * np.abs(mined) + _ROUNDING * np.abs(mined).max()
+    mined, largest = (winners[name].to_numpy() for name in ("activation", "largest"))
+    allowed = _TOLERANCE * np.abs(mined) + _ROUNDING * largest
     wrong = np.flatnonzero(~(np.abs(activations - mined) <= allowed))
     if len(wrong):
         row = winners.slice(wrong[0], 1).to_pylist()[0]

@@ -20,8 +20,8 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.results import read_parts
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
-from pipeline.stages.heap_files import heap_table, lists_of
-from pipeline.stages.mine import Miner, Numbered, mine
+from pipeline.stages.heap_files import heap_table, lists_of, ranking_values
+from pipeline.stages.mine import Miner, Numbered, mine, mine_finite
 from pipeline.stages.screen import gather
 
 _MOST_LOOKS = 8
@@ -77,10 +77,9 @@ def rescore_unit(
         How many images were looked at.
 
     Raises:
-        NumericsError: an activation is NaN or infinite; the text names layer and image.
+        NumericsError: what was not finite is so when it is computed again.
         WriteError: the result could not be stored.
     """
-    heaps = miner.heaps(top_k)
     exact = np.full(len(unit.maps), np.nan, np.float32)
 
     def keep(batch: Batch, values: Tensor) -> None:
@@ -89,8 +88,11 @@ def rescore_unit(
         here = samples[rows] == unit.sample_of
         exact[here] = values.cpu().numpy()[rows[here], unit.maps[here]]
 
-    seen = mine([miner], [heaps], lambda: unit.read(dataset), decoders, keep)
-    checked = _checked(unit, exact, len(heaps.activations))
+    heaps = miner.heaps(top_k)
+    seen = mine([miner], [heaps], unit.read(dataset), decoders, keep)
+    if not heaps.finite:  # in reduced precision it was
+        heaps, seen = mine_finite(miner, top_k, lambda: unit.read(dataset), keep)
+    checked = _checked(unit, exact, len(heaps.values))
     run.write_table(unit.file, heap_table(miner.net, heaps, seen).append_column("checked", checked))
     return len(seen)
 
@@ -183,12 +185,15 @@ class Looks:
         Raises:
             IncompleteError: a file cannot be read.
         """
-        columns = ["winners.list.element.activation", "checked"]
+        values = [f"winners.list.element.{name}" for name in schema.RANKED_BY]
+        columns = [*values, "checked"]
         for table in read_parts(self._run, [unit.file for unit in units], columns):
             lists = table["winners"].combine_chunks()
             lengths = np.diff(lists.offsets.to_numpy())
             new = np.zeros_like(self._best)
-            new[np.arange(self._top_k) < lengths[:, None]] = lists.flatten().field("activation")
+            new[np.arange(self._top_k) < lengths[:, None]] = ranking_values(
+                pa.Table.from_struct_array(lists.flatten())
+            )
             both = np.concatenate([self._best, new], 1)
             self._best = -np.sort(-both, axis=1)[:, : self._top_k]
             checked = table["checked"].combine_chunks()

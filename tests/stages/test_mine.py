@@ -1,6 +1,5 @@
 """Mining a part: its heap file against activations held in memory; faults leave nothing behind."""
 
-import pickle
 import uuid
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from pipeline.core.nets.known import Net
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
-from pipeline.errors import NumericsError
 from pipeline.schema import SAMPLES_IN_PART
+from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, PartDone, mine, mine_part
 from tests.stages import tiny
 
@@ -44,8 +43,8 @@ def mined(net: Net, dataset: Dataset, part: Part, run: Store, top_k: int = 3) ->
 def heaps_of(net: Net, dataset: Dataset, part: Part, top_k: int) -> Heaps:
     """The heaps of a part, held in memory."""
     miner = Miner.exact(net)
-    heaps = Heaps.empty(miner.peaks.rectified, top_k)
-    mine([miner], [heaps], lambda: enumerate(dataset.read(part)))
+    heaps = Heaps.empty(miner.peaks.bounds, top_k)
+    mine([miner], [heaps], enumerate(dataset.read(part)))
     return heaps
 
 
@@ -154,24 +153,29 @@ def one_white(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_infinite_activation_names_layer_and_picture_and_stores_nothing(one_white: Path) -> None:
-    dataset, run = tiny.opened(one_white), store()
-    with pytest.raises(NumericsError) as caught:
-        mined(overflowing(), dataset, dataset.parts()[0], run)
-    text = str(caught.value)
-    assert text.startswith("Layer second, feature map 1 is inf on 35.png of ")
-    assert str(one_white) in text
-    assert not run.list()
-    assert str(pickle.loads(pickle.dumps(caught.value))) == text
+def test_a_picture_with_an_infinite_activation_is_skipped(one_white: Path) -> None:
+    """All else is as if it had not been there."""
+    dataset, run, without = tiny.opened(one_white), store(), store()
+    (part,) = dataset.parts()
+    mined(overflowing(), dataset, part, run)
+    (row,) = run.read_table(schema.skipped_name(part.name)).to_pylist()
+    assert (row["shard"], row["key"]) == (str(one_white), "35.png")
+    assert row["reason"] == "layer second, feature map 1 is inf on it"
+    (one_white / "35.png").write_bytes(b"no picture")
+    mined(overflowing(), tiny.opened(one_white), part, without)
+    name = schema.heap_name(part.name)
+    assert run.read_table(name).equals(without.read_table(name))
 
 
-def test_a_nan_names_layer_and_picture_and_stores_nothing(folder: Path) -> None:
+def test_where_every_picture_has_a_nan_all_are_skipped(folder: Path) -> None:
     module, dataset, run = tiny.module(), tiny.opened(folder), store()
     with torch.no_grad():
         module[0].bias[2] = torch.nan
-    with pytest.raises(NumericsError, match=r"^Layer first, feature map 2 is nan on 000\.png of "):
-        mined(tiny.net_of(module), dataset, dataset.parts()[0], run)
-    assert not run.list()
+    (part,) = dataset.parts()
+    mined(tiny.net_of(module), dataset, part, run)
+    reasons = set(run.read_table(schema.skipped_name(part.name))["reason"].to_pylist())
+    assert "layer first, feature map 2 is nan on it" in reasons
+    assert set(run.read_table(schema.heap_name(part.name))["images"].to_pylist()) == {0}
 
 
 def test_the_black_tail_of_a_batch_is_never_looked_at(tmp_path: Path) -> None:
@@ -188,7 +192,7 @@ def test_the_black_tail_of_a_batch_is_never_looked_at(tmp_path: Path) -> None:
     dataset = tiny.opened(folder)
     heaps = heaps_of(net, dataset, dataset.parts()[0], 2)
     assert heaps.images == 1
-    assert heaps.activations.tolist() == [[2.0, 0.0]]
+    assert heaps.values.tolist() == [[2.0, 0.0]]
 
 
 def test_the_strongest_values_of_all_layers_lie_side_by_side() -> None:
@@ -200,3 +204,35 @@ def test_the_strongest_values_of_all_layers_lie_side_by_side() -> None:
     flat = [maps.flatten(2).numpy() for maps in layers]
     np.testing.assert_array_equal(values, np.concatenate([maps.max(2) for maps in flat], 1))
     np.testing.assert_array_equal(places, np.concatenate([maps.argmax(2) for maps in flat], 1))
+
+
+# --- rectifiers that saturate -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rectifier", [nn.ReLU6(), nn.Hardtanh(0, 6), nn.Hardtanh(-6, 6)])
+def test_what_saturates_is_ranked_by_what_it_was_before(
+    tmp_path: Path, rectifier: nn.Module
+) -> None:
+    """Maxima of 9 and of 90 are both 6; the place is that of the 90."""
+    conv = nn.Conv2d(3, 1, 1, bias=False)
+    with torch.no_grad():
+        conv.weight.fill_(255 / 3)  # the mean grey level
+    greys = [3, 90, 9, 0, 9, 200]
+    (folder := tmp_path / "grey").mkdir()
+    for number, grey in enumerate(greys):
+        pixels = np.zeros((tiny.SIDE, tiny.SIDE, 3), np.uint8)
+        pixels[0, 1:], pixels[5, 7] = min(grey, 7), grey
+        (folder / f"{number}.png").write_bytes(tiny.png(pixels))
+    net, dataset, run = tiny.net_of(nn.Sequential(conv, rectifier)), tiny.opened(folder), store()
+    (part,) = dataset.parts()
+    mined(net, dataset, part, run, 9)
+    merge(run, tiny.spec_of(net, dataset, 9), [part.name])
+    winners = run.read_table(schema.winners_name("first")).to_pandas()
+    assert winners["sample"].tolist() == [5, 1, 2, 4, 0]
+    np.testing.assert_allclose(winners["activation"], [6, 6, 6, 6, 3], rtol=1e-6)
+    before = winners["before_rectification"].tolist()
+    np.testing.assert_allclose(before, [200, 90, 9, 9, np.nan], rtol=1e-6)
+    assert set(zip(winners["y"][:4], winners["x"][:4], strict=True)) == {(5, 7)}
+    feature_map = run.read_table(schema.FEATURE_MAPS).to_pylist()[0]
+    assert feature_map["max"] == 6
+    assert feature_map["active"] == 5

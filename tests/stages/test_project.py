@@ -257,6 +257,20 @@ def test_a_tampered_activation_names_layer_map_and_image(run: Store, dataset: Da
         projected(run, dataset)
 
 
+def test_rounding_is_allowed_by_the_layers_largest_activation(run: Store, dataset: Dataset) -> None:
+    """A weak row passes on its own as it does beside a strong one."""
+    largest = run.read_table(schema.FEATURE_MAPS, ["layer", "max"]).to_pandas()
+    largest = largest.groupby("layer")["max"].max()["second"]
+    name = schema.winners_name("second")
+    rows = winners_of(run, "second")
+    weakest = min(rows, key=lambda row: float(row["activation"]))  # type: ignore[arg-type]
+    off = 1e-3 * weakest["activation"] + 0.9e-5 * largest  # type: ignore[operator]
+    weakest["activation"] += off  # type: ignore[operator]
+    run.write_table(name, pa.Table.from_pylist([weakest], schema.WINNER))
+    run.write_table(schema.winners_name("first"), pa.Table.from_pylist([], schema.WINNER))
+    assert projected(run, dataset) == 1
+
+
 def test_another_net_is_noticed(run: Store, dataset: Dataset) -> None:
     module = tiny.module()
     with torch.no_grad():

@@ -1,17 +1,21 @@
 """Of every layer only what mining needs: each map's largest value and where it stands."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx
 
+from pipeline.core.graph.spelling import Spelling
 from pipeline.core.graph.trace import Graph
-from pipeline.core.heaps.topk import strongest
+from pipeline.core.heaps.topk import Bounds, strongest
 
 Find = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps (N, C, H, W) to the largest value of each and its flattened place, (N, C)."""
+
+
+_NONE = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -20,23 +24,24 @@ class Peaks:
 
     Attributes:
         trunk: (N, 3, H, W) to a tuple of (values, places) per layer, each (N, C).
-        rectified: (M,) bool over the maps of all layers: where a rectification ends the layer,
-            the value is the one before it. It is the activation where it is above zero.
+        bounds: of the maps of all layers. Where a rectification that only cuts values off ends the
+            layer, the value is the one before it, and the activation what lies in its bounds.
     """
 
     trunk: fx.GraphModule
-    rectified: Tensor
+    bounds: Bounds
 
     @classmethod
     def of(cls, graph: Graph, find: Find = strongest) -> "Peaks":
         """The peaks of a net, found in each layer's maps by `find`; it shares its parameters."""
         steps = [layer.step for layer in graph.layers]
         nodes = {node.name: node for node in graph.trunk.graph.nodes}
-        rectified = [_is_relu(nodes[step]) for step in steps]
+        spelling = Spelling.of(graph.trunk)
+        bounds = {step: found for step in steps if (found := spelling.bounds(nodes[step]))}
         maps = torch.tensor([layer.maps for layer in graph.layers])
-        return cls(
-            _cut_short(graph.trunk, steps, find), torch.tensor(rectified).repeat_interleave(maps)
-        )
+        each = torch.tensor([bounds.get(step, _NONE) for step in steps]).repeat_interleave(maps, 0)
+        low, high = each.unbind(1)
+        return cls(_cut_short(graph.trunk, steps, bounds, find), Bounds(low, high))
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Of normalised images (N, 3, H, W): values (N, M), float32, and flat places (N, M)."""
@@ -45,22 +50,20 @@ class Peaks:
         return torch.cat(values, 1).float(), torch.cat(places, 1)
 
 
-def _is_relu(node: fx.Node) -> bool:
-    return node.target is F.relu  # however the net spells it, the trunk spells it so
-
-
-def _cut_short(trunk: fx.GraphModule, steps: list[str], find: Find) -> fx.GraphModule:
-    """The trunk with `find` in the place of each layer's maps."""
+def _cut_short(
+    trunk: fx.GraphModule, steps: list[str], bounded: Container[str], find: Find
+) -> fx.GraphModule:
+    """The trunk with `find` in the place of each layer's maps, before what only cuts them off."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     found: dict[str, fx.Node] = {}
     for node in trunk.graph.nodes:
         if node.op == "output":
             continue
-        if node.name in steps and _is_relu(node):  # which may overwrite what it reads
-            found[node.name] = graph.call_function(find, (copies[node.args[0]],))
+        if node.name in bounded:  # which may overwrite what it reads
+            found[node.name] = graph.call_function(find, (copies[node.all_input_nodes[0]],))
         copies[node] = graph.node_copy(node, lambda source: copies[source])
-        if node.name in steps and not _is_relu(node):
+        if node.name in steps and node.name not in bounded:
             found[node.name] = graph.call_function(find, (copies[node],))
     graph.output(tuple(found[step] for step in steps))
     short = fx.GraphModule(trunk, graph)

@@ -4,8 +4,9 @@ An image counts once per map, by its strongest position. The order is total, act
 descending and then sample ascending, so merging is associative and commutative: whatever the
 order of arrival, the heaps are the same. An activation of zero is no winner; a dead map has none.
 
-Values come as they are before the layer's own rectification: above zero that is the activation
-itself, and below it, it tells how far a map is from firing.
+Values come as they are before the layer's own rectification. Where that only cuts values off, as
+ReLU and ReLU6 do, they are ranked by what they were before: of two that are cut off alike, one is
+still the stronger, and below zero a value tells how far a map is from firing.
 """
 
 from dataclasses import dataclass
@@ -32,28 +33,53 @@ def strongest(maps: Tensor) -> tuple[Tensor, Tensor]:
     return values.flatten(1), places.flatten(1)
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What rectification leaves of the values of M feature maps: all between two bounds, (M,)."""
+
+    low: Tensor
+    high: Tensor
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def to(self, device: torch.device) -> "Bounds":
+        """The same on a device."""
+        return Bounds(self.low.to(device), self.high.to(device))
+
+    def rectify(self, values: Tensor) -> Tensor:
+        """The activations that values (N, M) become."""
+        return values.clamp(self.low, self.high)
+
+    @property
+    def bar(self) -> Tensor:
+        """(M,) the value above which an activation is more than zero."""
+        fires = torch.where(self.low > 0, -torch.inf, 0.0)
+        return torch.where(self.high > 0, fires, torch.inf)
+
+
 @dataclass
 class Heaps:
     """The heaps and statistics of M feature maps, K ranks each, on the device of the net.
 
     Attributes:
-        activations: (M, K) float32, descending; the bar where a place is empty.
+        values: (M, K) float32, before rectification, descending; the bar where a place is empty.
         samples: (M, K) int64; `NOBODY` where a place is empty.
         places: (M, K) int64, flattened positions in the map.
-        bar: a value that is not above it is no winner: 0, or -inf to rank all images.
-        rectified: (M,) bool, whether a map's layer is rectified: its statistics then are.
+        bounds: of each map, what rectification leaves of its values: its statistics are of that.
+        bar: (M,) a value that is not above it is no winner.
         images: how many images were seen.
-        active: (M,) int64, images on which the map's maximum is above zero.
+        active: (M,) int64, images on which the map's largest activation is above zero.
         total: (M,) float64, sum of the per-image maxima.
         total_squares: (M,) float64, sum of their squares.
         peak: (M,) float32, the largest maximum, also where it is not above zero.
     """
 
-    activations: Tensor
+    values: Tensor
     samples: Tensor
     places: Tensor
-    bar: float
-    rectified: Tensor
+    bounds: Bounds
+    bar: Tensor
     images: int
     active: Tensor
     total: Tensor
@@ -61,15 +87,22 @@ class Heaps:
     peak: Tensor
 
     @classmethod
-    def empty(cls, rectified: Tensor, k: int, bar: float = 0.0) -> "Heaps":
-        """Heaps with nothing in them, on the device of `rectified`."""
-        maps, device = len(rectified), rectified.device
+    def empty(cls, bounds: Bounds, k: int, bar: Tensor | None = None) -> "Heaps":
+        """Heaps with nothing in them, on the device of the bounds.
+
+        Args:
+            bounds: of the maps.
+            k: ranks.
+            bar: (M,) of the values, if it is not that of the bounds.
+        """
+        maps, device = len(bounds), bounds.low.device
+        bar = bounds.bar if bar is None else bar
         return cls(
-            activations=torch.full((maps, k), bar, device=device),
+            values=bar[:, None].repeat(1, k),
             samples=torch.full((maps, k), NOBODY, device=device),
             places=torch.zeros(maps, k, dtype=torch.int64, device=device),
+            bounds=bounds,
             bar=bar,
-            rectified=rectified,
             images=0,
             active=torch.zeros(maps, dtype=torch.int64, device=device),
             total=torch.zeros(maps, dtype=torch.float64, device=device),
@@ -97,7 +130,7 @@ class Heaps:
         return bool(self.total.isfinite().all())
 
     def _count(self, values: Tensor) -> None:
-        values = torch.where(self.rectified & (values < 0), 0.0, values)
+        values = self.bounds.rectify(values)
         self.images += len(values)
         self.active += (values > 0).sum(0)
         exact = values.double()
@@ -110,26 +143,27 @@ class Heaps:
         if not values.is_cpu:  # which ones is not known without waiting; sorting all costs little
             return torch.arange(values.shape[1], device=values.device)
         # most images of a large set beat nobody
-        last = self.activations[:, -1]
+        last = self.values[:, -1]
         beats = (values > last) | ((values == last) & (samples[:, None] < self.samples[:, -1]))
         return (beats & (values > self.bar)).any(0).nonzero()[:, 0]
 
     def _merge(self, maps: Tensor, values: Tensor, samples: Tensor, places: Tensor) -> None:
         """Merge candidates (m, n) into the heaps of these m maps."""
-        samples = samples.masked_fill(values <= self.bar, NOBODY)
-        values = values.clamp_min(self.bar)
-        k = self.activations.shape[1]
-        values = torch.cat([self.activations[maps], values], 1)
+        bar = self.bar[maps, None]
+        samples = samples.masked_fill(values <= bar, NOBODY)
+        values = values.maximum(bar)
+        k = self.values.shape[1]
+        values = torch.cat([self.values[maps], values], 1)
         samples = torch.cat([self.samples[maps], samples], 1)
         places = torch.cat([self.places[maps], places], 1)
         order = ranked(values, samples)[:, :k]
-        self.activations[maps] = values.gather(1, order)
+        self.values[maps] = values.gather(1, order)
         self.samples[maps] = samples.gather(1, order)
         self.places[maps] = places.gather(1, order)
 
 
-def ranked(activations: Tensor, samples: Tensor) -> Tensor:
-    """The total order of each row: activation descending, then sample ascending; (M, n) indices."""
+def ranked(values: Tensor, samples: Tensor) -> Tensor:
+    """The total order of each row: value descending, then sample ascending; (M, n) indices."""
     by_sample = samples.argsort(dim=1, stable=True)
-    by_activation = activations.gather(1, by_sample).argsort(dim=1, descending=True, stable=True)
-    return by_sample.gather(1, by_activation)
+    by_value = values.gather(1, by_sample).argsort(dim=1, descending=True, stable=True)
+    return by_sample.gather(1, by_value)

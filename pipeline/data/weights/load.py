@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.arithmetic import multiply_exactly
 from pipeline.core.graph.verify import verify
 from pipeline.core.nets import custom, known
 from pipeline.core.nets.known import ColourOrder, Net, subtracting
@@ -79,6 +80,7 @@ def load_net(
         hint = f", did you mean {close[0]}" if close else ""
         all_names = ", ".join(known.names())
         raise RequestError(f"There is no net {name!r}{hint}; known are {all_names}.")
+    multiply_exactly()
     weights = weights or _default(name)
     seed = _seed(weights)
     if custom.is_custom(name):

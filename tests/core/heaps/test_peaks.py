@@ -24,20 +24,28 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 Floats = NDArray[np.float64]
 
 
-def whole_maps(graph: Graph, images: Tensor) -> list[tuple[Floats, Floats, bool]]:
-    """Of each layer its maps, what they are before a ReLU that ends it, and whether one does."""
+def whole_maps(graph: Graph, images: Tensor) -> list[tuple[Floats, Floats, tuple[float, float]]]:
+    """Of each layer its maps, what they are before a ReLU or ReLU6 that ends it, and its bounds."""
     before: dict[str, Tensor] = {}
+    bounds: dict[str, tuple[float, float]] = {}
 
     class Watcher(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
-            if n.target is F.relu:
+            is_module = n.op == "call_module"
+            module = self.module.get_submodule(n.target) if is_module else None
+            if n.target is F.relu or isinstance(module, nn.ReLU6):
                 before[n.name] = self.env[n.args[0]].clone()  # it may be overwritten
+                bounds[n.name] = (0, torch.inf if n.target is F.relu else 6)
             return super().run_node(n)
 
     with torch.no_grad():
         maps = Watcher(graph.trunk).run(images)
     return [
-        (made.numpy(), before.get(layer.step, made).numpy(), layer.step in before)
+        (
+            made.numpy(),
+            before.get(layer.step, made).numpy(),
+            bounds.get(layer.step, (-torch.inf, torch.inf)),
+        )
         for layer, made in zip(graph.layers, maps, strict=True)
     ]
 
@@ -48,17 +56,19 @@ def assert_peaks_of_whole_maps(graph: Graph, images: Tensor) -> None:
         values, places = (found.numpy() for found in peaks(images))
     assert values.dtype == np.float32
     first = 0
-    for maps, before, rectified in whole_maps(graph, images):
+    for maps, before, (low, high) in whole_maps(graph, images):
         some = slice(first, first := first + maps.shape[1])
-        flat = maps.reshape(*maps.shape[:2], -1)
-        assert (peaks.rectified[some] == rectified).all()
+        flat, ranked = (of.reshape(*of.shape[:2], -1) for of in (maps, before))
+        assert (peaks.bounds.low[some] == low).all()
+        assert (peaks.bounds.high[some] == high).all()
         np.testing.assert_array_equal(values[:, some], before.max((2, 3)).astype(np.float32))
         positive = flat.max(2) > 0
         np.testing.assert_array_equal(values[:, some] > 0, positive)
-        np.testing.assert_array_equal(values[:, some][positive], flat.max(2)[positive])
+        activations = values[:, some].clip(low, high)
+        np.testing.assert_array_equal(activations[positive], flat.max(2)[positive])
         # numpy's argmax is the first one in row-major order
-        np.testing.assert_array_equal(places[:, some][positive], flat.argmax(2)[positive])
-    assert first == values.shape[1] == len(peaks.rectified)
+        np.testing.assert_array_equal(places[:, some][positive], ranked.argmax(2)[positive])
+    assert first == values.shape[1] == len(peaks.bounds)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -98,7 +108,7 @@ def test_of_known_nets(name: str, all_rectified: bool, layout: torch.memory_form
         random_nets.settle(net)
         images = torch.randn(2, 3, 96, 96).contiguous(memory_format=layout)
     graph = trace(net, (96, 96))
-    assert bool(Peaks.of(graph).rectified.all()) == all_rectified
+    assert bool((Peaks.of(graph).bounds.low == 0).all()) == all_rectified
     assert_peaks_of_whole_maps(graph, images)
 
 
@@ -116,7 +126,7 @@ def pass_on(bits: torch.dtype, find: Find) -> Heaps:
         graph = trace(nn.Sequential(first, norm, nn.ReLU(), second), (12, 12))
     peaks = Peaks.of(graph, find)
     with META, torch.inference_mode():
-        heaps = Heaps.empty(torch.zeros(len(peaks.rectified), dtype=torch.bool), 3)
+        heaps = Heaps.empty(peaks.bounds.to(META), 3)
         for number in (0, 6):
             values, places = peaks(torch.zeros(6, 3, 12, 12))
             heaps.add(values[:5], places[:5], torch.arange(number, number + 5))
@@ -131,8 +141,8 @@ def pass_on(bits: torch.dtype, find: Find) -> Heaps:
 def test_nothing_waits_for_a_gpu(bits: torch.dtype, find: Find) -> None:
     """Whatever has to know a value, or how many there are, is an error."""
     heaps = pass_on(bits, find)
-    assert heaps.activations.is_meta
-    assert heaps.activations.shape == (9, 3)
+    assert heaps.values.is_meta
+    assert heaps.values.shape == (9, 3)
     assert heaps.images == 10
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from pipeline.core.heaps.topk import NOBODY, Heaps, ranked, strongest
+from pipeline.core.heaps.topk import NOBODY, Bounds, Heaps, ranked, strongest
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -29,7 +29,16 @@ class Seen:
     values: Floats
     places: Integers
     samples: Integers
-    rectified: NDArray[np.bool_]
+    low: Floats
+    high: Floats
+
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(torch.from_numpy(self.low), torch.from_numpy(self.high))
+
+    @property
+    def activations(self) -> Floats:
+        return np.clip(self.values, self.low, self.high)
 
     def batch(self, of: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         some = list(of)
@@ -51,8 +60,9 @@ def seen(draw: st.DrawFn) -> Seen:
     )  # in any order, with gaps
     samples = np.array(draw(numbers))
     places = draw(hnp.arrays(np.int64, (images, maps), elements=st.integers(0, 99)))
-    rectified = draw(hnp.arrays(np.bool_, maps))
-    return Seen(values, places, samples, rectified)
+    bounds = st.sampled_from([(0, np.inf), (0, 1), (-np.inf, np.inf), (-1, 1), (0.25, 2), (-2, 0)])
+    low, high = np.array([draw(bounds) for _ in range(maps)], np.float32).T
+    return Seen(values, places, samples, low, high)
 
 
 @st.composite
@@ -65,39 +75,41 @@ def batches_of(draw: st.DrawFn, images: int) -> list[list[int]]:
 
 
 def best_of(
-    all_images: Seen, feature_map: int, k: int, bar: float = 0.0
+    all_images: Seen, feature_map: int, k: int, bar: float | None = None
 ) -> list[tuple[float, int, int]]:
-    """By sorting everything: (activation, sample, place) of the first k of a map."""
+    """By sorting everything: (value, sample, place) of the first k of a map that fire."""
     rows = [
         (float(value), int(sample), int(place))
-        for value, sample, place in zip(
+        for value, activation, sample, place in zip(
             all_images.values[:, feature_map],
+            all_images.activations[:, feature_map],
             all_images.samples,
             all_images.places[:, feature_map],
             strict=True,
         )
-        if value > bar
+        if (activation > 0 if bar is None else value > bar)
     ]
     return sorted(rows, key=lambda row: (-row[0], row[1]))[:k]
 
 
 def held(heaps: Heaps, feature_map: int) -> list[tuple[float, int, int]]:
-    columns = (heaps.activations, heaps.samples, heaps.places)
+    columns = (heaps.values, heaps.samples, heaps.places)
     rows = list(zip(*(column[feature_map].tolist() for column in columns), strict=True))
     taken = [row for row in rows if row[1] != NOBODY]
     assert rows[: len(taken)] == taken  # empty places come last
-    assert all(row[0] == heaps.bar for row in rows[len(taken) :])
+    assert all(row[0] == float(heaps.bar[feature_map]) for row in rows[len(taken) :])
     return taken
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.data(), seen(), st.integers(1, 40), st.sampled_from([0.0, -np.inf, 1.0]))
+@given(st.data(), seen(), st.integers(1, 40), st.sampled_from([None, -np.inf, 1.0]))
 def test_heaps_equal_sorting_everything(
-    data: st.DataObject, images: Seen, k: int, bar: float
+    data: st.DataObject, images: Seen, k: int, bar: float | None
 ) -> None:
     """Also of values below zero, where there is no bar; rectified or not is the same there."""
     count, maps = images.values.shape
-    heaps = Heaps.empty(torch.from_numpy(images.rectified), k, bar)
+    bars = None if bar is None else torch.full((maps,), bar)
+    heaps = Heaps.empty(images.bounds, k, bars)
     for batch in data.draw(batches_of(count)):
         heaps.add(*images.batch(batch))
     for feature_map in range(maps):
@@ -108,10 +120,10 @@ def test_heaps_equal_sorting_everything(
 @given(st.data(), seen())
 def test_statistics_equal_numpys(data: st.DataObject, images: Seen) -> None:
     count = len(images.values)
-    heaps = Heaps.empty(torch.from_numpy(images.rectified), 3)
+    heaps = Heaps.empty(images.bounds, 3)
     for batch in data.draw(batches_of(count)):
         heaps.add(*images.batch(batch))
-    activations = np.where(images.rectified, np.maximum(images.values, 0), images.values)
+    activations = images.activations
     exact = activations.astype(np.float64)
     assert heaps.images == count
     np.testing.assert_array_equal(heaps.active, (exact > 0).sum(0))
@@ -124,14 +136,14 @@ def test_statistics_equal_numpys(data: st.DataObject, images: Seen) -> None:
 @given(seen(), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_samples_may_come_in_any_order(images: Seen, k: int, random: object) -> None:
     """The same winners, whichever image came first; one at a time against all at once."""
-    count, rectified = len(images.values), torch.from_numpy(images.rectified)
-    once, singly = Heaps.empty(rectified, k), Heaps.empty(rectified, k)
+    count = len(images.values)
+    once, singly = Heaps.empty(images.bounds, k), Heaps.empty(images.bounds, k)
     once.add(*images.batch(range(count)))
     order = list(range(count))
     random.shuffle(order)  # type: ignore[attr-defined]
     for image in order:
         singly.add(*images.batch([image]))
-    assert torch.equal(once.activations, singly.activations)
+    assert torch.equal(once.values, singly.values)
     assert torch.equal(once.samples, singly.samples)
     assert torch.equal(once.active, singly.active)
 
@@ -146,7 +158,8 @@ def test_the_total_order_by_hand() -> None:
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_a_value_that_is_not_finite_is_never_forgotten(value: float, rectified: bool) -> None:
     """Whatever comes before and after; but a rectification makes zero of minus infinity."""
-    heaps = Heaps.empty(torch.tensor([False, True, rectified]), 2)
+    low = torch.tensor([-torch.inf, 0.0, 0.0 if rectified else -torch.inf])
+    heaps = Heaps.empty(Bounds(low, torch.full_like(low, torch.inf)), 2)
     values = torch.tensor([[1.0, 2.0, 0.0], [4.0, 1.0, -3.0], [3e38, 3e38, 3e38]])
     places, samples = torch.zeros(3, 3, dtype=torch.int64), torch.tensor([0, 1, 2])
     heaps.add(values, places, samples)
