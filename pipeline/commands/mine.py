@@ -1,5 +1,6 @@
 """Stage 1, from a request to a finished run: checked first, then mined, then merged."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,11 @@ from pipeline.run import Run
 from pipeline.stages.merge import merge
 from pipeline.stages.rescore import Looks
 from pipeline.terminal import progress
+
+log = logging.getLogger(__name__)
+
+_NAMED = 5
+"""Layers that are left out and named; the others are counted."""
 
 _NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 
@@ -82,6 +88,8 @@ def _checked(request: MineRequest) -> _Job:
     weighted = load_net(request.net, request.weights, request.colour_order, request.mean)
     names = [layer.name for layer in weighted.net.graph.layers]
     _refuse_opaque(weighted.net, request.layers or ())
+    if request.layers is None:
+        _say_left_out(weighted.net)
     layers = choose_layers(names, request.layers, f"Net {request.net}")
     classes = class_names_of(request.class_names, weighted.net)
     dataset = open_dataset(request.data, format=request.format, class_names=classes)
@@ -161,6 +169,19 @@ def _refuse_opaque(net: Net, wanted: Sequence[str]) -> None:
                 f"Layer {name} of {net.name} cannot be projected: the deconvnet has no way down "
                 f"through {net.graph.opaque[name]}; choose layers below it."
             )
+
+
+def _say_left_out(net: Net) -> None:
+    """Name the layers that are not mined."""
+    left_out = net.graph.opaque
+    if left_out:
+        named = [f"{name} (through {what})" for name, what in left_out.items()]
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        log.warning(
+            "%d of %d layers of %s are not mined, as there is no way down from them: %s%s.",
+            len(left_out), len(left_out) + len(net.graph.layers), net.name,
+            ", ".join(named[:_NAMED]), more,
+        )  # fmt: skip
 
 
 def class_names_of(asked: str | None, net: Net) -> ClassNames | None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.node import map_arg
 
-from pipeline.core.graph.spelling import Shapes, Spelling
+from pipeline.core.graph.spelling import Shapes, Spelling, called
 from pipeline.core.graph.steps import Opaque, Pair, Step
 from pipeline.core.graph.symbolic import symbolic
 from pipeline.core.graph.taps import find_taps
@@ -95,8 +95,18 @@ def trace(
         if node.name in steps and obstacles[node.name] is None
     )
     opaque = {name: what for name, node in taps.items() if (what := obstacles.get(node.name))}
+    opaque |= _called_convolutions(traced.module)
     graph = Graph(trunk, steps, layers, opaque)
     return graph.only(layer.name for layer in layers)
+
+
+def _called_convolutions(traced: fx.GraphModule) -> dict[str, str]:
+    """Convolutions that are functions with weights of their own: none of them is a layer."""
+    return {
+        node.name: "a convolution called as a function"
+        for node in traced.graph.nodes
+        if called(node) == "conv2d"
+    }
 
 
 def steps_of(traced: fx.GraphModule, shapes: dict[str, tuple[int, ...]]) -> dict[str, Step]:

@@ -1,0 +1,43 @@
+"""What the command that mines says before it does anything."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.commands.mine import mine_run
+from pipeline.errors import RequestError
+from pipeline.request import MineRequest
+
+NET = """
+import torch.nn.functional as F
+from torch import nn
+from torchvision.transforms._presets import ImageClassification
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.heads = nn.ModuleList(nn.Conv2d(4, 4, 3) for _ in range(7))
+        self.filters = nn.Parameter(self.stem.weight.detach().clone())
+
+    def forward(self, x):
+        y = F.interpolate(self.stem(x).relu(), scale_factor=2)
+        return sum(head(y).relu().mean((2, 3)) for head in self.heads), F.conv2d(x, self.filters)
+
+def net():
+    return Net(), ImageClassification(crop_size=32, resize_size=32)
+"""
+
+
+def test_layers_that_are_left_out_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "left_out.py").write_text(NET)
+    monkeypatch.syspath_prepend(tmp_path)
+    request = MineRequest(data=f"{tmp_path}/none", run=f"{tmp_path}/run", net="left_out:net")
+    with pytest.raises(RequestError, match="none"):
+        mine_run(request)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith("8 of 9 layers of left_out:net are not mined, as there is no way down")
+    assert "heads.0 (through interpolate), heads.1 (through interpolate)" in said
+    assert said.endswith(" and 3 more.")
