@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.graph.steps import AvgPool, Conv, GlobalPool, Kernel, MaxPool, Op, Pair
+from pipeline.core.graph.steps import AvgPool, Conv, GlobalPool, Kernel, MaxPool, Op, Pad, Pair
 from pipeline.core.graph.trace import Graph, Layer
 
 
@@ -114,6 +114,6 @@ def below(op: Op, upper: Windows, size: Pair) -> Windows:
     """What a window of an operation's output reads from its input of `size` (H, W)."""
     if isinstance(op, GlobalPool):
         return Window(size[0], 0, 0), Window(size[1], 0, 0)
-    if isinstance(op, Conv | MaxPool | AvgPool):
+    if isinstance(op, Conv | MaxPool | AvgPool | Pad):
         return upper[0].below(op.kernel, 0), upper[1].below(op.kernel, 1)
     return upper

@@ -56,6 +56,14 @@ class AvgPool(Op):
     divisor: int | None
 
 
+@dataclass(frozen=True)
+class Pad(Op):
+    """Maps with a border of one value around them."""
+
+    kernel: Kernel  # of one place, whose padding is above and to the left
+    value: float
+
+
 class GlobalPool(Op):
     """The mean of a whole map, 1×1."""
 
@@ -85,6 +93,13 @@ class Scale(Op):
     """Maps times a constant: a number for all of them, or for each, (C, 1, 1)."""
 
     factor: float | Tensor
+
+
+@dataclass(frozen=True)
+class Slice(Op):
+    """Some of several maps: those from the first one on."""
+
+    first: int
 
 
 class Concat(Op):

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.node import map_arg
 
-from pipeline.core.graph.spelling import Shapes, Spelling, called
+from pipeline.core.graph.classify import Shapes, classify
+from pipeline.core.graph.spelling import Spelling, called
 from pipeline.core.graph.steps import Opaque, Pair, Step
 from pipeline.core.graph.symbolic import symbolic
 from pipeline.core.graph.taps import find_taps
@@ -118,7 +119,7 @@ def steps_of(traced: fx.GraphModule, shapes: dict[str, tuple[int, ...]]) -> dict
     return {
         node.name: Step(
             node.name,
-            spelling.classify(node, maps),
+            classify(node, spelling, maps),
             tuple(source.name for source in spelling.varying(node)),
             maps[node.name],
         )

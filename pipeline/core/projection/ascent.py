@@ -67,7 +67,8 @@ class _Recorder(fx.Interpreter):
             )  # fmt: skip
             return values
         if step is not None and isinstance(step.op, Gate):
-            self.gates[n.name] = self.env[n.all_input_nodes[1 - step.op.scaled]]
+            scale: Tensor = self.env[n.all_input_nodes[1 - step.op.scaled]]
+            self.gates[n.name] = scale[..., :1, :1]  # it may have been expanded
         return super().run_node(n)
 
 

@@ -29,9 +29,11 @@ from pipeline.core.graph.steps import (
     Gate,
     GlobalPool,
     MaxPool,
+    Pad,
     Pass,
     Rectify,
     Scale,
+    Slice,
     Step,
 )
 from pipeline.core.graph.trace import Graph, Layer
@@ -231,6 +233,11 @@ class _Descent:
             case Concat():
                 maps = [self.graph.steps[branch].shape[0] for branch in branches]
                 return list(torch.split(signal, maps, 1))
+            case Slice(first=start):
+                n, part, height, width = signal.shape
+                whole = signal.new_zeros(n, self.graph.steps[branches[0]].shape[0], height, width)
+                whole[:, start : start + part] = signal
+                return [whole]
             case Gate():
                 return [signal * self.gates[step.name][self.seeds.image]]
             case Add(weights=weights) if weights:
@@ -242,7 +249,7 @@ class _Descent:
         """Add what came down to what other users of the branch sent, each at its place."""
         window = self.batch.levels[branch]
         part = self.batch.fit(part, self.batch.read(step, branch), window)
-        if isinstance(step.op, Conv | AvgPool):  # what reached into the map's padding is dropped
+        if isinstance(step.op, Conv | AvgPool | Pad):  # what reached into padding is dropped
             self.batch.blank(part, window, self.batch.size(branch))
         signals[branch] = signals[branch] + part if branch in signals else part
 

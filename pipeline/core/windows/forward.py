@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
-from pipeline.core.graph.steps import AvgPool, Conv, MaxPool, Step
+from pipeline.core.graph.steps import AvgPool, Conv, MaxPool, Pad, Step
 from pipeline.core.windows.placed import Placed, shares
 
 Surroundings = Callable[[str, Tensor, Placed, Placed, float | None], Tensor]
@@ -81,6 +81,8 @@ class WindowPass:
                 total = F.avg_pool2d(region, k.size, k.stride, divisor_override=1)
                 size = self.steps[step.inputs[0]].shape[1:]
                 return total * shares(step.op, size, placed, total)
+            case Pad(value=value):
+                return self._read(step, placed, value)
             case _:
                 return self._pointwise(step, placed)
 
@@ -96,11 +98,11 @@ class WindowPass:
         return self._run(node, regions)
 
     def _run(self, node: fx.Node, regions: Mapping[str, Tensor]) -> Tensor:
-        """Run a node on regions of its inputs; an input without one is a constant."""
+        """Run a node on regions of its inputs; an input without one is made on the way."""
 
         def value(source: fx.Node) -> Tensor:
             known = regions.get(source.name)
-            return self._run(source, {}) if known is None else known
+            return self._run(source, regions) if known is None else known
 
         args, kwargs = map_arg((node.args, node.kwargs), value)
         made: Tensor = getattr(self._interpreter, node.op)(node.target, args, kwargs)

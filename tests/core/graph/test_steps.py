@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from pipeline.core.graph.classify import classify
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.graph.spelling import Spelling
 from pipeline.core.graph.steps import (
@@ -45,13 +46,13 @@ def of_module(module: nn.Module) -> Op:
     net = nn.Sequential(module)
     traced = fx.symbolic_trace(net)
     node = next(node for node in traced.graph.nodes if node.op == "call_module")
-    return Spelling(dict(net.named_modules()), {}).classify(node, {"input_1": SHAPE})
+    return classify(node, Spelling(dict(net.named_modules()), {}), {"input_1": SHAPE})
 
 
 def of_function(does: Callable[[Tensor, Tensor], Tensor], y: tuple[int, int, int] = SHAPE) -> Op:
     traced = fx.symbolic_trace(Does(does))
     *_, node, _ = traced.graph.nodes
-    return Spelling({}, {}).classify(node, {"x": SHAPE, "y": y})
+    return classify(node, Spelling({}, {}), {"x": SHAPE, "y": y, node.name: SHAPE})
 
 
 CONVS = [
