@@ -21,10 +21,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.core.nets import known
+from pipeline.data.findings import OccludeSettings
 from pipeline.data.weights.checkpoint import under_names_of
 from pipeline.data.weights.load import _published, load_net
 from pipeline.errors import RequestError
+from pipeline.stages import occlude
 from tests.data.weights.old_files import BVLC_ALEXNET, Keras, onnx_model, weights
+from tests.data.without_ray import end_to_end
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -343,3 +346,17 @@ def test_damage_is_a_sentence(
     file.write_bytes(damaged[:cut])
     with suppress(NotRefusedError):
         refusal(name, str(file))
+
+
+def test_a_net_without_its_classifier_is_mined_and_projected(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = {key: t for key, t in state.items() if not key.startswith("classifier.")}
+    file = save({"model": backbone}, tmp_path / "w.pth")
+    request: dict[str, object] = {"net": NET, "weights": file, "layers": ("conv1", "conv5")}
+    run = end_to_end(request, tmp_path, monkeypatch)
+    assert (run.spec.classes, run.net.classes) == (0, 0)  # opened again, the same net
+    row = run.winners("conv5").iloc[0]
+    assert len(run.projections("conv5", int(row["feature_map"])))
+    with pytest.raises(RequestError, match="demo tells no classes apart"):
+        occlude.check(run.net, OccludeSettings())
