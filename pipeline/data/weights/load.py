@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 import safetensors.torch
 import torch
@@ -65,9 +64,9 @@ def load_net(
     Args:
         name: one of `known.names`, or ``module:function``, a function of one's own that
             returns a net and its preprocessing.
-        weights: the name of torchvision's weights; a ``.pth`` or ``.safetensors`` path or URL, for
-            the old nets also ``.onnx`` or Keras' ``.h5``; ``random:SEED``; or None for the net's
-            default.
+        weights: the name of torchvision's weights; the path or URL of a torch or safetensors file,
+            for the old nets also of an ONNX file or of Keras'; ``random:SEED``; or None for the
+            net's default. Without the classifier, the net has no classes and no `module`.
         colour_order: of the channels that the weights take, if it is not the usual one of their
             format. The filters of the first layer are turned, so the net takes R, G, B always.
         mean: of R, G, B, subtracted from 0–255 without any division, if that is not the usual one
@@ -208,7 +207,7 @@ def _reader(weights: str, data: bytes) -> Reader | None:
     for beginning, read in _BEGINNINGS.items():
         if data.startswith(beginning):
             return read
-    return _ENDINGS.get(PurePosixPath(urlsplit(weights).path).suffix.lower())
+    return _ENDINGS.get(PurePosixPath(weights.partition("?")[0]).suffix.lower())
 
 
 def _state_dict(name: str, weights: str, data: bytes) -> dict[str, Tensor]:
