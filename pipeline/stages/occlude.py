@@ -96,8 +96,14 @@ def check(net: Net, settings: OccludeSettings) -> Layer:
     """Refuse what cannot be done, before anything is read; returns the layer to watch.
 
     Raises:
-        RequestError: the net has no such layer or class, or the occluder does not fit.
+        RequestError: the net has no classifier, no such layer or no such class, or the occluder
+            does not fit.
     """
+    if net.classes == 0:
+        raise RequestError(
+            f"{net.name} tells no classes apart here, as its weights have no classifier or it is a "
+            "trunk alone; occlusion follows the probability of a class, so give the whole net."
+        )
     names = [layer.name for layer in net.graph.layers]
     wanted = [settings.layer] if settings.layer else None
     watched = choose_layers(names, wanted, f"Net {net.name}")[-1]

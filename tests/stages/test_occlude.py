@@ -142,6 +142,12 @@ def test_what_cannot_be_done_is_refused(net: Net, settings: OccludeSettings, wor
     assert str(refused.value).count(". ") == 0  # one sentence
 
 
+def test_a_net_without_its_classifier_is_refused(net: Net) -> None:
+    backbone = replace(net, classes=0, categories=None, module=None)
+    with pytest.raises(RequestError, match=r"demo tells no classes apart .* give the whole net"):
+        check(backbone, COARSE)
+
+
 def test_a_label_of_the_dataset_that_the_net_does_not_have(net: Net) -> None:
     picture, _ = generated(net, 1, labelled=False)
     wanted = Wanted("cat.jpg", label=900)

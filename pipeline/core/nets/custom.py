@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from pipeline.core.nets.preprocessing import Preprocessing
 
@@ -45,11 +46,12 @@ def make(name: str) -> CustomNet:
     """
     path, _, attribute = name.partition(":")
     made = _call(name, _function(path, attribute))
-    module, preprocessing = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(module, nn.Module):
-        raise ValueError(f"{name} returned {type(module).__name__}, not a torch.nn.Module")
+    whole, preprocessing = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(whole, nn.Module):
+        raise ValueError(f"{name} returned {type(whole).__name__}, not a torch.nn.Module")
+    module = _unwrapped(whole).cpu().float()  # as workers build it, and as pictures come
     if preprocessing is None:
-        preprocessing = getattr(module, "preprocessing", None)
+        preprocessing = _attribute("preprocessing", whole, module)
     if preprocessing is None:
         raise ValueError(
             f"{name} returned no preprocessing: return (net, Preprocessing), "
@@ -60,8 +62,31 @@ def make(name: str) -> CustomNet:
             preprocessing = from_preset(preprocessing)
         except ValueError as error:
             raise ValueError(f"{name} cannot be used: {error}") from error
-    categories = getattr(module, "categories", None)
+    categories = _attribute("categories", whole, module)
     return CustomNet(module, preprocessing, tuple(map(str, categories)) if categories else None)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """A net without what it was trained in: DataParallel and torch.compile, also within it."""
+    while (inner := _inner(module)) is not None:
+        module = inner
+    for name, child in module.named_children():
+        bare = _unwrapped(child)
+        if bare is not child:
+            setattr(module, name, bare)
+    return module
+
+
+def _inner(module: nn.Module) -> nn.Module | None:
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
+        wrapped: nn.Module = module.module
+        return wrapped
+    return module._modules.get("_orig_mod")  # torch.compile's, whose class is not torch's public
+
+
+def _attribute(name: str, *modules: nn.Module) -> Any:
+    """An attribute of the first of some modules that has it."""
+    return next((getattr(module, name) for module in modules if hasattr(module, name)), None)
 
 
 def _function(path: str, attribute: str) -> Any:

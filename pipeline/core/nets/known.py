@@ -1,6 +1,6 @@
 """The nets that are known by name: how each is built, prepared for, and what its layers are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 import torchvision.models
 from torch import Tensor, nn
+from torchvision.models import GoogLeNet, Inception3
 
 from pipeline.core.graph.trace import Graph, trace
 from pipeline.core.nets import custom, demo
@@ -21,6 +22,8 @@ ColourOrder = Literal["rgb", "bgr"]
 
 VARIANTS = {name: design.variant for name, design in DESIGNS.items()}
 """The old nets, of which several variants were published, and their own one."""
+
+_COUNTER = "num_batches_tracked"
 
 _OLD_MEAN = (123.68, 116.779, 103.939)
 
@@ -53,10 +56,10 @@ class Net:
         name: as the user gave it.
         graph: its trunk, steps and layers, in inference mode.
         preprocessing: how it wants its pictures.
-        classes: how many classes it tells apart.
+        classes: how many classes it tells apart; 0 if its weights have no classifier.
         categories: their names, where the weights have them.
-        module: the whole net with its classifier; None where only the trunk was sent to a worker.
-            It shares its parameters with the trunk.
+        module: the whole net with its classifier; None where only the trunk was sent to a worker,
+            or its weights have no classifier. It shares its parameters with the trunk.
         variant: which of several, for one of `VARIANTS`.
     """
 
@@ -89,7 +92,13 @@ def torchvision_weights(name: str) -> dict[str, Any]:
 
 
 def preprocessing(name: str, weights: str | None = None) -> Preprocessing:
-    """How a net trained as these torchvision weights (or the default ones) wants its pictures."""
+    """How a net wants its pictures.
+
+    Args:
+        name: of the net.
+        weights: torchvision's that it has; None if it was trained by others, as the first ones of
+            torchvision, or not at all.
+    """
     if name == DEMO:
         return Preprocessing(demo.RESIZE, demo.CROP, demo.MEAN, demo.STD)
     if name in VARIANTS:
@@ -97,8 +106,9 @@ def preprocessing(name: str, weights: str | None = None) -> Preprocessing:
         return subtracting(Preprocessing(design.resize, design.crop), _OLD_MEAN)
     members = torchvision_weights(name)
     found = custom.from_preset(members[weights or next(iter(members))].transforms())
-    if name in ("googlenet", "inception_v3"):
-        # their `transform_input` turns torchvision's normalisation into this one
+    if weights is not None and name in ("googlenet", "inception_v3"):
+        # these weights came from TensorFlow; with them, and only with them, torchvision sets
+        # `transform_input`, which turns its normalisation into this one
         return replace(found, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     return found
 
@@ -165,26 +175,66 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def fit(net: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load weights into a net.
+def fit(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """Load weights into a net, whatever their precision.
+
+    Returns:
+        Whether its classifier is among them. A net that was trained without labels has none, and
+        that of this net is left as it was.
 
     Raises:
         ValueError: they do not fit; the text names the first mismatch.
     """
     own = net.state_dict()
     # auxiliary classifiers serve training only: files come with and without them
-    needed = [key for key in own if not key.startswith(("aux", "AuxLogits"))]
+    training = ("aux", "AuxLogits") if isinstance(net, GoogLeNet | Inception3) else ()
+    needed = [key for key in own if not key.startswith(training)]
+    # counters are absent from files of early versions
+    missing = [key for key in needed if key not in state and not key.endswith(_COUNTER)]
+    has_classifier = not _are_of_classifier(net, missing)
     for key in needed:
-        if key not in state:
-            if key.endswith("num_batches_tracked"):  # absent from files of early versions
-                continue
-            raise ValueError(f"{key} is missing")
-        if state[key].shape != own[key].shape:
-            raise ValueError(f"{key} is {_shape(state[key])}, the net's own is {_shape(own[key])}")
-    strange = [key for key in state if key not in own and not key.startswith(("aux", "AuxLogits"))]
+        if key in state:
+            _require_alike(key, state[key], own[key])
+        elif key in missing and has_classifier:
+            found = "" if own.keys() & state.keys() else f"; its names are {listed(state)}"
+            raise ValueError(f"{key} is missing{found}")
+    strange = [key for key in state if key not in own and not key.startswith(training)]
     if strange:
-        raise ValueError(f"the net has no {strange[0]}")
-    net.load_state_dict({key: state[key] for key in needed if key in state}, strict=False)
+        raise ValueError(f"the net has no {listed(strange[:1])}")
+    # its own dictionary, which has the versions that some nets' loaders ask for
+    own.update((key, state[key]) for key in needed if key in state)
+    net.load_state_dict(own)
+    return has_classifier
+
+
+def _require_alike(key: str, tensor: Tensor, own: Tensor) -> None:
+    if tensor.shape != own.shape:
+        raise ValueError(f"{key} is {_shape(tensor)}, the net's own is {_shape(own)}")
+    if tensor.is_floating_point() != own.is_floating_point():
+        raise ValueError(f"{key} is of {tensor.dtype}, the net's own of {own.dtype}")
+
+
+def _are_of_classifier(net: nn.Module, missing: Collection[str]) -> bool:
+    """Whether what is missing is the last of the fully connected layers behind all convolutions.
+
+    With it, others of them may be missing, but nothing else.
+    """
+    linear: dict[str, nn.Linear] = {}
+    for path, module in net.named_modules():
+        if isinstance(module, nn.Conv2d):
+            linear = {}
+        elif isinstance(module, nn.Linear):
+            linear[path] = module
+    keys = [f"{path}.{part}" for path, module in linear.items() for part in module.state_dict()]
+    last = [key for key in keys if key.rpartition(".")[0] == next(reversed(linear))]
+    return bool(last) and set(last) <= set(missing) <= set(keys)
+
+
+def listed(names: Iterable[object]) -> str:
+    """The first few of many names in a weights file, and how many more there are."""
+    texts = [" ".join(str(name)[:60].split()) for name in names]
+    rest = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    return ", ".join(texts[:3]) + rest
 
 
 def _shape(tensor: Tensor) -> str:

@@ -18,12 +18,12 @@ class Recipe:
 
     Attributes:
         name: of the net.
-        classes: that its last layer tells apart.
+        classes: that its last layer tells apart; 0 without a classifier.
         preprocessing: of its pictures.
         layers: the only ones that are kept.
         state: of the trunk up to the last of them, or of the whole net.
         variant: of the net.
-        whole: whether the classifier is needed too.
+        whole: whether the classifier is there too.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Recipe:
             net.classes,
             net.preprocessing,
             tuple(layers),
-            dict(source.state_dict()),
+            source.state_dict(),  # with its versions, which some nets' loaders ask for
             net.variant,
-            whole,
+            whole and net.module is not None,
         )
 
     def make(self, device: str) -> Net:
         """The net on a device, in the memory layout that is fastest there."""
-        module = known.build(self.name, self.classes, variant=self.variant)
+        module = known.build(self.name, self.classes or None, variant=self.variant)
         graph = known.assemble(self.name, module, self.preprocessing).graph.only(self.layers)
         needed = module if self.whole else graph.trunk
         needed.load_state_dict(self.state)  # they share their parameters

@@ -1,15 +1,9 @@
 """Files of weights, here or behind any fsspec URL."""
 
 import importlib
-import io
-import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import fsspec
-import safetensors.torch
-import torch
-from torch import Tensor
 
 from pipeline.core.nets import known
 from pipeline.errors import RequestError
@@ -59,35 +53,3 @@ def read_bytes(weights: str, name: str) -> bytes:
         ) from error
     except Exception as error:  # every file system has errors of its own
         raise RequestError(f"Weights {weights} cannot be read: {brief(error)}.") from error
-
-
-def read_state(weights: str, name: str) -> dict[str, Tensor]:
-    """The tensors of a torch state dict or a safetensors file.
-
-    Raises:
-        RequestError: there is no such file, or it is something else.
-    """
-    data = read_bytes(weights, name)
-    state: object
-    try:
-        if weights.endswith(".safetensors"):
-            state = safetensors.torch.load(data)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickles that others wrote
-                state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # both formats' readers fail in many ways
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
-            raise RequestError(
-                f"Weights {weights} hold more than tensors, which is not read for safety; "
-                "save the net's state_dict() alone."
-            ) from error
-        raise RequestError(
-            f"Weights {weights} are neither a torch state dict nor safetensors ({brief(error)})."
-        ) from error
-    if isinstance(state, Mapping):
-        state = state.get("state_dict", state)
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise RequestError(f"Weights {weights} are no state dict; save net.state_dict().")
-    # what torch.nn.DataParallel puts before every name
-    return {key.removeprefix("module."): value for key, value in state.items()}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.nets import known
 from pipeline.core.nets.old import Normalisation
-from pipeline.data.weights.files import formats_library
+from pipeline.data.weights.files import brief, formats_library
 from pipeline.data.weights.state_dict import StoredWeights
 
 # its `crosschannelnormalization`: 2 + 1e-4 · the sum of five squares
@@ -64,7 +64,7 @@ def _layers(data: bytes) -> dict[str, Arrays]:
                 if (weights := _texts(root[name].attrs["weight_names"]))
             }
     except (OSError, KeyError, AttributeError) as error:
-        raise ValueError(f"it is no HDF5 file of Keras' weights ({error})") from error
+        raise ValueError(f"it is no HDF5 file of Keras' weights ({brief(error)})") from error
 
 
 def _texts(names: Any) -> list[str]:

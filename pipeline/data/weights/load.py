@@ -4,8 +4,8 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import safetensors.torch
@@ -20,7 +20,8 @@ from pipeline.core.nets.old import Variant
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.demo.images import CLASS_NAMES, WEIGHTS
 from pipeline.data.weights import keras, onnx
-from pipeline.data.weights.files import brief, read_bytes, read_state
+from pipeline.data.weights.checkpoint import is_safetensors, state_dict, under_names_of
+from pipeline.data.weights.files import brief, read_bytes
 from pipeline.data.weights.state_dict import StoredWeights, from_state_dict
 from pipeline.errors import RequestError
 
@@ -29,13 +30,14 @@ OWN = "its own"
 """What a function of one's own gave its net."""
 
 _RANDOM = "random:"
+_DIGITS = 8  # of a digest in the name of a file of torchvision's
 
-# of the old nets; whatever else a file is called, it is a state dict
-_READERS: dict[str, Callable[[bytes, str], StoredWeights]] = {
-    ".onnx": onnx.read,
-    ".h5": keras.read,
-    ".hdf5": keras.read,
-}
+_ZIP = b"PK\x03\x04"  # what torch.save writes
+Reader = Callable[[bytes, str], StoredWeights]
+
+# of the old nets, by a file's first bytes and by the end of its name; any other is a state dict
+_BEGINNINGS: dict[bytes, Reader] = {b"\x08": onnx.read, b"\x89HDF\r\n": keras.read}
+_ENDINGS: dict[str, Reader] = {".onnx": onnx.read, ".h5": keras.read, ".hdf5": keras.read}
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ def load_net(
     Args:
         name: one of `known.names`, or ``module:function``, a function of one's own that
             returns a net and its preprocessing.
-        weights: the name of torchvision's weights; a ``.pth`` or ``.safetensors`` path or URL, for
-            the old nets also ``.onnx`` or Keras' ``.h5``; ``random:SEED``; or None for the net's
-            default.
+        weights: the name of torchvision's weights; the path or URL of a torch or safetensors file,
+            for the old nets also of an ONNX file or of Keras'; ``random:SEED``; or None for the
+            net's default. Without the classifier, the net has no classes and no `module`.
         colour_order: of the channels that the weights take, if it is not the usual one of their
             format. The filters of the first layer are turned, so the net takes R, G, B always.
         mean: of R, G, B, subtracted from 0–255 without any division, if that is not the usual one
@@ -104,6 +106,7 @@ class _Trained:
     categories: tuple[str, ...] | None = None
     variant: Variant | None = None
     colour_order: ColourOrder = "rgb"
+    has_classifier: bool = True
 
 
 def _default(name: str) -> str:
@@ -122,37 +125,57 @@ def _known(name: str, weights: str) -> _Trained:
     official = known.torchvision_weights(name)
     state: Mapping[str, Tensor]
     if weights in official:
-        state = _torchvision(name, weights, official[weights])
+        state, own = _torchvision(name, weights, official[weights]), weights
     elif weights == BUNDLED and name == known.DEMO:
-        state = safetensors.torch.load_file(WEIGHTS)
+        state, own = safetensors.torch.load_file(WEIGHTS), None
     else:
-        state = _state_dict(name, weights)
+        data = read_bytes(weights, name)
+        state, own = _state_dict(name, weights, data), _published(data, official)
     module = known.build(name)
+    with _fitting(name, weights):
+        state = under_names_of(module, state)
     last = known.classifier_bias(module)
     classes = len(state[last]) if last in state and state[last].dim() == 1 else None
     if classes not in (None, len(module.state_dict()[last])):
         module = known.build(name, classes)  # fine-tuned for other classes
     with _fitting(name, weights):
-        known.fit(module, state)
-    prepared = known.preprocessing(name, weights if weights in official else None)
+        has_classifier = known.fit(module, state)
     if name == known.DEMO:
-        return _Trained(module, prepared, CLASS_NAMES)
-    if weights in official:
-        return _Trained(module, prepared, tuple(official[weights].meta["categories"]))
-    return _Trained(module, prepared, _categories_of(module, name))
+        categories: tuple[str, ...] | None = CLASS_NAMES
+    elif own is not None:
+        categories = tuple(official[own].meta["categories"])
+    else:
+        categories = _categories_of(module, name)
+    prepared = known.preprocessing(name, own)
+    return _Trained(module, prepared, categories, has_classifier=has_classifier)
 
 
 def _old(name: str, weights: str) -> _Trained:
     """One of the nets of which several variants were published."""
-    suffix = Path(weights).suffix
+    data = read_bytes(weights, name)
+    read = _reader(weights, data)
     with _fitting(name, weights):
-        if suffix in _READERS:
-            stored = _READERS[suffix](read_bytes(weights, name), name)
-        else:
-            stored = from_state_dict(read_state(weights, name), name)
+        stored = (
+            _stored(read, data, name) if read else from_state_dict(state_dict(data, weights), name)
+        )
         module = stored.module(name)
     categories = _categories_of(module, "alexnet")  # all were trained for the same classes
     return _Trained(module, stored.preprocessing, categories, stored.variant, stored.colour_order)
+
+
+def _stored(read: Reader, data: bytes, name: str) -> StoredWeights:
+    """What a reader makes of a file.
+
+    Raises:
+        RequestError: its library is not installed.
+        ValueError: the file is damaged, or of another net.
+    """
+    try:
+        return read(data, name)
+    except (RequestError, ValueError):
+        raise
+    except Exception as error:  # the formats' libraries fail in many ways
+        raise ValueError(f"it cannot be read ({brief(error)})") from error
 
 
 def _custom(name: str, weights: str, seed: int | None) -> _Trained:
@@ -161,11 +184,13 @@ def _custom(name: str, weights: str, seed: int | None) -> _Trained:
         made = known.make_custom(name, seed or 0)
     except ValueError as error:
         raise RequestError(f"Net {error}.") from error
-    if weights != OWN and seed is None:
-        state = _state_dict(name, weights)
-        with _fitting(name, weights):
-            known.fit(made.module, state)
-    return _Trained(made.module, made.preprocessing, made.categories)
+    trained = _Trained(made.module, made.preprocessing, made.categories)
+    if weights == OWN or seed is not None:
+        return trained
+    state = _state_dict(name, weights, read_bytes(weights, name))
+    with _fitting(name, weights):
+        has_classifier = known.fit(made.module, under_names_of(made.module, state))
+    return replace(trained, has_classifier=has_classifier)
 
 
 @contextmanager
@@ -174,16 +199,37 @@ def _fitting(name: str, weights: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise RequestError(f"Weights {weights} do not fit {name}: {error}.") from error
+        said = " ".join(str(error).split())
+        raise RequestError(f"Weights {weights} do not fit {name}: {said}.") from error
 
 
-def _state_dict(name: str, weights: str) -> dict[str, Tensor]:
-    if weights.endswith(tuple(_READERS)):
+def _reader(weights: str, data: bytes) -> Reader | None:
+    """What reads a file that is no state dict."""
+    if is_safetensors(data) or data.startswith(_ZIP):
+        return None
+    for beginning, read in _BEGINNINGS.items():
+        if data.startswith(beginning):
+            return read
+    return _ENDINGS.get(PurePosixPath(weights.partition("?")[0]).suffix.lower())
+
+
+def _state_dict(name: str, weights: str, data: bytes) -> dict[str, Tensor]:
+    if _reader(weights, data):
         raise RequestError(
             f"Weights {weights}: ONNX and Keras files are read for {', '.join(known.VARIANTS)} "
             f"only, for {name} a torch state dict."
         )
-    return read_state(weights, name)
+    return state_dict(data, weights)
+
+
+def _published(data: bytes, official: Mapping[str, Any]) -> str | None:
+    """Which of torchvision's weights a file is: their digests are in the names of their files."""
+    digest_of_file = hashlib.sha256(data).hexdigest()
+    for weights, member in official.items():
+        beginning = PurePosixPath(member.url).stem.rpartition("-")[2]
+        if len(beginning) >= _DIGITS and digest_of_file.startswith(beginning):
+            return weights
+    return None
 
 
 def _assembled(name: str, trained: _Trained, mean: tuple[float, float, float] | None) -> Net:
@@ -195,6 +241,8 @@ def _assembled(name: str, trained: _Trained, mean: tuple[float, float, float] | 
         raise RequestError(f"Net {name} cannot be used: {brief(error)}.") from error
     if not net.graph.layers and not net.graph.opaque:
         raise RequestError(f"Net {name} has no convolution, so there is nothing to mine.")
+    if not trained.has_classifier:
+        return replace(net, classes=0, categories=None, module=None)
     return net
 
 

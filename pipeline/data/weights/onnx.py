@@ -4,7 +4,7 @@ All three came from Caffe: their colours are B, G, R, with the mean subtracted f
 paddings, and whether pooling or normalisation comes first, are read from the file's graph.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.core.nets import known
 from pipeline.core.nets.old import Normalisation, Variant
-from pipeline.data.weights.files import formats_library
+from pipeline.data.weights.files import brief, formats_library
 from pipeline.data.weights.state_dict import StoredWeights
 
 # what else there may be reshapes, serves training, or ranks
@@ -80,8 +80,9 @@ def _parse(data: bytes) -> list[_Step]:
     try:
         graph = onnx.load_model_from_string(data).graph
     except Exception as error:  # protobuf's, which is no dependency of this project's own
-        raise ValueError(f"it is no ONNX file ({error})") from error
+        raise ValueError(f"it is no ONNX file ({brief(error)})") from error
     stored = {initialiser.name: initialiser for initialiser in graph.initializer}
+    _require_inside(graph.initializer)
     steps = []
     for node in graph.node:
         if node.op_type in _SILENT:
@@ -97,6 +98,21 @@ def _parse(data: bytes) -> list[_Step]:
             raise ValueError(f"the weights of its {node.output[0]} are not in it")
         steps.append(_step(node.op_type, attributes, arrays))
     return steps
+
+
+def _require_inside(initialisers: Iterable[Any]) -> None:
+    """Refuse weights in a file of their own: only the one file is read, from wherever it is.
+
+    Raises:
+        ValueError: saying where they are.
+    """
+    for tensor in initialisers:
+        if tensor.data_location == tensor.EXTERNAL:
+            places = [entry.value for entry in tensor.external_data if entry.key == "location"]
+            raise ValueError(
+                f"its weights are in {', '.join(places) or 'another file'} beside it; save them "
+                "inside, onnx.save_model(onnx.load(FILE), 'whole.onnx')"
+            )
 
 
 def _step(kind: str, attributes: dict[str, Any], arrays: dict[str, Tensor]) -> _Step:

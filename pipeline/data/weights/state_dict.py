@@ -72,6 +72,8 @@ def from_state_dict(state: Mapping[str, Tensor], name: str) -> StoredWeights:
         for number, path in enumerate(_paths(state, dimensions), first)
         for part in ("weight", "bias")
     }
+    if not names:
+        raise ValueError(f"it has no layers; its names are {known.listed(state)}")
     renamed = {names.get(key, key): tensor.float() for key, tensor in state.items()}
     variant = known.VARIANTS[name].as_wide_as(renamed)
     usual = replace(known.preprocessing(name), mean=IMAGENET_MEAN, std=IMAGENET_STD)

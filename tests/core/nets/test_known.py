@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import GoogLeNet, Inception3
 
 from pipeline.core.nets import known
-from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.core.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -57,8 +57,16 @@ def test_the_input_transform_of_the_inceptions_is_in_their_preprocessing(
     with torch.device("meta"):
         net = kind(transform_input=True, init_weights=False)
     expected = net._transform_input(usual)
-    torch.testing.assert_close(known.preprocessing(name).normalise(picture), expected)
+    prepared = known.preprocessing(name, "IMAGENET1K_V1")
+    torch.testing.assert_close(prepared.normalise(picture), expected)
     assert not known.build(name).transform_input
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_inceptions_that_others_trained_take_imagenets_mean(name: str) -> None:
+    """Since torchvision gives its own weights alone a `transform_input`."""
+    prepared = known.preprocessing(name)
+    assert (prepared.mean, prepared.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
 def test_weights_follow_from_the_seed_alone() -> None:

@@ -66,6 +66,45 @@ def trunk():
     return Small().body, PREPARED
 
 
+def parallel():
+    return nn.DataParallel(Small()), PREPARED
+
+
+def compiled():
+    net = Small()
+    net.preprocessing = PREPARED
+    return torch.compile(nn.DataParallel(net))
+
+
+def averaged():
+    return torch.optim.swa_utils.AveragedModel(Small()), PREPARED
+
+
+def parallel_features():
+    net = Small()
+    net.body = nn.DataParallel(net.body)
+    return net, PREPARED
+
+
+def half():
+    return Small().half(), PREPARED
+
+
+def brain():
+    return Small().bfloat16(), PREPARED
+
+
+def auxiliary():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.auxiliary, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x):
+            return self.last(self.auxiliary(x).relu()).relu()
+    return Two(), PREPARED
+
+
 def naked():
     return Small()
 
@@ -124,6 +163,32 @@ def test_a_net_and_its_preprocessing(function: str) -> None:
     assert [layer.name for layer in net.graph.layers] == ["edges", "body.3"]
     assert net.graph.layer("edges").size == (22, 22)
     assert (net.classes, net.categories) == (3, ("one", "two", "three"))
+
+
+@pytest.mark.parametrize("function", ["parallel", "compiled", "averaged", "parallel_features"])
+def test_what_a_net_was_trained_in_is_taken_off(function: str) -> None:
+    plain, weighted = load_net("mynets:pair"), load_net(f"mynets:{function}")
+    assert weighted.digest == plain.digest
+    assert weighted.net.graph.layers == plain.net.graph.layers
+    assert (weighted.net.classes, weighted.net.categories) == (3, plain.net.categories)
+    there = Recipe.of(weighted.net, ["edges"], whole=True).make("cpu")
+    assert there.graph.layers == plain.net.graph.layers[:1]
+
+
+@pytest.mark.parametrize("function", ["half", "brain"])
+def test_nets_are_mined_in_full_precision(function: str) -> None:
+    net = load_net(f"mynets:{function}").net
+    assert {tensor.dtype for tensor in net.graph.trunk.state_dict().values()} == {torch.float32}
+    images = torch.zeros(1, 3, 48, 48, dtype=torch.uint8)
+    assert net.graph.trunk(net.preprocessing.normalise(images))[0].dtype == torch.float32
+
+
+def test_names_like_those_of_auxiliary_classifiers_count(tmp_path: Path) -> None:
+    """Only torchvision's inceptions have such classifiers."""
+    path = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(known.build("mynets:auxiliary", seed=9).state_dict(), path)
+    expected = load_net("mynets:auxiliary", "random:9").digest
+    assert load_net("mynets:auxiliary", str(path)).digest == expected
 
 
 def test_torchvisions_presets_and_nets_do_too() -> None:
@@ -219,8 +284,9 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     safetensors.torch.save_file({"body.0.weight": torch.zeros(4, 3, 3, 3)}, path)
     with pytest.raises(RequestError, match=r"do not fit mynets:pair: body.0.weight is 4×3×3×3, "):
         load_net("mynets:pair", str(path))
+    (tmp_path / "w.onnx").write_bytes(b"\x08\x03")
     with pytest.raises(RequestError, match="ONNX and Keras files are read for alexnet-2012"):
-        load_net("mynets:pair", "w.onnx")
+        load_net("mynets:pair", str(tmp_path / "w.onnx"))
 
 
 def test_the_command_line_shows_and_refuses_them(capsys: pytest.CaptureFixture[str]) -> None:
