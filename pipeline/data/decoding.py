@@ -5,8 +5,8 @@ blending, 16-bit greys and CMYK become what Pillow makes of them, an animation i
 and the EXIF orientation is **not** applied: nets trained on ImageNet with torchvision have seen
 such photographs lying on their sides.
 
-Only what makes the pixels reaches Pillow. Its warnings are about the rest (broken EXIF blocks,
-animations, transparency), and warnings cannot be silenced in one thread alone.
+Of a JPEG or PNG only what makes the pixels reaches Pillow. Its warnings are about the rest (broken
+EXIF blocks, animations, transparency), and warnings cannot be silenced in one thread alone.
 """
 
 import struct
@@ -18,13 +18,23 @@ import numpy as np
 import torch
 import torchvision.io  # loads the operator that `_fast_jpeg` is
 from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pipeline.errors import SampleError
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
+_PLAIN: dict[bytes, type[ImageFile]] = {
+    b"BM": BmpImageFile,
+    **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), PpmImageFile),
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImageFile),
+}
+"""How the files of the formats start that Pillow reads without more ado; it reads no pixel yet."""
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's start-of-frame markers
 _BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
@@ -36,7 +46,7 @@ def decode(data: bytes) -> torch.Tensor:
     """The picture as uint8 of shape (3, H, W), RGB; its memory may be channels-last.
 
     Raises:
-        SampleError: it is empty, no JPEG, PNG or WebP, damaged, or a decompression bomb.
+        SampleError: it is empty, of no known format, damaged, or a decompression bomb.
     """
     if not data:
         raise SampleError("the file is empty")
@@ -49,15 +59,19 @@ def decode(data: bytes) -> torch.Tensor:
         if data.startswith(_RIFF) and data[8:12] == b"WEBP":
             _check_size(*_webp_size(data))
             return _pixels(WebPImageFile(BytesIO(data)))
+        for start, plugin in _PLAIN.items():
+            if data.startswith(start):
+                return _pixels(plugin(BytesIO(data)))
     except SampleError:
         raise
     except Exception as error:  # decoders raise nearly anything over damaged bytes
         raise SampleError(f"damaged or cut short: {error or type(error).__name__}") from error
-    raise SampleError("not a JPEG, PNG or WebP picture")
+    raise SampleError("not a JPEG, PNG, WebP, BMP, PPM, PGM or TIFF picture")
 
 
 def _check_size(width: int, height: int) -> None:
-    most = Image.MAX_IMAGE_PIXELS
+    """Refuse what Pillow refuses; from half of that on it only warns."""
+    most = Image.MAX_IMAGE_PIXELS and 2 * Image.MAX_IMAGE_PIXELS
     if width < 1 or height < 1:
         raise SampleError(f"damaged: {width} × {height} pixels")
     if most is not None and width * height > most:
@@ -68,6 +82,7 @@ def _check_size(width: int, height: int) -> None:
 
 def _pixels(image: Image.Image) -> torch.Tensor:
     with image:
+        _check_size(*image.size)
         array = np.array(image.convert("RGB"))
     return torch.from_numpy(array).permute(2, 0, 1)
 

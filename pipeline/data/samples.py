@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-PICTURES = ("jpg", "jpeg", "png", "webp")
-"""The extensions of pictures, in lower case."""
+PICTURES = ("jpeg", "jpg", "png", "webp", "bmp", "pgm", "ppm", "tif", "tiff")
+"""The extensions of pictures, in lower case: those of `torchvision.datasets.ImageFolder`."""
 
 _MOST_LABEL = 2**31 - 1
 

@@ -6,6 +6,8 @@ every sample comes out exactly once, one that cannot be read with its `problem`.
 """
 
 import hashlib
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -18,6 +20,11 @@ from pipeline.data.formats.reading import UnreadableError, lost, until_broken
 from pipeline.data.samples import Located, Part, Sample
 from pipeline.errors import RequestError
 from pipeline.request import DataFormat
+
+log = logging.getLogger(__name__)
+
+_OTHER_PICTURES = {"gif", "heic", "heif", "avif", "jp2", "j2k", "jxl", "jfif", "ico", "tga", "dng"}
+"""Extensions of pictures that neither `torchvision.datasets.ImageFolder` reads."""
 
 
 class Reader(Protocol):
@@ -149,10 +156,24 @@ def open_dataset(
         files = listing.files  # named one by one, so meant, whatever their extensions
     if not files:
         raise RequestError(f"{listing.url} holds no {kind}; check the path.")
+    if chosen == "folder":
+        _say_passed_over(listing)
     listing = replace(listing, files=files)
     with reaching(listing.url):
         reader, parts = kind.open(listing, class_names)
     return Dataset(listing.url, chosen, _fingerprint(chosen, listing), reader, parts)
+
+
+def _say_passed_over(listing: Listing) -> None:
+    """One line on the pictures of formats that are not read."""
+    extensions = (name.rpartition(".")[2].lower() for name in listing.files)
+    counts = Counter(extension for extension in extensions if extension in _OTHER_PICTURES)
+    if counts:
+        log.warning(
+            "%s: passed over, since pictures of these formats are not read: %s; convert them.",
+            listing.url,
+            ", ".join(f"{count} .{extension}" for extension, count in sorted(counts.items())),
+        )
 
 
 def _detected(listing: Listing) -> DataFormat:

@@ -3,15 +3,16 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.data.store import Store
 from pipeline.errors import AtlasError, RequestError
 
-_BRACE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
+_BRACE = re.compile(r"\{(\d+)\.\.(\d+)(?:\.\.(\d+))?\}|\{([^{}]*,[^{}]*)\}")
 _GLOB = re.compile(r"[*?[]")
 _PATTERN = re.compile(f"{_BRACE.pattern}|{_GLOB.pattern}")
 _MOST_NAMES = 1_000_000
@@ -74,7 +75,7 @@ def list_files(url: str) -> Listing:
         kind = _kind(store)
         if kind == "directory":
             if store.is_local:
-                files = dict(sorted(_walk(store.path(), "", frozenset())))
+                files = dict(sorted(_walk(store.path(), "", {_place(Path(url).stat())})))
             else:
                 files = {name: size for name, size in store.list().items() if not _is_hidden(name)}
             return Listing(url, Store(url), files, is_folder=True)
@@ -101,7 +102,7 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or "/." in name
 
 
-def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, int]]:
+def _walk(folder: str, prefix: str, above: Set[tuple[int, int]]) -> Iterator[tuple[str, int]]:
     """Follows links to folders, as `torchvision.datasets.ImageFolder` does (fsspec does not)."""
     with os.scandir(folder or "/") as entries:
         for entry in entries:
@@ -112,11 +113,15 @@ def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterat
             except OSError:  # a link to nothing: reported when it is read
                 yield prefix + entry.name, 0
                 continue
-            place = (status.st_dev, status.st_ino)
+            place = _place(status)
             if stat.S_ISREG(status.st_mode):
                 yield prefix + entry.name, status.st_size
             elif stat.S_ISDIR(status.st_mode) and place not in above:  # else it holds itself
                 yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {place})
+
+
+def _place(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _named(url: str, store: Store, names: list[str]) -> Listing:
@@ -155,25 +160,28 @@ def _globbed(store: Store, pattern: str) -> list[str]:
 def expand_braces(pattern: str) -> list[str]:
     """Every name of a pattern: ``{000..002}`` counts with the zeros kept, ``{a,b}`` lists.
 
+    ``{0..8..2}`` counts in steps. (The package `braceexpand` writes out a range before anybody
+    can see that it is too long.)
+
     Raises:
         RequestError: it would be more than a million names.
     """
     match = _BRACE.search(pattern)
     if match is None:
         return [pattern]
-    first, last, words = match.groups()
-    values = _count(first, last) if words is None else words.split(",")
+    first, last, step, words = match.groups()
+    values = _count(first, last, int(step or 1)) if words is None else words.split(",")
     rest = expand_braces(pattern[match.end() :])
     if len(values) * len(rest) > _MOST_NAMES:
         raise RequestError(f"{pattern} stands for more than {_MOST_NAMES} files; narrow it.")
     return [f"{pattern[: match.start()]}{value}{tail}" for value in values for tail in rest]
 
 
-def _count(first: str, last: str) -> list[str]:
+def _count(first: str, last: str, by: int) -> list[str]:
     """The numbers from the first to the last, but no more than already are too many."""
     low, high = int(first), int(last)
     padded = first.startswith("0") or last.startswith("0")
     digits = max(len(first), len(last)) if padded else 0
-    step = 1 if high >= low else -1
-    numbers = range(low, high + step, step)[: _MOST_NAMES + 1]
+    sign = 1 if high >= low else -1
+    numbers = range(low, high + sign, sign * max(by, 1))[: _MOST_NAMES + 1]
     return [f"{number:0{digits}}" for number in numbers]

@@ -1,5 +1,6 @@
 """Image folders: ``DATA/<class>/<file>`` or flat."""
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pipeline.data.formats.reading import lost, read_files, why_unreadable
 from pipeline.data.samples import PICTURES, Located, Part, Sample, numbered
 from pipeline.data.store import Store
 
+log = logging.getLogger(__name__)
+
 SUFFIXES = tuple(f".{extension}" for extension in PICTURES)
 
 
@@ -19,8 +22,8 @@ class Folder:
 
     Args:
         url: the folder.
-        classes: class folder → label and name, where every picture is below one; else WordNet
-            id → label and name, for files that are named by it.
+        classes: class folder, with a slash → label and name, where most pictures are below one;
+            else WordNet id → label and name, for files that are named by it.
     """
 
     url: str
@@ -59,14 +62,30 @@ class Folder:
 def open_folder(listing: Listing, names: ClassNames | None) -> tuple[Folder, tuple[Part, ...]]:
     """The reader and the parts of the pictures that `listing` has."""
     keys = list(listing.files)
-    below = [key.partition("/") for key in keys]
-    in_classes = all(slash for _, slash, _ in below)
-    folders = sorted({folder for folder, _, _ in below}) if in_classes else []
     url = listing.store.url
+    folders, beside = _class_folders(keys)
+    if folders and beside:
+        log.warning(
+            "%s: %s beside the class folders, so no class: %s.",
+            url,
+            "1 picture lies" if beside == 1 else f"{beside} pictures lie",
+            next(key for key in keys if "/" not in key),
+        )
     size = part_size(len(keys))
     parts = (Part("", url, tuple(keys[at : at + size])) for at in range(0, len(keys), size))
-    classes = folder_classes(folders, names) if folders else _by_wnid(names)
+    of_folders = folder_classes(folders, names) if folders else {}
+    classes = {f"{name}/": known for name, known in of_folders.items()} or _by_wnid(names)
     return Folder(url, classes), numbered(parts)
+
+
+def _class_folders(keys: Sequence[str]) -> tuple[list[str], int]:
+    """The class folders and how many pictures are in none; no folders where these are many.
+
+    Of a flat folder a folder in it is no class.
+    """
+    below = [folder for folder, slash, _ in (key.partition("/") for key in keys) if slash]
+    beside = len(keys) - len(below)
+    return (sorted(set(below)) if len(below) > beside else []), beside
 
 
 def _class_of(key: str) -> str:
@@ -75,7 +94,7 @@ def _class_of(key: str) -> str:
     ImageNet's training files are named so: ``n01440764_10026.JPEG``.
     """
     folder, below, _ = key.partition("/")
-    return folder if below else key.partition("_")[0]
+    return f"{folder}/" if below else key.partition("_")[0]
 
 
 def _by_wnid(names: ClassNames | None) -> dict[str, tuple[int | None, str]]:

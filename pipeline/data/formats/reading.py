@@ -62,14 +62,15 @@ def why_unreadable(error: BaseException, store: Store) -> str | None:
 
 
 def until_broken(shard: str, samples: Iterator[Sample]) -> Iterator[Sample]:
-    """The samples of a shard; if it breaks off, at last one with a `problem`."""
+    """The samples of a shard; if it is damaged, at last one with a `problem`.
+
+    A shard that is gone or that the disk does not give is no sample's defect: that is raised, so
+    that the part is tried again, and named as not done if it fails every time.
+    """
     try:
         yield from samples
-    except Exception as error:
-        problem = why_unreadable(error, Store(shard))
-        if problem is None:
-            raise
-        yield Sample(shard, getattr(error, "key", ""), b"", problem=problem)
+    except UnreadableError as error:
+        yield Sample(shard, error.key, b"", problem=str(error))
 
 
 def lost(what: str, state: str) -> IncompleteError:

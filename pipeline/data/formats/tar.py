@@ -9,14 +9,16 @@ import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from io import BufferedIOBase
+from io import SEEK_END, BufferedIOBase
 from typing import Any
 
 from pipeline.data.formats.reading import UnreadableError
 
 _CHUNK = 8 << 20
 _MOST_METADATA = 1 << 20
+_LARGEST_SPARSE = 1 << 30  # a few bytes can ask for any amount of memory
 _RECORD = re.compile(rb"(\d{1,9}) [^=]+=")  # of a pax header: <length> <key>=<value>\n
 _END_MARK: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 _NOTHING: type[Exception] = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
@@ -24,19 +26,46 @@ _NOTHING: type[Exception] = tarfile.EmptyHeaderError  # type: ignore[attr-define
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A regular file of an archive; `offset` is that of its first byte in the archive."""
+    """A file of an archive.
+
+    Attributes:
+        name: as the archive has it.
+        offset: of its first byte in the archive; None where its bytes lie elsewhere or apart (of
+            a link, a sparse file).
+        data: its content; empty if there is a problem.
+        problem: why it has no content.
+    """
 
     name: str
-    offset: int
+    offset: int | None
     data: bytes
+    problem: str | None = None
 
 
-def members(stream: BufferedIOBase, wanted: Callable[[str], bool]) -> Iterator[Member]:
-    """The regular files of a tar archive whose name is `wanted`, in order.
+Reopen = Callable[[], AbstractContextManager[BufferedIOBase]]
+"""Opens the archive once more, to be read at any place."""
+
+
+def members(
+    stream: BufferedIOBase, wanted: Callable[[str], bool], again: Reopen
+) -> Iterator[Member]:
+    """The files of a tar archive whose name is `wanted`, in order; of a link what it leads to.
+
+    Args:
+        stream: the archive from its start.
+        wanted: which members are read at all.
+        again: only called where there are links, which may lead anywhere in the archive.
 
     Raises:
         UnreadableError: after everything that is whole.
     """
+    with _Links(again) as links:
+        yield from _members(stream, wanted, links)
+
+
+def _members(
+    stream: BufferedIOBase, wanted: Callable[[str], bool], links: "_Links"
+) -> Iterator[Member]:
     source: Any = _Source(stream)  # no whole file, but all that `tarfile` asks of one here
     try:
         archive = tarfile.TarFile(
@@ -48,14 +77,73 @@ def members(stream: BufferedIOBase, wanted: Callable[[str], bool]) -> Iterator[M
             if header.size < 0:
                 raise UnreadableError("the tar is damaged: a member of negative size", header.name)
             source.member = header.name
-            if header.isreg() and wanted(header.name):
-                if header.issparse():
-                    raise UnreadableError(
-                        "it is sparse; write the tar without --sparse", header.name
-                    )
+            if not wanted(header.name):
+                continue
+            if header.issparse():
+                yield _sparse(header, source)
+            elif header.isreg():
                 yield Member(header.name, header.offset_data, source.take(header.size))
+            elif header.issym() or header.islnk():
+                yield links.follow(header)
     except tarfile.ReadError:  # the last byte before a header is not there
         raise source.cut_short() from None
+
+
+def _sparse(header: tarfile.TarInfo, source: "_Source") -> Member:
+    """A file whose long runs of zeros are left out: the archive has only what is between them."""
+    if header.size > _LARGEST_SPARSE:
+        reason = f"a sparse file of {header.size} bytes, more than {_LARGEST_SPARSE}"
+        return Member(header.name, None, b"", reason)
+    data = bytearray(header.size)
+    pieces: Any = header.sparse  # (start, size) of each
+    for start, size in pieces:
+        piece = source.take(size)
+        data[start : start + size] = piece[: max(0, header.size - start)]
+    return Member(header.name, None, bytes(data))
+
+
+class _Links:
+    """Follows the links of an archive, with a second look at it that may go anywhere."""
+
+    def __init__(self, again: Reopen) -> None:
+        self._again = again
+        self._opened = ExitStack()
+        self._archive: tarfile.TarFile | None = None
+        self._headers: dict[int, tarfile.TarInfo] = {}  # by where they are
+
+    def __enter__(self) -> "_Links":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def follow(self, link: tarfile.TarInfo) -> Member:
+        """The content of the file that a link leads to, over other links if need be."""
+        problem = f"it is a link to {link.linkname}, which is no file of the tar"
+        try:
+            content = self._content(link.offset)
+        except (KeyError, RecursionError):  # not there; it leads back to itself
+            content = None
+        except (tarfile.TarError, ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            content = None
+            problem = f"it is a link to {link.linkname}, and the tar is damaged ({error})"
+        return Member(link.name, None, content or b"", problem if content is None else None)
+
+    def _content(self, offset: int) -> bytes | None:
+        """As `tarfile` has it; None if the link leads to a folder, say."""
+        if self._archive is None:
+            stream: Any = self._opened.enter_context(self._again())
+            archive = tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="replace")
+            self._archive = self._opened.enter_context(archive)
+            self._headers = {header.offset: header for header in archive.getmembers()}
+        # its own header of the link, since a hard link leads to the last such name before it
+        content = self._archive.extractfile(self._headers[offset])
+        if content is None:
+            return None
+        if content.seek(0, SEEK_END) > _LARGEST_SPARSE:
+            raise ValueError(f"it leads to more than {_LARGEST_SPARSE} bytes")
+        content.seek(0)
+        return content.read()
 
 
 class _Header(tarfile.TarInfo):

@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import logging
 import re
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedIOBase
 
 from pipeline.data.class_names import ClassNames, described
@@ -17,6 +19,11 @@ from pipeline.data.store import Store
 from pipeline.errors import RequestError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_EXTENSIONS = frozenset({*PICTURES, "cls", "json"})
+
+_WNID = re.compile(r"(n\d{8})_")
+_DOTS = "all that follows the first dot, "
+log = logging.getLogger(__name__)
 _MEMBER = re.compile(r"((?:.*/)?[^/.]+)\.([^/]*)", re.DOTALL)  # path up to the first dot; the rest
 
 
@@ -25,8 +32,9 @@ class WebDataset:
     """Reads tar shards.
 
     A group of members without a picture is no sample (a note beside the pictures, say). Of two
-    pictures in a group the one whose extension sorts first is the sample's. A picture's extension
-    is all that follows the first dot, so ``0001.mask.png`` is none.
+    pictures in a group the one whose extension comes first in `PICTURES` is the sample's. A
+    picture's extension is all that follows the first dot, as the webdataset library has it: so
+    ``0001.mask.png`` is none, and where nothing else of its group is, it is named as unusable.
     """
 
     names: ClassNames | None
@@ -34,20 +42,27 @@ class WebDataset:
     def read(self, part: Part) -> Iterator[Sample]:
         """The samples of a shard, as far as it is whole."""
         shard = part.shard
-        with _opened(shard) as stream:
-            for group in _groups(stream):
-                pictures = group.keys() & {*PICTURES}
-                if not pictures:
-                    continue
-                picture = group[min(pictures)]
-                label, class_name = described(self.names, *_label(group))
-                is_plain = not _is_compressed(shard)
-                extent = (picture.offset, len(picture.data)) if is_plain else ()
-                yield Sample(shard, picture.name, picture.data, label, class_name, *extent)
+        is_plain = not _is_compressed(shard)
+        for group in _with_labels_ahead(shard, _groups(shard)):
+            pictures = [extension for extension in PICTURES if extension in group]
+            if not pictures:
+                yield from _unusable(shard, group)
+                continue
+            picture = group[pictures[0]]
+            label, class_name = _label(group)
+            if label is None and class_name is None:
+                class_name = _class_of_tar(shard, picture.name)
+            label, class_name = described(self.names, label, class_name)
+            is_range = is_plain and picture.offset is not None
+            extent = (picture.offset, len(picture.data)) if is_range else ()
+            sample = Sample(shard, picture.name, picture.data, label, class_name, *extent)
+            yield replace(sample, problem=picture.problem)
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
-        """Some pictures: by byte range, or out of the stream where the tar is compressed."""
-        return _members(shard, wanted) if _is_compressed(shard) else _ranges(shard, wanted)
+        """Some pictures: by byte range where they have one, or else out of the stream."""
+        yield from _ranges(shard, [located for located in wanted if located.offset is not None])
+        if streamed := [located for located in wanted if located.offset is None]:
+            yield from _members(shard, streamed)
 
 
 def open_webdataset(
@@ -62,8 +77,10 @@ def open_webdataset(
     parts = numbered(Part("", listing.shard(name)) for name in listing.files)
     first_problem = None
     for part in parts:
-        first = next(until_broken(part.shard, reader.read(part)), None)
+        samples = until_broken(part.shard, reader.read(part))
+        first = next((sample for sample in samples if not _has_dots(sample)), None)
         if first is None:
+            _refuse_tar_of_tars(part.shard)
             raise RequestError(
                 f"{part.shard} holds no picture: no member's extension, which is all that follows "
                 f"the first dot, is {', '.join(PICTURES[:-1])} or {PICTURES[-1]}; "
@@ -73,6 +90,25 @@ def open_webdataset(
             return reader, parts
         first_problem = first_problem or f"{part.shard}: {first.problem}"
     raise RequestError(f"{first_problem}; no shard has a picture, so write or copy them again.")
+
+
+def _refuse_tar_of_tars(shard: str) -> None:
+    """Refuse what ImageNet's training set is as downloaded, with the command that unpacks it."""
+    with _opened(shard) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        inner = next((member.name for member in archive if member.name.endswith(".tar")), None)
+    if inner is not None:
+        folder = shard.rpartition("/")[2].partition(".")[0]
+        raise RequestError(
+            f"{shard} is a tar of tars ({inner} …); unpack it with `mkdir {folder} && "
+            f"tar -xf {shard} -C {folder}` and give that folder."
+        )
+
+
+def _class_of_tar(shard: str, name: str) -> str | None:
+    """The class of a tar of ImageNet's, as downloaded: ``n01440764.tar`` has such names only."""
+    wnid = _WNID.match(name.rpartition("/")[2])
+    in_shard = shard.rpartition("/")[2].partition(".")[0]
+    return wnid[1] if wnid and wnid[1] == in_shard else None
 
 
 def _is_compressed(shard: str) -> bool:
@@ -89,21 +125,67 @@ def _opened(shard: str) -> Iterator[BufferedIOBase]:
             yield raw
 
 
-def _groups(stream: BufferedIOBase) -> Iterator[dict[str, Member]]:
+def _groups(shard: str) -> Iterator[dict[str, Member]]:
     """Extension → member of each sample; what was complete before a break comes out too."""
     key = ""
     group: dict[str, Member] = {}
     try:
-        for member in members(stream, _is_wanted):
-            own_key, extension = _split(member.name)
-            if own_key != key:
-                yield group
-                key, group = own_key, {}
-            group.setdefault(extension, member)
+        with _opened(shard) as stream:
+            for member in members(stream, _is_wanted, lambda: _opened(shard)):
+                own_key, extension = _split(member.name)
+                if own_key != key:
+                    yield group
+                    key, group = own_key, {}
+                group.setdefault(extension, member)
     except UnreadableError:
         yield group
         raise
     yield group
+
+
+def _with_labels_ahead(
+    shard: str, groups: Iterator[dict[str, Member]]
+) -> Iterator[dict[str, Member]]:
+    """The same groups; one whose label came before, apart from it, has that too.
+
+    So it is in a tar that was not sorted by name. A label that comes after its picture, and apart
+    from it, is too late: of such there is a word.
+    """
+    ahead: dict[str, dict[str, Member]] = {}
+    unlabelled: set[str] = set()
+    late = 0
+    for group in groups:
+        key = _split(next(iter(group.values())).name)[0] if group else ""
+        has_label = not group.keys().isdisjoint({"cls", "json"})
+        if group.keys().isdisjoint(PICTURES):
+            if has_label and key in unlabelled:
+                late += 1
+            elif has_label:
+                ahead[key] = group
+            yield group
+            continue
+        if not has_label and key not in ahead:
+            unlabelled.add(key)
+        yield {**ahead.pop(key, {}), **group}
+    if late:
+        log.warning(
+            "%s: %d labels come after their pictures, apart from them, and are not used; write "
+            "the tar with --sort=name.",
+            shard,
+            late,
+        )
+
+
+def _unusable(shard: str, group: Mapping[str, Member]) -> Iterator[Sample]:
+    """What would be pictures, were it not for the dots in their names."""
+    for extension, member in group.items():
+        if extension not in _EXTENSIONS:
+            problem = f"its extension is {_DOTS}.{extension}; rename it without dots"
+            yield Sample(shard, member.name, b"", problem=problem)
+
+
+def _has_dots(sample: Sample) -> bool:
+    return _DOTS in (sample.problem or "")
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -112,7 +194,8 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _is_wanted(name: str) -> bool:
-    return _split(name)[1] in (*PICTURES, "cls", "json")
+    extension = _split(name)[1]
+    return extension in _EXTENSIONS or extension.rpartition(".")[2] in PICTURES
 
 
 def _label(group: Mapping[str, Member]) -> tuple[int | None, str | None]:
@@ -146,7 +229,9 @@ def _ranges(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, by
 def _members(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
     missing = {located.key: located for located in wanted}
     with _opened(shard) as stream:
-        for member in members(stream, missing.__contains__):
+        for member in members(stream, missing.__contains__, lambda: _opened(shard)):
+            if member.offset is not None and not _is_compressed(shard):
+                continue  # another of that name, which would have been fetched by its range
             yield missing.pop(member.name), member.data
             if not missing:
                 return

@@ -15,6 +15,8 @@ from pipeline.errors import RequestError
         ("{000000..000001}.tar", ["000000.tar", "000001.tar"]),
         ("{9..11}", ["9", "10", "11"]),
         ("{2..0}", ["2", "1", "0"]),
+        ("{0..8..2}", ["0", "2", "4", "6", "8"]),
+        ("{08..00..3}", ["08", "05", "02"]),
         ("{b,a}-{0..1}", ["b-0", "b-1", "a-0", "a-1"]),
         ("{,x}y", ["y", "xy"]),
         ("{abc}", ["{abc}"]),
@@ -61,6 +63,14 @@ def test_links_are_followed_but_not_round_and_round(tmp_path: Path) -> None:
         "broken.jpg": 0,
         "c/y.jpg": 3,
     }
+
+
+def test_a_link_to_the_dataset_itself_adds_nothing(tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(b"x")
+    (tmp_path / "cats" / "up").symlink_to("..", target_is_directory=True)
+    assert list(list_files(str(tmp_path)).files) == ["cats/1.jpg", "dogs/1.jpg"]
 
 
 def test_hidden_files_are_no_data_in_a_bucket_either(s3: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats.dataset import Dataset, open_dataset
@@ -26,6 +27,20 @@ def test_what_is_a_picture_goes_by_its_extension(place: str, put: Put) -> None:
     assert {sample.shard for sample in read(dataset)} == {dataset.url}
 
 
+def test_pictures_are_those_of_torchvision(tmp_path: Path, put: Put) -> None:
+    files = {f"kind/1{extension}": b"x" for extension in IMG_EXTENSIONS}
+    dataset = open_dataset(put(str(tmp_path), files))
+    assert [sample.key for sample in read(dataset)] == sorted(files)
+
+
+def test_pictures_of_other_formats_are_counted(
+    tmp_path: Path, put: Put, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["a.jpg", "b.gif", "c.GIF", "d.heic", "e.txt"]
+    open_dataset(put(str(tmp_path), dict.fromkeys(names, b"x")))
+    assert "not read: 2 .gif, 1 .heic; convert them" in caplog.text
+
+
 def test_classes_are_the_folders(place: str, put: Put) -> None:
     files = {"dog/2.jpg": b"x", "cat/1.jpg": b"x", "dog/deep/3.jpg": b"x", "note.txt": b"x"}
     assert [(s.key, s.label, s.class_name) for s in read(open_dataset(put(place, files)))] == [
@@ -38,6 +53,20 @@ def test_classes_are_the_folders(place: str, put: Put) -> None:
 def test_one_picture_beside_the_folders_and_there_are_no_classes(tmp_path: Path, put: Put) -> None:
     samples = read(open_dataset(put(str(tmp_path), {"dog/2.jpg": b"x", "1.jpg": b"x"})))
     assert [(s.label, s.class_name) for s in samples] == [(None, None)] * 2
+
+
+def test_a_stray_picture_takes_no_labels_away(
+    tmp_path: Path, put: Put, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = ["cats/1.jpg", "cats/2.jpg", "dogs/1.jpg", "cats_3.jpg"]
+    samples = read(open_dataset(put(str(tmp_path), dict.fromkeys(files, b"x"))))
+    assert {s.key: (s.label, s.class_name) for s in samples} == {
+        "cats/1.jpg": (0, "cats"),
+        "cats/2.jpg": (0, "cats"),
+        "cats_3.jpg": (None, None),
+        "dogs/1.jpg": (1, "dogs"),
+    }
+    assert "1 picture lies beside the class folders" in caplog.text
 
 
 def test_folders_without_pictures_are_no_classes(tmp_path: Path, put: Put) -> None:
