@@ -88,7 +88,13 @@ def folder_classes(
     A folder's label is its place among the sorted folders and its name the folder's, unless
     `names` knows better: an explicit file that knows any folder (by WordNet id, name or number)
     decides for all of them, and where it knows none, or for the weights' categories, the names
-    go by place (or by number, where every folder is one) if there are as many as folders.
+    go by place if there are as many as folders.
+
+    Where every folder is a number, and each the number of a class in `names`, it is the label,
+    also if only some of the classes are there. The name is then the folder's own, unless all are
+    there: digits 0 to 9 before a net of ImageNet are no fishes. With a number beyond the classes
+    (1 to 1000 of a thousand), or with no classes known, nothing says that the numbers are the
+    net's, and the place among the sorted folders holds, as torchvision has it.
     """
     ordered = sorted(folders)
     own: dict[str, tuple[int | None, str]] = {f: (place, f) for place, f in enumerate(ordered)}
@@ -101,11 +107,28 @@ def folder_classes(
                 folder: (None, folder) if index is None else (index, names.names[index])
                 for folder, index in indices.items()
             }
-    numbers = all(folder.isdecimal() and len(folder) < _MOST_DIGITS for folder in ordered)
-    places = {folder: int(folder) if numbers else place for place, folder in enumerate(ordered)}
-    if len(own) != len(names) or any(place not in names.names for place in places.values()):
+    numbers = _numbers(ordered)
+    if numbers and all(number in names.names for number in numbers.values()):
+        whole = len(own) == len(names)
+        return {
+            folder: (number, names.names[number] if whole else folder)
+            for folder, number in numbers.items()
+        }
+    if (
+        numbers
+        or len(own) != len(names)
+        or any(place not in names.names for place in range(len(own)))
+    ):
         return own
-    return {folder: (place, names.names[place]) for folder, place in places.items()}
+    return {folder: (place, names.names[place]) for place, folder in enumerate(ordered)}
+
+
+def _numbers(folders: Sequence[str]) -> dict[str, int]:
+    """The number of each folder, where every one is a number and no two (1, 01) are the same."""
+    if not all(folder.isdecimal() and len(folder) < _MOST_DIGITS for folder in folders):
+        return {}
+    numbers = {folder: int(folder) for folder in folders}
+    return numbers if len(set(numbers.values())) == len(numbers) else {}
 
 
 def load_class_names(url: str) -> ClassNames:

@@ -152,5 +152,15 @@ def test_numbered_folders_go_by_number_not_by_spelling() -> None:
     assert folder_classes(beyond, weights) == folder_classes(beyond, None)
 
 
+def test_numbered_folders_of_some_classes() -> None:
+    weights = ClassNames.of([f"class {number}" for number in range(1000)])
+    subset = ["0", "1", "2", "10", "100"]
+    assert folder_classes(subset, weights) == {folder: (int(folder), folder) for folder in subset}
+    padded = folder_classes(["000", "010", "100"], weights)
+    assert padded == {"000": (0, "000"), "010": (10, "010"), "100": (100, "100")}
+    for ambiguous in (["1", "10", "1000"], ["1", "01"], ["1", "2", "other"]):
+        assert folder_classes(ambiguous, weights) == folder_classes(ambiguous, None)
+
+
 def test_they_travel() -> None:
     assert pickle.loads(pickle.dumps(WITH_IDS)) == WITH_IDS
