@@ -21,6 +21,10 @@ FORMS = {
     "object.json": '{"1": "goldfish", "0": "tench"}',
     "keras.json": '{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}',
     "synsets.txt": "n01440764 tench\nn01443537 goldfish\n",
+    "class_to_idx.json": '{"goldfish": 1, "tench": 0}',
+    "heading.csv": "index,name\n0,tench\n1,goldfish\n",
+    "no-heading.csv": '1, "goldfish"\n0, tench\n',
+    "tabs.txt": "class\tname\n0\ttench\n1\tgoldfish\n",
     "list-without-extension": ' ["tench", "goldfish"]',
 }
 
@@ -33,6 +37,19 @@ def test_forms(name: str, tmp_path: Path, put: Put) -> None:
     assert names.names == {0: "tench", 1: "goldfish"}
     has_ids = name in ("keras.json", "synsets.txt")
     assert names.wnids == ({"n01440764": 0, "n01443537": 1} if has_ids else {})
+
+
+def test_names_with_commas(tmp_path: Path, put: Put) -> None:
+    lines = b"tench, Tinca tinca\ngoldfish, Carassius auratus\n"
+    put(str(tmp_path), {"a.txt": lines, "b.csv": b'id;name\n3;"a;b, c"\n'})
+    names = load_class_names(str(tmp_path / "a.txt")).names
+    assert names == dict(enumerate(lines.decode().splitlines()))
+    assert load_class_names(str(tmp_path / "b.csv")).names == {3: "a;b, c"}
+
+
+def test_the_ids_of_a_folder_of_imagenet(tmp_path: Path, put: Put) -> None:
+    put(str(tmp_path), {"class_to_idx.json": b'{"n01440764": 0}'})
+    assert load_class_names(str(tmp_path / "class_to_idx.json")).wnids == {"n01440764": 0}
 
 
 def test_anywhere(place: str, put: Put) -> None:
@@ -57,7 +74,16 @@ def test_imagenets_own_file(photos_folder: Path) -> None:
         ("a.json", b"[]", "no names"),
         ("a.json", b"3", "no names"),
         ("a.json", b"[1, 2]", "not a name"),
-        ("a.json", b'{"tench": 0}', "invalid literal"),
+        ("a.json", b'{"tench": "a"}', "invalid literal"),
+        ("a.json", b'{"tench": 0, "goldfish": 0}', "number 0, that another has"),
+        ("a.json", b'{"tench": -1}', "below 0"),
+        ("a.json", b'{"tench": true}', "invalid literal"),
+        ("a.csv", b"index,name\n0,tench\n0,goldfish\n", "number 0 twice"),
+        ("a.csv", b"0,tench\n1,gold,fish\n", "not a number and a name"),
+        ("a.csv", b"0,tench\n1,\n", "not a number and a name"),
+        ("a.csv", b'0,tench\n1,"gold\n', "unexpected end of data"),
+        ("a.csv", b"name\ntench\n", "heading"),
+        ("a.csv", b"name,index\ntench,0\n", "heading"),
         ("a.json", b'{"0": ["n01440764", "tench", "fish"]}', "not a name"),
     ],
 )
@@ -124,6 +150,16 @@ def test_numbered_folders_go_by_number_not_by_spelling() -> None:
     assert classes["2"] == (2, "class 2")
     beyond = [str(number) for number in range(1, 13)]
     assert folder_classes(beyond, weights) == folder_classes(beyond, None)
+
+
+def test_numbered_folders_of_some_classes() -> None:
+    weights = ClassNames.of([f"class {number}" for number in range(1000)])
+    subset = ["0", "1", "2", "10", "100"]
+    assert folder_classes(subset, weights) == {folder: (int(folder), folder) for folder in subset}
+    padded = folder_classes(["000", "010", "100"], weights)
+    assert padded == {"000": (0, "000"), "010": (10, "010"), "100": (100, "100")}
+    for ambiguous in (["1", "10", "1000"], ["1", "01"], ["1", "2", "other"]):
+        assert folder_classes(ambiguous, weights) == folder_classes(ambiguous, None)
 
 
 def test_they_travel() -> None:
