@@ -10,6 +10,7 @@ EXIF blocks, animations, transparency), and warnings cannot be silenced in one t
 """
 
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
@@ -147,12 +148,24 @@ def _without_exif(data: bytes) -> bytes:
 
 
 def _png_pixels(data: bytes) -> bytes:
-    """The same picture with only the chunks that make its pixels."""
+    """The same picture with only the chunks that make its pixels.
+
+    Raises:
+        SampleError: one of the others before the pixels is damaged, which Pillow would refuse.
+    """
     chunks, at = [_PNG], len(_PNG)
+    is_before_pixels = True
     while at + 8 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4])
-        if data[at + 4 : at + 8] in _PNG_PIXELS:
+        kind, checksum = data[at + 4 : at + 8], data[end - 4 : end]
+        is_before_pixels &= kind != b"IDAT"
+        if kind in _PNG_PIXELS:
             chunks.append(data[at:end])
+        elif (
+            is_before_pixels
+            and zlib.crc32(data[at + 4 : end - 4]).to_bytes(4) != data[end - 4 : end]
+        ):
+            raise SampleError("damaged: a chunk's checksum is wrong")
         at = end
     return b"".join(chunks)
 
