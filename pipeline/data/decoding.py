@@ -161,10 +161,7 @@ def _png_pixels(data: bytes) -> bytes:
         is_before_pixels &= kind != b"IDAT"
         if kind in _PNG_PIXELS:
             chunks.append(data[at:end])
-        elif (
-            is_before_pixels
-            and zlib.crc32(data[at + 4 : end - 4]).to_bytes(4) != data[end - 4 : end]
-        ):
+        elif is_before_pixels and zlib.crc32(data[at + 4 : end - 4]).to_bytes(4) != checksum:
             raise SampleError("damaged: a chunk's checksum is wrong")
         at = end
     return b"".join(chunks)
