@@ -101,7 +101,8 @@ class OccludeRequest(OnCluster):
     """Slide an occluder over pictures before a run's net."""
 
     images: tuple[str, ...]
-    """Paths or URLs, or numbers or keys of samples of the run, with commas between."""
+    """Paths or URLs, or numbers or keys of samples of the run, with commas between; may be
+    repeated."""
     occluder: Occluder = 27
     stride: Stride = 7
     colour: tuple[int, int, int] | None = None

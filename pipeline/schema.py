@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -45,14 +46,19 @@ def skipped_name(part: str) -> str:
     return f"{SKIPPED}/{part}.parquet"
 
 
+def quoted(layer: str) -> str:
+    """A layer's name within an object's, as in URLs; who reads Hive partitions unquotes it."""
+    return quote(layer, safe="@")
+
+
 def winners_name(layer: str) -> str:
     """The merged winners of a layer."""
-    return f"{WINNERS}/layer={layer}/part-0.parquet"
+    return f"{WINNERS}/layer={quoted(layer)}/part-0.parquet"
 
 
 def projections_folder(layer: str) -> str:
     """Where the projections of a layer are."""
-    return f"{PROJECTIONS}/layer={layer}"
+    return f"{PROJECTIONS}/layer={quoted(layer)}"
 
 
 def projections_name(layer: str, batch: str) -> str:

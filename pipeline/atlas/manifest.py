@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline import schema
 from pipeline.atlas import sheets
 from pipeline.atlas.places import public_name
 from pipeline.config import LayerSpec, RunSpec
@@ -31,17 +32,17 @@ KINDS = ("projections", "patches")
 
 def sheet_name(layer: str, feature_map: "int | str") -> str:
     """The sheet of a feature map, from the atlas' folder on."""
-    return f"layers/{layer}/{feature_map}.webp"
+    return f"layers/{schema.quoted(layer)}/{feature_map}.webp"
 
 
 def overview_name(layer: str, kind: str, page: int) -> str:
     """A page of a layer's overview, of one of the `KINDS`."""
-    return f"layers/{layer}/{kind}-{page}.webp"
+    return f"layers/{schema.quoted(layer)}/{kind}-{page}.webp"
 
 
 def winners_name(layer: str) -> str:
     """The script with a layer's winners."""
-    return f"layers/{layer}/winners.js"
+    return f"layers/{schema.quoted(layer)}/winners.js"
 
 
 def overview_pages(maps: int) -> range:

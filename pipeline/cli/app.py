@@ -4,6 +4,8 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +28,24 @@ app = typer.Typer(
 )
 _STOPPED = 130  # what typer makes of Ctrl-C
 _UsageError: Any = typer.BadParameter.__mro__[1]  # click's; newer typers bring a click of their own
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        say(f"deconv-atlas {version('deconv-atlas')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Say the version and exit.", callback=_say_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 app.command(epilog="Example: deconv-atlas mine photos/ --run runs/alexnet --layers conv1,conv5")(
@@ -150,6 +170,9 @@ app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json ben
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; leaves with 0 (done), 1 (incomplete) or 2 (a wrong request)."""
     sys.path.append(str(Path.cwd()))  # a net of one's own may be in the current folder
+    for stream in (sys.stdout, sys.stderr):  # a terminal or log may not know all signs
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[Lines()])
     logging.getLogger("pipeline").setLevel(logging.INFO)
     sys.exit(run_app(arguments))

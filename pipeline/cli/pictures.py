@@ -1,9 +1,11 @@
 """The commands on single pictures."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from pipeline.cli.options import asks_for, checked, say
+from pipeline.cli.options import asks_for, checked, names, say
 from pipeline.errors import RequestError
 from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
 
@@ -23,7 +25,7 @@ def explain(**options: Any) -> None:
     _tell(request.run, explain_images(request))
 
 
-@asks_for(OccludeRequest)
+@asks_for(OccludeRequest, repeated=["images"])
 def occlude(**options: Any) -> None:
     """Occlusion sensitivity: a square slides over the image, and what it hides may matter.
 
@@ -32,17 +34,19 @@ def occlude(**options: Any) -> None:
     """
     from pipeline.commands.pictures import occlude_images
 
-    request = checked(OccludeRequest, options | {"colour": _colour(options["colour"])})
+    own = {"images": _images(options["images"]), "colour": _colour(options["colour"])}
+    request = checked(OccludeRequest, options | own)
     _tell(request.run, occlude_images(request))
 
 
-@asks_for(PosterRequest, repeated=["maps"])
+@asks_for(PosterRequest, repeated=["maps", "images"])
 def poster(**options: Any) -> None:
     """One page, PDF and PNG, with what the run has found."""
     from pipeline.commands.pictures import make_poster
 
     maps = options["maps"] and dict(map(_maps, options["maps"]))
-    for place in make_poster(checked(PosterRequest, options | {"maps": maps})):
+    own = {"images": _images(options["images"]), "maps": maps}
+    for place in make_poster(checked(PosterRequest, options | own)):
         say(place)
 
 
@@ -51,6 +55,14 @@ def _tell(run: str, stored: list[str]) -> None:
         say(f"{run.rstrip('/')}/{name}")
     if not stored:
         say("Nothing was missing.")
+
+
+def _images(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Pictures, with commas between or one each: a file's own name may have a comma."""
+    if not given:
+        return None
+    listed = ((text,) if Path(text).is_file() else names(text) for text in given)
+    return tuple(image for images in listed for image in images)
 
 
 def _colour(text: str | None) -> tuple[int, int, int] | None:

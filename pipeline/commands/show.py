@@ -25,7 +25,7 @@ def run_table(url: str) -> Table:
         if mined:
             maps = run.feature_maps()
             of_layer = maps[maps["layer"] == layer.name]
-            names = run.store.list(f"{schema.PROJECTIONS}/layer={layer.name}")
+            names = run.store.list(schema.projections_folder(layer.name))
             projected = sum(len(run.store.read_table(name, ["rank"])) for name in names)
             dead = int((of_layer["active"] == 0).sum())
             counts = [str(dead), str(len(run.winners(layer.name))), str(projected)]
@@ -82,7 +82,7 @@ def winners_table(url: str, layer: str, feature_map: int) -> Table:
         table.add_row(
             str(row["rank"]),
             f"{row['activation']:.5g}",
-            row["class_name"] or "",
+            row["class_name"] if isinstance(row["class_name"], str) else "",
             row["key"],
             f"{row['y']}, {row['x']}",
             f"{left}, {top} - {right}, {bottom}",

@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -162,6 +162,8 @@ def _find(word: str, run: Store, dataset: Dataset, winners: pa.Table) -> Wanted:
     named = pc.equal(winners["sample"], int(word)) if is_number else pc.equal(winners["key"], word)
     for row in winners.filter(named).slice(0, 1).to_pylist():
         located = Located(row["shard"], row["key"], row["offset"], row["length"])
+        if not is_number:
+            _require_alone(word, row)
         return Wanted(row["key"], located, row["sample"], row["label"], row["class_name"])
     if not is_number and ("://" in word or Path(word).is_file()):
         return Wanted(word)
@@ -173,6 +175,16 @@ def _find(word: str, run: Store, dataset: Dataset, winners: pa.Table) -> Wanted:
         f"There is no picture {word}: no such file, and no winner of the run has this key; "
         "check the path, or give the sample's number."
     )
+
+
+def _require_alone(word: str, row: Mapping[str, Any]) -> None:
+    """Refuse a name that a sample of the run and another file here both have."""
+    here, there = Path(word), Path(row["shard"], row["key"])
+    if here.is_file() and not (there.is_file() and here.samefile(there)):
+        raise RequestError(
+            f"There are two pictures {word}: a file here, and sample {row['sample']} of the run; "
+            f"give ./{word} for the one, or {row['sample']} for the other."
+        )
 
 
 def _search(word: str, run: Store, dataset: Dataset) -> Iterator[tuple[int, Sample]]:

@@ -97,3 +97,18 @@ def test_what_is_nowhere(run: Store, dataset: Dataset, word: str, why: str) -> N
 def test_a_sample_of_a_run_that_is_not_mined_to_its_end(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="is not mined to its end"):
         find_pictures(["95"], Store(tmp_path), dataset)
+
+
+def test_a_file_here_that_is_called_like_a_sample(
+    run: Store, dataset: Dataset, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    key = find_pictures(["7"], run, dataset)[0].name
+    (tmp_path / key).parent.mkdir(exist_ok=True)
+    (tmp_path / key).write_bytes((data / "crane" / "03.png").read_bytes())
+    with pytest.raises(RequestError, match=f"a file here, and sample 7 of the run; give ./{key}"):
+        find_pictures([key], run, dataset)
+    (here,) = find_pictures([f"./{key}"], run, dataset)
+    assert here.sample is None
+    monkeypatch.chdir(data)  # where the file here is the sample itself
+    assert find_pictures([key], run, dataset)[0].sample == 7

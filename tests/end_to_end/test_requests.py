@@ -1,7 +1,10 @@
 """Wrong requests: an exit code, one sentence that says how to mend it, and nothing left behind."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -54,6 +57,34 @@ def mining(data: object, run: object, *more: object) -> list[object]:
 
 
 # --- what the command line says ---------------------------------------------------------------
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["--version"]) == 0
+    assert re.fullmatch(r"deconv-atlas \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_does_not_know_all_signs(encoding: str) -> None:
+    for arguments in (["nets", "alexnet"], ["mine", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli.app", *arguments],
+            env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.decode(encoding).strip()
+
+
+def test_a_picture_with_a_comma_in_its_name(
+    undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tench, Tinca.jpg").write_bytes(b"no picture")
+    for asked in (["tench, Tinca.jpg"], ["tench, Tinca.jpg", "--images", "0"]):
+        sentence = said("occlude", "--run", undisturbed.url, "--images", *asked)
+        assert sentence.startswith("tench, Tinca.jpg cannot be used")
+    assert "no picture nowhere" in said(
+        "occlude", "--run", undisturbed.url, "--images", "nowhere,0"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""Runs as tables; names of layers as people write them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import schema
+from pipeline.atlas import manifest
+from pipeline.commands.show import layer_table, run_table, winners_table
+from pipeline.core.graph.trace import trace
+from pipeline.core.nets.known import Net
+from pipeline.data.store import Store
+from pipeline.stages.merge import merge
+from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.project import ProjectSettings, project_task, tasks
+from pipeline.terminal import console
+from tests.stages import tiny
+
+NAMES = {"0": "inception_3a/1x1", "3": "inception_3a/3x3 #1 100%?=é"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Layers that are called as Caffe calls GoogLeNet's, and pictures without classes."""
+    folder = tmp_path_factory.mktemp("show")
+    tiny.write(folder / "pictures", 6)
+    graph = trace(tiny.module(), tiny.PREPARED.input_size, lambda path: NAMES.get(path, path))
+    net, dataset = Net("tiny", graph, tiny.PREPARED, 0), tiny.opened(folder / "pictures")
+    store, (part,) = Store(str(folder / "run")), dataset.parts()
+    spec = tiny.spec_of(net, dataset, 2)
+    store.write(schema.RUN, spec.model_dump_json().encode())
+    mine_part([Miner.exact(net)], dataset, part, [store], 2)
+    merge(store, spec, [part.name])
+    for table in tasks(store, list(NAMES.values())):
+        project_task(net, table, dataset, store, ProjectSettings())
+    return folder / "run"
+
+
+def test_names_of_layers_come_back_as_they_are(run: Path) -> None:
+    for what in ("winners", "projections"):
+        rows = pd.read_parquet(run / what)
+        assert set(rows["layer"]) == set(NAMES.values())
+        assert len(list((run / what).iterdir())) == len(NAMES)
+    counts = rows.groupby(["layer", "feature_map"], observed=True).size()
+    assert counts.max() == 2
+
+
+def test_names_that_need_no_quoting_stay() -> None:
+    for name in ("conv1", "features.3.expand3x3", "layer2.0", "head@2", "a-b_c"):
+        assert schema.quoted(name) == name
+        assert manifest.sheet_name(name, 3) == f"layers/{name}/3.webp"
+    assert manifest.sheet_name("a/b", 3) == "layers/a%2Fb/3.webp"
+
+
+def test_tables_of_pictures_without_classes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = NAMES["3"]
+    for table in (
+        run_table(str(run)),
+        layer_table(str(run), name),
+        winners_table(str(run), name, 0),
+    ):
+        console().print(table)
+    printed = capsys.readouterr().out
+    assert name in printed
+    assert "nan" not in printed
+    assert ".png" in printed
