@@ -7,6 +7,7 @@ every sample comes out exactly once, one that cannot be read with its `problem`.
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -118,6 +119,7 @@ class _Kind:
     files: str
     suffixes: tuple[str, ...]
     open: Callable[[Listing, ClassNames | None], tuple[Reader, tuple[Part, ...]]]
+    ignores_underscores: bool = False  # `_delta_log/`, `_metadata`: no data to Spark and pandas
 
     def __str__(self) -> str:
         return f"{self.files} ({', '.join(self.suffixes)})"
@@ -125,13 +127,16 @@ class _Kind:
     def of(self, listing: Listing) -> dict[str, int]:
         """Those of the files that are such."""
         files = listing.files.items()
-        return {name: size for name, size in files if name.lower().endswith(self.suffixes)}
+        such = {name: size for name, size in files if name.lower().endswith(self.suffixes)}
+        if not (self.ignores_underscores and listing.is_folder):
+            return such
+        return {name: size for name, size in such.items() if not re.match(r"(.*/)?_", name)}
 
 
 _KINDS: dict[DataFormat, _Kind] = {
     "folder": _Kind("pictures", folder.SUFFIXES, folder.open_folder),
     "webdataset": _Kind("tar shards", webdataset.SUFFIXES, webdataset.open_webdataset),
-    "parquet": _Kind("Parquet shards", parquet.SUFFIXES, parquet.open_parquet),
+    "parquet": _Kind("Parquet shards", parquet.SUFFIXES, parquet.open_parquet, True),
 }
 
 

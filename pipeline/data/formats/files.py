@@ -1,5 +1,6 @@
 """The files of a dataset: named by a folder, a glob, a brace range or one path; and listed."""
 
+import logging
 import os
 import re
 import stat
@@ -7,16 +8,23 @@ from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
+from pipeline import schema
 from pipeline.data.store import Store
 from pipeline.errors import AtlasError, RequestError
 
 _BRACE = re.compile(r"\{(\d+)\.\.(\d+)(?:\.\.(\d+))?\}|\{([^{}]*,[^{}]*)\}")
 _GLOB = re.compile(r"[*?[]")
 _PATTERN = re.compile(f"{_BRACE.pattern}|{_GLOB.pattern}")
+_TAR = re.compile(r"\.(tar|tar\.gz|tgz)$", re.IGNORECASE)
+_OF_HADOOP = {"_temporary", "_delta_log", "_spark_metadata", "_SUCCESS", "_metadata"}
 _MOST_NAMES = 1_000_000
 _AT_ONCE = 16  # requests for the sizes of listed shards
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,8 @@ def list_files(url: str) -> Listing:
     Raises:
         RequestError: nothing is there, it cannot be listed, or a member of a brace range lacks.
     """
+    if pieces := _joined(url):
+        return _union([list_files(piece) for piece in pieces])
     store = Store(url)
     url = store.path() or "/" if store.is_local else store.url
     pattern = _PATTERN.search(url)
@@ -77,7 +87,9 @@ def list_files(url: str) -> Listing:
             if store.is_local:
                 files = dict(sorted(_walk(store.path(), "", {_place(Path(url).stat())})))
             else:
-                files = {name: size for name, size in store.list().items() if not _is_hidden(name)}
+                files = store.list()
+            files = {name: size for name, size in files.items() if not _is_hidden(name)}
+            files = _without_runs(url, files)
             return Listing(url, Store(url), files, is_folder=True)
         if kind is not None:
             folder, _, name = url.rpartition("/")
@@ -93,13 +105,58 @@ def list_files(url: str) -> Listing:
 def _kind(store: Store) -> str | None:
     store.fs.invalidate_cache()
     try:
-        return str(store.fs.info(store.path())["type"])
+        info = store.fs.info(store.path())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    if not store.is_local and info["type"] == "file" and not info["size"] and store.list():
+        return "directory"  # some consoles put an empty object that is named like the folder
+    return str(info["type"])
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or "/." in name
+    """Whether a file is hidden, or unfinished or no data in the eyes of Spark and Hadoop."""
+    parts = name.split("/")
+    return any(part.startswith(".") or part in _OF_HADOOP for part in parts)
+
+
+def _without_runs(url: str, files: dict[str, int]) -> dict[str, int]:
+    """The files without those of this project's own runs, which may lie in the folder too."""
+    folders = (name[: -len(schema.RUN)] for name in files if name.endswith(f"/{schema.RUN}"))
+    results = tuple(f"{name}/" for name in (schema.HEAPS, schema.SCREEN, schema.SKIPPED))
+    runs = tuple(
+        folder
+        for folder in folders
+        if any(name.startswith(tuple(folder + result for result in results)) for name in files)
+    )
+    if runs:
+        log.info("%s: left out, since they are runs: %s", url, ", ".join(runs))
+    return {name: size for name, size in files.items() if not name.startswith(runs)}
+
+
+def _joined(url: str) -> list[str]:
+    """The pieces of ``a.tar::b.tar``, as the webdataset library has it; else none.
+
+    fsspec's own chains (``tar://x.jpg::a.tar``, ``simplecache::s3://…``) are not such.
+    """
+    pieces = url.split("::")
+    is_list = all(_TAR.search(piece) and not piece.startswith("tar://") for piece in pieces)
+    return pieces if len(pieces) > 1 and is_list else []
+
+
+def _union(listings: list[Listing]) -> Listing:
+    """All their files, named from the folder that they share."""
+    url = "::".join(listing.url for listing in listings)
+    files = {
+        listing.shard(name): size for listing in listings for name, size in listing.files.items()
+    }
+    names = [name.split("/")[:-1] for name in files]
+    alike = takewhile(lambda parts: len({*parts}) == 1, zip(*names, strict=False))
+    shared = "/".join(parts[0] for parts in alike)
+    if "://" in url and "://" not in shared:
+        raise RequestError(f"{url}: the shards must be in one bucket; copy them together.")
+    start = len(shared) + 1
+    below = {name[start:]: size for name, size in files.items()}
+    return Listing(url, Store(shared or "/"), below, is_folder=False)
 
 
 def _walk(folder: str, prefix: str, above: Set[tuple[int, int]]) -> Iterator[tuple[str, int]]:

@@ -1,10 +1,15 @@
 """Parquet shards with a column of encoded pictures, as published on the Hugging Face hub."""
 
+import logging
+import math
+import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import groupby
+from urllib.parse import unquote
 
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
@@ -14,16 +19,27 @@ from pipeline.data.samples import Located, Part, Sample, checked_label, numbered
 from pipeline.errors import RequestError
 
 SUFFIXES = (".parquet",)
+_LABELLED = ("label=", "labels=")
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+_INTEGER = re.compile(r"-?[0-9]{1,10}")
 _ROWS_OF_A_PART = 4096
 _ROWS_TO_SPLIT = 8192  # a file of more rows is several parts, if it has the row groups
 _AT_ONCE = 16  # footers under way at once
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Parquet:
-    """Reads Parquet shards; a sample's key is the number of its row in the file."""
+    """Reads Parquet shards; a sample's key is the number of its row in the file.
+
+    Args:
+        names: of the classes.
+        partitions: folder → label, where folders say it (``label=cat/``) and files need not.
+    """
 
     names: ClassNames | None
+    partitions: Mapping[str, int | str]
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The samples of a part; what is left of a damaged row group is one with a `problem`."""
@@ -33,9 +49,12 @@ class Parquet:
 
     def _group(self, shard: str, file: ParquetFile, group: int) -> Iterator[Sample]:
         row, classes = file.first_rows[group], file.columns.classes
+        of_folder = self.partitions.get(shard.rpartition("/")[0])
         try:
             for data, value in file.rows(group):
-                label, class_name = checked_label(value)
+                if file.columns.label is None:
+                    value = of_folder
+                label, class_name = checked_label(_whole(value))
                 if label is not None and label < len(classes):
                     class_name = classes[label]
                 label, class_name = described(self.names, label, class_name)
@@ -75,6 +94,7 @@ def open_parquet(listing: Listing, names: ClassNames | None) -> tuple[Parquet, t
         if isinstance(footer, NoImageColumnError):
             raise RequestError(f"{shard}: {footer}; name the column of pictures 'image'.")
         if not isinstance(footer, UnreadableError):
+            _say_what_is_unused(shard)
             break
     else:
         shard, footer = next(iter(footers.items()))
@@ -84,7 +104,43 @@ def open_parquet(listing: Listing, names: ClassNames | None) -> tuple[Parquet, t
         for shard, footer in footers.items()
         for groups in ([()] if isinstance(footer, UnreadableError) else split(footer))
     )
-    return Parquet(names), numbered(parts)
+    return Parquet(names, _partitions(listing)), numbered(parts)
+
+
+def _say_what_is_unused(shard: str) -> None:
+    """One line of the log where a column that is called labels holds something else."""
+    with ParquetFile(shard) as file:
+        label, unused = file.columns.label, file.columns.unused
+        if unused is not None:
+            log.warning("%s: column %s holds no labels and is not used.", shard, unused)
+        elif label is not None and file.has_fractions(label):
+            log.warning("%s: in column %r only whole numbers are labels.", shard, label)
+
+
+def _partitions(listing: Listing) -> dict[str, int | str]:
+    """Folder → label, as pandas and Spark read ``label=cat/part-0.parquet``.
+
+    The labels are numbers if every one is, else names.
+    """
+    texts: dict[str, str] = {}
+    for name in listing.files:
+        folder = name.rpartition("/")[0]
+        said = [part.split("=", 1)[1] for part in folder.split("/") if part.startswith(_LABELLED)]
+        if said and said[-1] != _NULL:
+            texts[listing.shard(name).rpartition("/")[0]] = unquote(said[-1])
+    if all(_INTEGER.fullmatch(text) for text in texts.values()):
+        return {folder: int(text) for folder, text in texts.items()}
+    return dict(texts)
+
+
+def _whole(value: object) -> object:
+    """Numbers of other types as integers (pandas makes floats of integers with one missing)."""
+    match value:
+        case bool():
+            return int(value)
+        case float() | Decimal():
+            return int(value) if math.isfinite(value) and value == int(value) else None
+    return value
 
 
 def _rows_of_groups(shard: str) -> tuple[int, ...] | UnreadableError:

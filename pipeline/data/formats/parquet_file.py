@@ -30,6 +30,7 @@ class Columns:
         image: the column of encoded pictures.
         is_struct: whether they are the ``bytes`` of a struct, as the Hugging Face hub has it.
         label: the column of labels, numbers or names.
+        unused: a column that is called so and holds something else, with its type.
         classes: the names of the numbers, where the file has them.
     """
 
@@ -37,6 +38,7 @@ class Columns:
     is_struct: bool
     label: str | None
     classes: tuple[str, ...]
+    unused: str | None = None
 
     @property
     def leaves(self) -> list[str]:
@@ -102,6 +104,19 @@ class ParquetFile:
                 for row, image in enumerate(images):
                     yield image.as_py(), None if labels is None else labels[row].as_py()
 
+    def has_fractions(self, column: str) -> bool:
+        """Whether a column has a number that is not whole (NaN, which pandas writes, is none)."""
+        at = self._file.schema_arrow.get_field_index(column)
+        kind = self._file.schema_arrow.field(at).type
+        if not (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            return False
+        with self._reporting():
+            values = self._file.read(columns=[column], use_threads=False).column(0)
+            if pa.types.is_floating(kind):
+                values = values.cast(pa.float64())  # of halves there is no floor
+            fraction = pc.and_(pc.is_finite(values), pc.not_equal(pc.floor(values), values))
+            return bool(pc.any(fraction).as_py())
+
     @contextmanager
     def _reporting(self) -> Iterator[None]:
         try:
@@ -152,10 +167,13 @@ def find_columns(schema: pa.Schema) -> Columns:
     if image is None:
         has = ", ".join(schema.names) or "none"
         raise NoImageColumnError(f"no column 'image' of pictures (binary or struct), but {has}")
-    label = _first(schema, ["label", "labels", *_of_type(features, "ClassLabel")], _is_label)
+    called = ["label", "labels", *_of_type(features, "ClassLabel")]
+    label = _first(schema, called, _is_label)
+    other = None if label else _first(schema, called, lambda _: True)
+    unused = None if other is None else f"{other!r} ({schema.field(other).type})"
     names = features.get(label or "", {}).get("names")
     classes = tuple(map(str, names)) if isinstance(names, list) else ()
-    return Columns(image, pa.types.is_struct(schema.field(image).type), label, classes)
+    return Columns(image, pa.types.is_struct(schema.field(image).type), label, classes, unused)
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
@@ -190,4 +208,6 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 def _is_label(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_integer(value) or value in (pa.string(), pa.large_string())
+    numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    texts = (pa.string(), pa.large_string(), pa.string_view())
+    return value in texts or any(suits(value) for suits in numeric)

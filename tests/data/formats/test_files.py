@@ -80,3 +80,53 @@ def test_hidden_files_are_no_data_in_a_bucket_either(s3: str) -> None:
     for name in ("a/.hidden/x.jpg", "a/._x.jpg", "a/x.jpg"):
         fs.pipe_file(f"{s3}/{name}", b"x")
     assert list_files(s3).files == {"a/x.jpg": 1}
+
+
+def test_an_empty_object_named_like_the_folder(s3: str) -> None:
+    import fsspec
+
+    fs = fsspec.filesystem("s3")
+    for name, data in (("photos", b""), ("photos/cat/1.jpg", b"x"), ("photos/dog/2.jpg", b"x")):
+        fs.pipe_file(f"{s3}/{name}", data)
+    for url in (f"{s3}/photos", f"{s3}/photos/"):
+        assert list(list_files(url).files) == ["cat/1.jpg", "dog/2.jpg"]
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def test_a_run_in_the_folder_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = ("run.json", "heaps/part-00000.parquet", "atlas/sheets/1.png")
+    write(tmp_path, "1.jpg", "other/run.json", "other/2.jpg", *(f"run/{name}" for name in own))
+    with caplog.at_level("INFO"):
+        assert list(list_files(str(tmp_path)).files) == ["1.jpg", "other/2.jpg", "other/run.json"]
+    assert "left out, since they are runs: run/" in caplog.text
+
+
+def test_what_spark_and_hadoop_hide(tmp_path: Path) -> None:
+    data = ("_DSC0001.jpg", "part-0.parquet")
+    write(tmp_path, *data, "_SUCCESS", "_temporary/0/part-1.parquet", "_delta_log/1.parquet")
+    assert sorted(list_files(str(tmp_path)).files) == sorted(data)
+
+
+def test_tars_joined_by_colons(tmp_path: Path) -> None:
+    write(tmp_path, "b/1.tar", "a/00.tar", "a/01.tar", "a/02.tar")
+    listing = list_files(f"{tmp_path}/b/1.tar::{tmp_path}/a/{{00..02..2}}.tar")
+    assert list(listing.files) == ["b/1.tar", "a/00.tar", "a/02.tar"]
+    assert listing.shard("b/1.tar") == f"{tmp_path}/b/1.tar"
+    assert list_files(listing.url).files == listing.files
+
+
+def test_tars_joined_that_are_in_two_buckets(s3: str) -> None:
+    import fsspec
+
+    fs = fsspec.filesystem("s3")
+    other = f"{s3}-other"
+    fs.mkdir(other)
+    for bucket in (s3, other):
+        fs.pipe_file(f"{bucket}/1.tar", b"x")
+    with pytest.raises(RequestError, match="must be in one bucket"):
+        list_files(f"{s3}/1.tar::{other}/1.tar")

@@ -1,6 +1,7 @@
 import io
 import json
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,70 @@ def test_names_as_labels(kind: pa.DataType, tmp_path: Path) -> None:
     assert labels(read(opened(tmp_path, data, names))) == [(1, "bee"), (0, "ant")]
 
 
-def test_labels_that_are_none_are_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2.0, None, 0.0, float("nan"), -1.0, float("inf")]),
+        pa.array([2, None, 0, None, -1, None], pa.float16()),
+        pa.array([Decimal("2.00"), None, Decimal(0), None, Decimal(-1), None]),
+        pa.array([2.0, None, 0.0, None, None, None]).dictionary_encode(),
+    ],
+)
+def test_whole_numbers_of_other_types(
+    values: pa.Array, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = read(opened(tmp_path, parquet({"image": STRUCTS[:6], "label": values})))
+    assert [sample.label for sample in samples] == [2, None, 0, None, None, None]
+    assert not caplog.records
+
+
+def test_truth_values_as_labels(tmp_path: Path) -> None:
+    data = parquet({"image": STRUCTS[:3], "label": [True, False, None]})
+    assert labels(read(opened(tmp_path, data))) == [(1, None), (0, None), (None, None)]
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.decimal128(5, 2)])
+def test_fractions_are_no_labels(
+    kind: pa.DataType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = pa.array([0.5, 2, None]).cast(kind)
+    samples = read(opened(tmp_path, parquet({"image": STRUCTS[:3], "label": values})))
+    assert [sample.label for sample in samples] == [None, 2, None]
+    assert "a.parquet: in column 'label' only whole numbers are labels" in caplog.text
+
+
+def test_a_column_that_holds_no_labels_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = parquet({"image": STRUCTS[:2], "label": [[1, 2], [3]]})
     assert labels(read(opened(tmp_path, data))) == [(None, None)] * 2
+    assert "a.parquet: column 'label' (list<" in caplog.text
+    assert "is not used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["cat", "d/g 1"], [(None, "cat"), (None, "d/g 1")]),
+        (["10", "2"], [(10, None), (2, None)]),
+        (["10", "-1"], [(10, None), (None, None)]),
+    ],
+)
+def test_labels_in_the_path(
+    values: list[str], expected: list[tuple[int | None, str | None]], tmp_path: Path
+) -> None:
+    table = pa.table({"image": STRUCTS[:2], "label": values})
+    pq.write_to_dataset(table, tmp_path, partition_cols=["label"])
+    assert sorted(labels(read(open_dataset(str(tmp_path)))), key=str) == sorted(expected, key=str)
+
+
+def test_what_begins_with_an_underscore_is_no_data(tmp_path: Path) -> None:
+    log = tmp_path / "_delta_log" / "1.checkpoint.parquet"
+    log.parent.mkdir()
+    log.write_bytes(parquet({"add": [1]}))
+    (tmp_path / "_x.parquet").write_bytes(b"nonsense")
+    assert len(read(opened(tmp_path, parquet({"image": STRUCTS})))) == 12
+    assert len(read(open_dataset(str(tmp_path / "a.parquet")))) == 12
 
 
 def test_names_of_the_hugging_face_hub(tmp_path: Path) -> None:
