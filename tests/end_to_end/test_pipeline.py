@@ -22,6 +22,7 @@ WINNERS = {
     "feature_map": "int32",
     "rank": "int16",
     "activation": "float",
+    "before_rectification": "float",
     "y": "int16",
     "x": "int16",
     "shard": "string",
