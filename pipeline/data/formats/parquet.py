@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
@@ -109,7 +110,7 @@ def open_parquet(listing: Listing, names: ClassNames | None) -> tuple[Parquet, t
 
 def _say_what_is_unused(shard: str) -> None:
     """One line of the log where a column that is called labels holds something else."""
-    with ParquetFile(shard) as file:
+    with suppress(UnreadableError), ParquetFile(shard) as file:  # damage is said as it is mined
         label, unused = file.columns.label, file.columns.unused
         if unused is not None:
             log.warning("%s: column %s holds no labels and is not used.", shard, unused)

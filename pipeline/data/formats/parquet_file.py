@@ -113,7 +113,7 @@ class ParquetFile:
         with self._reporting():
             values = self._file.read(columns=[column], use_threads=False).column(0)
             if pa.types.is_floating(kind):
-                values = values.cast(pa.float64())  # of halves there is no floor
+                values = values.cast(pa.float64())  # there is arithmetic for
             fraction = pc.and_(pc.is_finite(values), pc.not_equal(pc.floor(values), values))
             return bool(pc.any(fraction).as_py())
 

@@ -121,6 +121,13 @@ def test_fractions_are_no_labels(
     assert "a.parquet: in column 'label' only whole numbers are labels" in caplog.text
 
 
+def test_a_damaged_column_of_numbers_is_a_problem_of_its_rows(tmp_path: Path) -> None:
+    data = bytearray(parquet({"label": [1.0] * 3, "image": STRUCTS[:3]}, compression="none"))
+    data[4:24] = b"\xff" * 20  # the header of the first column's page
+    samples = read(opened(tmp_path, bytes(data)))
+    assert samples[-1].problem is not None
+
+
 def test_a_column_that_holds_no_labels_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
