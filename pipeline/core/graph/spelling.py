@@ -1,6 +1,6 @@
 """How torch spells the operations of a net: modules, functions, methods and operators.
 
-Only this file knows. A function or method goes by its name, whoever it belongs to: `torch.add`,
+A function or method goes by its name, whoever it belongs to: `torch.add`,
 `Tensor.add` and the operator + are all called add.
 """
 

@@ -147,11 +147,11 @@ class _Tracer(fx.Tracer):
         self, root_fn: Callable[..., Any], *_: Any
     ) -> tuple[Callable[..., Any], list[Any]]:
         """The net and its first argument; all others keep their defaults."""
-        name, *others = list(inspect.signature(root_fn).parameters.values())[1:]
+        picture, *others = list(inspect.signature(root_fn).parameters.values())[1:]
         needed = [other.name for other in others if other.default is other.empty]
         if needed and others[0].kind is not inspect.Parameter.VAR_POSITIONAL:
             raise TypeError(f"it takes more than a picture: {', '.join(needed)}")
-        return root_fn, [self.root, self.create_proxy("placeholder", name.name, (), {})]
+        return root_fn, [self.root, self.create_proxy("placeholder", picture.name, (), {})]
 
     def proxy(self, node: fx.Node) -> _Known:
         """What stands for a node's value."""
