@@ -52,6 +52,10 @@ class Mining(Frozen):
     """Image folder, WebDataset tars or Parquet: path, glob or URL."""
     format: DataFormat | None = None
     """folder, webdataset or parquet; detected if not given."""
+    image_column: str | None = None
+    """The column of pictures in Parquet; by default image, or the only one."""
+    label_column: str | None = None
+    """The column of labels in Parquet; by default label or labels."""
     class_names: str | None = None
     """Names of the classes: text, JSON, or Keras' imagenet_class_index.json."""
 

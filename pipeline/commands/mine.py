@@ -13,6 +13,7 @@ from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.results import is_mined, read_spec
+from pipeline.data.samples import Asked
 from pipeline.data.store import Store
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
@@ -92,7 +93,9 @@ def _checked(request: MineRequest) -> _Job:
         _say_left_out(weighted.net)
     layers = choose_layers(names, request.layers, f"Net {request.net}")
     classes = class_names_of(request.class_names, weighted.net)
-    dataset = open_dataset(request.data, format=request.format, class_names=classes)
+    dataset = open_dataset(
+        request.data, format=request.format, class_names=classes, asked=asked_of(request)
+    )
     spec = _spec(request, weighted, dataset, layers)
     if run.exists(schema.RUN):
         spec.require_same(read_spec(run), run.url)
@@ -182,6 +185,11 @@ def _say_left_out(net: Net) -> None:
             len(left_out), len(left_out) + len(net.graph.layers), net.name,
             ", ".join(named[:_NAMED]), more,
         )  # fmt: skip
+
+
+def asked_of(mining: Mining) -> Asked:
+    """How the dataset of a request or a run is to be read."""
+    return Asked(mining.image_column, mining.label_column)
 
 
 def class_names_of(asked: str | None, net: Net) -> ClassNames | None:

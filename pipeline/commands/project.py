@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
+from pipeline.commands.mine import asked_of
 from pipeline.config import choose_layers
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.store import Store
@@ -70,7 +71,7 @@ def dataset_of(run: Run) -> Dataset:
         RequestError: it is gone, or not what it was.
     """
     spec = run.spec
-    dataset = open_dataset(spec.data, format=spec.format)
+    dataset = open_dataset(spec.data, format=spec.format, asked=asked_of(spec))
     if dataset.fingerprint != spec.fingerprint:
         raise RequestError(
             f"{spec.data} is not what {run.store.url} was mined from: files were added, removed "

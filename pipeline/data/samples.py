@@ -51,6 +51,22 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """How a dataset is to be read, where that is not left to its files.
+
+    Args:
+        image_column: of Parquet, the column of pictures.
+        label_column: of Parquet, the column of labels.
+    """
+
+    image_column: str | None = None
+    label_column: str | None = None
+
+
+NOTHING_ASKED = Asked()
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A unit of work: it follows from the dataset alone, never from the cluster.
 

@@ -18,7 +18,7 @@ from pipeline.data.class_names import ClassNames
 from pipeline.data.formats import folder, parquet, webdataset
 from pipeline.data.formats.files import Listing, list_files, reaching
 from pipeline.data.formats.reading import UnreadableError, lost, until_broken
-from pipeline.data.samples import Located, Part, Sample
+from pipeline.data.samples import NOTHING_ASKED, Asked, Located, Part, Sample
 from pipeline.errors import RequestError
 from pipeline.request import DataFormat
 
@@ -53,12 +53,14 @@ class Dataset:
         fingerprint: SHA-256, in hex, of the format and of every file's name below `DATA` and
             size: the same for a copy elsewhere.
         reader: how it is read.
+        asked: what of this was said and not found.
     """
 
     url: str
     format: DataFormat
     fingerprint: str
     reader: Reader
+    asked: Asked = NOTHING_ASKED
     _parts: tuple[Part, ...] | None = field(default=None, repr=False, compare=False)
 
     def parts(self) -> list[Part]:
@@ -69,7 +71,7 @@ class Dataset:
         """
         if self._parts is not None:
             return list(self._parts)
-        again = open_dataset(self.url, format=self.format)
+        again = open_dataset(self.url, format=self.format, asked=self.asked)
         if again.fingerprint != self.fingerprint:
             raise RequestError(f"{self.url} has changed since it was listed; start the run anew.")
         return again.parts()
@@ -118,7 +120,7 @@ class _Kind:
 
     files: str
     suffixes: tuple[str, ...]
-    open: Callable[[Listing, ClassNames | None], tuple[Reader, tuple[Part, ...]]]
+    open: Callable[[Listing, ClassNames | None, Asked], tuple[Reader, tuple[Part, ...]]]
     ignores_underscores: bool = False  # `_delta_log/`, `_metadata`: no data to Spark and pandas
 
     def __str__(self) -> str:
@@ -141,7 +143,11 @@ _KINDS: dict[DataFormat, _Kind] = {
 
 
 def open_dataset(
-    url: str, *, format: DataFormat | None = None, class_names: ClassNames | None = None
+    url: str,
+    *,
+    format: DataFormat | None = None,
+    class_names: ClassNames | None = None,
+    asked: Asked = NOTHING_ASKED,
 ) -> Dataset:
     """What `url` names: a folder, one file, a glob, or a brace range.
 
@@ -149,6 +155,7 @@ def open_dataset(
         url: any fsspec URL or local path.
         format: what it is; None detects it.
         class_names: names of the classes for where the format has none, or, if explicit, for all.
+        asked: what else is said of it.
 
     Raises:
         RequestError: nothing is there, or nothing in it can be used.
@@ -163,10 +170,15 @@ def open_dataset(
         raise RequestError(f"{listing.url} holds no {kind}; check the path.")
     if chosen == "folder":
         _say_passed_over(listing)
+    if chosen != "parquet" and (asked.image_column or asked.label_column):
+        raise RequestError(
+            f"{listing.url} holds {kind}, which have no columns; leave out --image-column and "
+            "--label-column."
+        )
     listing = replace(listing, files=files)
     with reaching(listing.url):
-        reader, parts = kind.open(listing, class_names)
-    return Dataset(listing.url, chosen, _fingerprint(chosen, listing), reader, parts)
+        reader, parts = kind.open(listing, class_names, asked)
+    return Dataset(listing.url, chosen, _fingerprint(chosen, listing), reader, asked, parts)
 
 
 def _say_passed_over(listing: Listing) -> None:

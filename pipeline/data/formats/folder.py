@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.data.class_names import ClassNames, folder_classes
 from pipeline.data.formats.files import Listing
 from pipeline.data.formats.reading import lost, read_files, why_unreadable
-from pipeline.data.samples import PICTURES, Located, Part, Sample, numbered
+from pipeline.data.samples import PICTURES, Asked, Located, Part, Sample, numbered
 from pipeline.data.store import Store
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,9 @@ class Folder:
             yield located, data
 
 
-def open_folder(listing: Listing, names: ClassNames | None) -> tuple[Folder, tuple[Part, ...]]:
+def open_folder(
+    listing: Listing, names: ClassNames | None, _: Asked
+) -> tuple[Folder, tuple[Part, ...]]:
     """The reader and the parts of the pictures that `listing` has."""
     keys = list(listing.files)
     url = listing.store.url

@@ -9,14 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
 from urllib.parse import unquote
 
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
-from pipeline.data.formats.parquet_file import NoImageColumnError, ParquetFile
-from pipeline.data.formats.reading import UnreadableError
-from pipeline.data.samples import Located, Part, Sample, checked_label, numbered
+from pipeline.data.formats.parquet_file import ColumnError, ParquetFile, Row
+from pipeline.data.formats.reading import UnreadableError, why_unreadable
+from pipeline.data.samples import (
+    NOTHING_ASKED,
+    Asked,
+    Located,
+    Part,
+    Sample,
+    checked_label,
+    numbered,
+)
+from pipeline.data.store import Store
 from pipeline.errors import RequestError
 
 SUFFIXES = (".parquet",)
@@ -37,14 +47,16 @@ class Parquet:
     Args:
         names: of the classes.
         partitions: folder → label, where folders say it (``label=cat/``) and files need not.
+        asked: which columns.
     """
 
     names: ClassNames | None
     partitions: Mapping[str, int | str]
+    asked: Asked = NOTHING_ASKED
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The samples of a part; what is left of a damaged row group is one with a `problem`."""
-        with ParquetFile(part.shard) as file:
+        with ParquetFile(part.shard, self.asked) as file:
             for group in part.row_groups or range(len(file.rows_of_groups)):
                 yield from self._group(part.shard, file, group)
 
@@ -52,14 +64,13 @@ class Parquet:
         row, classes = file.first_rows[group], file.columns.classes
         of_folder = self.partitions.get(shard.rpartition("/")[0])
         try:
-            for data, value in file.rows(group):
-                if file.columns.label is None:
-                    value = of_folder
+            for content in file.rows(group):
+                data, problem = _picture(shard, content)
+                value = of_folder if file.columns.label is None else content.label
                 label, class_name = checked_label(_whole(value))
                 if label is not None and label < len(classes):
                     class_name = classes[label]
                 label, class_name = described(self.names, label, class_name)
-                problem = "the row has no picture" if data is None else None
                 yield Sample(shard, str(row), data or b"", label, class_name, problem=problem)
                 row += 1
         except UnreadableError as error:
@@ -68,21 +79,43 @@ class Parquet:
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures, from the row groups that have them."""
         of_row = {int(located.key): located for located in wanted}
-        with ParquetFile(shard) as file:
+        with ParquetFile(shard, self.asked) as file:
             groups = groupby(sorted(of_row), lambda row: bisect_right(file.first_rows, row) - 1)
             for group, numbers in groups:
                 rows = enumerate(file.rows(group), file.first_rows[group])
                 for number in numbers:
-                    data = next((data for row, (data, _) in rows if row == number), None)
+                    row = next((row for at, row in rows if at == number), None)
+                    data, _ = _picture(shard, row) if row else (None, None)
                     if data is None:
                         raise UnreadableError(f"row {number} has no picture")
                     yield of_row[number], data
 
 
+def _picture(shard: str, row: Row) -> tuple[bytes | None, str | None]:
+    """The picture of a row, or why there is none; a relative path starts at the shard's folder."""
+    if row.data is not None:
+        return row.data, None
+    if not row.path:
+        return None, "the row has no picture"
+    is_whole = "://" in row.path or row.path.startswith("/")
+    store = Store(row.path if is_whole else f"{shard.rpartition('/')[0]}/{row.path}")
+    try:
+        return store.read(""), None
+    except FileNotFoundError:
+        return None, f"the row has no picture, only the path {store.url}, where there is none"
+    except Exception as error:  # every file system has errors of its own
+        reason = why_unreadable(error, store)
+        if reason is None:
+            raise
+        return None, f"the row has no picture, only the path {store.url} ({reason})"
+
+
 # --- opening ----------------------------------------------------------------------------------
 
 
-def open_parquet(listing: Listing, names: ClassNames | None) -> tuple[Parquet, tuple[Part, ...]]:
+def open_parquet(
+    listing: Listing, names: ClassNames | None, asked: Asked
+) -> tuple[Parquet, tuple[Part, ...]]:
     """The reader and the parts: a file each, or several where it has many rows and row groups.
 
     Raises:
@@ -90,12 +123,13 @@ def open_parquet(listing: Listing, names: ClassNames | None) -> tuple[Parquet, t
     """
     shards = [listing.shard(name) for name in listing.files]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        footers = dict(zip(shards, pool.map(_rows_of_groups, shards), strict=True))
+        found = pool.map(partial(_rows_of_groups, asked=asked), shards)
+        footers = dict(zip(shards, found, strict=True))
     for shard, footer in footers.items():
-        if isinstance(footer, NoImageColumnError):
-            raise RequestError(f"{shard}: {footer}; name the column of pictures 'image'.")
+        if isinstance(footer, ColumnError):
+            raise RequestError(f"{shard}: {footer}.")
         if not isinstance(footer, UnreadableError):
-            _say_what_is_unused(shard)
+            _say_what_is_unused(shard, asked)
             break
     else:
         shard, footer = next(iter(footers.items()))
@@ -105,12 +139,15 @@ def open_parquet(listing: Listing, names: ClassNames | None) -> tuple[Parquet, t
         for shard, footer in footers.items()
         for groups in ([()] if isinstance(footer, UnreadableError) else split(footer))
     )
-    return Parquet(names, _partitions(listing)), numbered(parts)
+    return Parquet(names, _partitions(listing), asked), numbered(parts)
 
 
-def _say_what_is_unused(shard: str) -> None:
+def _say_what_is_unused(shard: str, asked: Asked) -> None:
     """One line of the log where a column that is called labels holds something else."""
-    with suppress(UnreadableError), ParquetFile(shard) as file:  # damage is said as it is mined
+    with (
+        suppress(UnreadableError),
+        ParquetFile(shard, asked) as file,
+    ):  # damage is said as it is mined
         label, unused = file.columns.label, file.columns.unused
         if unused is not None:
             log.warning("%s: column %s holds no labels and is not used.", shard, unused)
@@ -144,9 +181,9 @@ def _whole(value: object) -> object:
     return value
 
 
-def _rows_of_groups(shard: str) -> tuple[int, ...] | UnreadableError:
+def _rows_of_groups(shard: str, asked: Asked) -> tuple[int, ...] | UnreadableError:
     try:
-        with ParquetFile(shard) as file:
+        with ParquetFile(shard, asked) as file:
             return file.rows_of_groups
     except UnreadableError as error:
         return error

@@ -5,21 +5,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.data.formats.reading import UnreadableError, open_file, why_unreadable
+from pipeline.data.samples import NOTHING_ASKED, Asked
 from pipeline.data.store import Store
 
 _ROWS_AT_ONCE = 32
+_OF_IMG2DATASET = ("jpg", "png", "webp")
+_BYTES = (pa.binary(), pa.large_binary(), pa.binary_view())
+_TEXTS = (pa.string(), pa.large_string(), pa.string_view())
 _BUFFER = 1 << 20  # bytes of a column read at once: memory holds its pages, not its row groups
 
 
-class NoImageColumnError(UnreadableError):
-    """The file has no column of pictures; its text names the columns that it has."""
+class ColumnError(UnreadableError):
+    """The file has no such columns; its text says which it has, and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,15 @@ class Columns:
 
     Args:
         image: the column of encoded pictures.
-        is_struct: whether they are the ``bytes`` of a struct, as the Hugging Face hub has it.
+        fields: ``bytes``, ``path`` or both, where they are in a struct, as the Hugging Face hub
+            has it; else none.
         label: the column of labels, numbers or names.
         unused: a column that is called so and holds something else, with its type.
         classes: the names of the numbers, where the file has them.
     """
 
     image: str
-    is_struct: bool
+    fields: tuple[str, ...]
     label: str | None
     classes: tuple[str, ...]
     unused: str | None = None
@@ -43,8 +48,22 @@ class Columns:
     @property
     def leaves(self) -> list[str]:
         """What to read."""
-        image = f"{self.image}.bytes" if self.is_struct else self.image
-        return [image] if self.label is None else [image, self.label]
+        image = [f"{self.image}.{field}" for field in self.fields] or [self.image]
+        return image if self.label is None else [*image, self.label]
+
+
+class Row(NamedTuple):
+    """What a file says of one sample.
+
+    Attributes:
+        data: the encoded picture.
+        path: where the picture is, if it is not here.
+        label: as it stands.
+    """
+
+    data: bytes | None
+    path: str | None
+    label: object
 
 
 class ParquetFile:
@@ -58,7 +77,7 @@ class ParquetFile:
         columns: which are pictures and labels.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, asked: Asked = NOTHING_ASKED) -> None:
         self._store = Store(url)
         self._stream: _Watched | None = None
         try:
@@ -74,7 +93,7 @@ class ParquetFile:
                 groups = map(metadata.row_group, range(metadata.num_row_groups))
                 self.rows_of_groups: tuple[int, ...] = tuple(group.num_rows for group in groups)
                 self.first_rows = tuple(accumulate(self.rows_of_groups, initial=0))[:-1]
-                self.columns = find_columns(self._file.schema_arrow)
+                self.columns = find_columns(self._file.schema_arrow, asked)
         except BaseException:
             self.close()
             raise
@@ -90,19 +109,21 @@ class ParquetFile:
         if self._stream is not None:
             self._stream.close()
 
-    def rows(self, group: int) -> Iterator[tuple[bytes | None, object]]:
-        """Picture and label of each row of a row group; streamed."""
+    def rows(self, group: int) -> Iterator[Row]:
+        """The rows of a row group; streamed."""
         columns = self.columns
         with self._reporting():
             for batch in self._file.iter_batches(
                 _ROWS_AT_ONCE, row_groups=[group], columns=columns.leaves, use_threads=False
             ):
-                images = batch.column(columns.image)
-                if columns.is_struct:
-                    images = pc.struct_field(images, "bytes")
-                labels = None if columns.label is None else batch.column(columns.label)
-                for row, image in enumerate(images):
-                    yield image.as_py(), None if labels is None else labels[row].as_py()
+                nothing = pa.nulls(len(batch))
+                images, paths = batch.column(columns.image), nothing
+                if columns.fields:
+                    of = {field: pc.struct_field(images, field) for field in columns.fields}
+                    images, paths = of.get("bytes", nothing), of.get("path", nothing)
+                labels = nothing if columns.label is None else batch.column(columns.label)
+                for values in zip(images, paths, labels, strict=True):
+                    yield Row(*(value.as_py() for value in values))
 
     def has_fractions(self, column: str) -> bool:
         """Whether a column has a number that is not whole (NaN, which pandas writes, is none)."""
@@ -154,26 +175,66 @@ class _Watched:
 # --- columns ----------------------------------------------------------------------------------
 
 
-def find_columns(schema: pa.Schema) -> Columns:
-    """The pictures are in ``image``, the labels in ``label`` or ``labels``.
+def find_columns(schema: pa.Schema, asked: Asked) -> Columns:
+    """The pictures are in ``image``, the labels in ``label`` or ``labels``, if not asked otherwise.
 
-    Else each is the first column that the file's Hugging Face metadata calls so.
+    Else each is the first column that the file's Hugging Face metadata calls so, and the pictures
+    are in ``jpg``, ``png`` or ``webp`` (img2dataset's) or the only column that can have any.
 
     Raises:
-        NoImageColumnError: there is no column of binary pictures.
+        ColumnError: there is no column of pictures, or none of what was asked for.
     """
     features = _features(schema)
-    image = _first(schema, ["image", *_of_type(features, "Image")], _is_picture)
-    if image is None:
-        has = ", ".join(schema.names) or "none"
-        raise NoImageColumnError(f"no column 'image' of pictures (binary or struct), but {has}")
+    image = _image_column(schema, features, asked.image_column)
     called = ["label", "labels", *_of_type(features, "ClassLabel")]
+    if asked.label_column is not None:
+        called = [_require(schema, asked.label_column, _is_label, "labels", "label")]
     label = _first(schema, called, _is_label)
     other = None if label else _first(schema, called, lambda _: True)
     unused = None if other is None else f"{other!r} ({schema.field(other).type})"
     names = features.get(label or "", {}).get("names")
     classes = tuple(map(str, names)) if isinstance(names, list) else ()
-    return Columns(image, pa.types.is_struct(schema.field(image).type), label, classes, unused)
+    return Columns(image, _fields(schema.field(image).type), label, classes, unused)
+
+
+def _image_column(schema: pa.Schema, features: dict[str, dict[str, Any]], asked: str | None) -> str:
+    if asked is not None:
+        return _require(schema, asked, _is_picture, "pictures", "image")
+    image = _first(schema, ["image", *_of_type(features, "Image"), *_OF_IMG2DATASET], _is_picture)
+    if image is not None:
+        return image
+    possible: list[str] = [name for name in schema.names if _is_picture(schema.field(name).type)]
+    if len(possible) == 1:
+        return possible[0]
+    if possible:
+        raise ColumnError(
+            f"its pictures may be in {' or '.join(possible)}; say which with --image-column"
+        )
+    if "image" in schema.names:
+        _require(schema, "image", _is_picture, "pictures", "image")
+    has = ", ".join(f"{name} ({schema.field(name).type})" for name in schema.names) or "none"
+    raise ColumnError(
+        f"no column of pictures (binary, or a struct with bytes) is among its columns: {has}; "
+        "check that it is an image dataset"
+    )
+
+
+def _require(schema: pa.Schema, name: str, suits: Any, what: str, option: str) -> str:
+    """The column called `name`, if there is one that holds such."""
+    if name not in schema.names:
+        raise ColumnError(
+            f"there is no column {name!r}; name one of {', '.join(schema.names)} "
+            f"with --{option}-column"
+        )
+    kind = schema.field(name).type
+    if suits(kind):
+        return name
+    if option == "image" and kind in _TEXTS:
+        raise ColumnError(
+            f"column {name!r} holds text ({kind}), perhaps paths or URLs, and no pictures; write "
+            "the pictures' bytes into it (img2dataset does), or give the folder that they are in"
+        )
+    raise ColumnError(f"column {name!r} ({kind}) holds no {what}; see --{option}-column")
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
@@ -196,18 +257,21 @@ def _first(schema: pa.Schema, names: Sequence[str], suits: Any) -> str | None:
 
 
 def _is_picture(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        at = kind.get_field_index("bytes")
-        return at >= 0 and _is_binary(kind.field(at).type)
-    return _is_binary(kind)
+    return kind in _BYTES or bool(_fields(kind))
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return kind in (pa.binary(), pa.large_binary(), pa.binary_view())
+def _fields(kind: pa.DataType) -> tuple[str, ...]:
+    """Where a struct has pictures, as bytes or as paths."""
+    suitable = {"bytes": _BYTES, "path": _TEXTS} if pa.types.is_struct(kind) else {}
+    at = {name: kind.get_field_index(name) for name in suitable}
+    return tuple(
+        name
+        for name, index in at.items()
+        if index >= 0 and kind.field(index).type in suitable[name]
+    )
 
 
 def _is_label(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
-    texts = (pa.string(), pa.large_string(), pa.string_view())
-    return value in texts or any(suits(value) for suits in numeric)
+    return value in _TEXTS or any(suits(value) for suits in numeric)

@@ -14,7 +14,7 @@ from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
 from pipeline.data.formats.reading import UnreadableError, open_file, read_files, until_broken
 from pipeline.data.formats.tar import Member, members
-from pipeline.data.samples import PICTURES, Located, Part, Sample, checked_label, numbered
+from pipeline.data.samples import PICTURES, Asked, Located, Part, Sample, checked_label, numbered
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 
@@ -66,7 +66,7 @@ class WebDataset:
 
 
 def open_webdataset(
-    listing: Listing, names: ClassNames | None
+    listing: Listing, names: ClassNames | None, _: Asked
 ) -> tuple[WebDataset, tuple[Part, ...]]:
     """The reader and the parts, one per shard.
 

@@ -193,7 +193,7 @@ def test_odd_metadata(facts: Any, tmp_path: Path) -> None:
     assert labels(read(opened(tmp_path, data))) == [(1, None)]
 
 
-@pytest.mark.parametrize("nothing", [None, {"bytes": None, "path": "x.jpg"}])
+@pytest.mark.parametrize("nothing", [None, {"bytes": None, "path": None}])
 def test_rows_without_a_picture(nothing: Any, tmp_path: Path) -> None:
     rows = [STRUCTS[0], nothing, STRUCTS[2]]
     dataset = opened(tmp_path, parquet({"image": rows, "label": [0, 1, 2]}))
@@ -289,7 +289,9 @@ def test_a_later_file_with_other_columns_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "1.parquet").write_bytes(parquet({"text": ["a"]}))
     samples = read(open_dataset(str(tmp_path)))
     assert len(samples) == 13
-    assert samples[-1].problem == "no column 'image' of pictures (binary or struct), but text"
+    problem = samples[-1].problem or ""
+    assert "no column of pictures (binary, or a struct with bytes)" in problem
+    assert "text (string)" in problem
 
 
 @settings(max_examples=150, deadline=None, derandomize=True,
@@ -308,21 +310,6 @@ def test_any_damage_ends_in_samples(edits: list[tuple[float, int]], tmp_path: Pa
 
 
 # --- refused ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"text": ["a"], "label": [1]},
-        {"image": ["path/to.jpg"], "label": [1]},
-        {"image": [{"path": "a.jpg"}], "label": [1]},
-        {"image": [[1, 2, 3]]},
-    ],
-)
-def test_no_column_of_pictures(columns: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"a\.parquet: no column 'image'") as refusal:
-        opened(tmp_path, parquet(columns))
-    assert ", ".join(columns) in str(refusal.value)
 
 
 def test_no_file_that_can_be_read(tmp_path: Path) -> None:
