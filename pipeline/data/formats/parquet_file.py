@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.data.formats.reading import UnreadableError, open_file, why_unreadable
+from pipeline.data.formats.reading import UnreadableError, open_file
 from pipeline.data.samples import NOTHING_ASKED, Asked
-from pipeline.data.store import Store
 
 _ROWS_AT_ONCE = 32
 _OF_IMG2DATASET = ("jpg", "png", "webp")
@@ -67,9 +66,9 @@ class Row(NamedTuple):
 
 
 class ParquetFile:
-    """An open file; everything about it that fails for good is an `UnreadableError`.
+    """An open file; what makes no sense in it is an `UnreadableError`.
 
-    What a remote store fails with meanwhile is raised as it is.
+    What a disk or a store fails with is raised as it is, a file that is gone too.
 
     Attributes:
         rows_of_groups: rows of each row group.
@@ -78,7 +77,6 @@ class ParquetFile:
     """
 
     def __init__(self, url: str, asked: Asked = NOTHING_ASKED) -> None:
-        self._store = Store(url)
         self._stream: _Watched | None = None
         try:
             with self._reporting():
@@ -148,10 +146,7 @@ class ParquetFile:
             cause = self._stream.failure if self._stream else error
             if cause is None:  # every byte came, but they make no sense
                 raise UnreadableError(f"damaged or no Parquet ({error})") from error
-            reason = why_unreadable(cause, self._store)
-            if reason is None:
-                raise cause from None
-            raise UnreadableError(reason) from error
+            raise cause from None
 
 
 class _Watched:

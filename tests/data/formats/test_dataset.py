@@ -212,7 +212,7 @@ def test_what_is_gone_is_a_problem_of_a_picture_and_a_failure_of_a_shard(
         assert [sample.problem for sample in gone] == ["it is no longer there"]
         assert gone[0].data == b""
         assert left[0] == gone[0]
-    elif kind != "Parquet":
+    else:
         with pytest.raises(FileNotFoundError):  # the part is tried again, then named as not done
             read(dataset)
     with pytest.raises(IncompleteError, match="same command again"):
