@@ -196,6 +196,14 @@ def _say_passed_over(listing: Listing) -> None:
 def _detected(listing: Listing) -> DataFormat:
     counts = {name: len(kind.of(listing)) for name, kind in _KINDS.items()}
     present = [name for name, count in counts.items() if count]
+    if present == ["webdataset", "parquet"] and _is_of_img2dataset(listing):
+        log.info(
+            "%s: %d Parquet files beside tars of the same names are passed over, as what "
+            "img2dataset tells of them; --format parquet reads them instead.",
+            listing.url,
+            counts["parquet"],
+        )
+        present.remove("parquet")
     if len(present) == 1:
         return present[0]
     if not present:
@@ -210,6 +218,12 @@ def _detected(listing: Listing) -> DataFormat:
     raise RequestError(
         f"{listing.url} holds {has}; say which with --format {' or '.join(present)}."
     )
+
+
+def _is_of_img2dataset(listing: Listing) -> bool:
+    """Whether every Parquet file has a tar of its name beside it."""
+    tars = {name.removesuffix(".tar") for name in _KINDS["webdataset"].of(listing)}
+    return tars >= {name.removesuffix(".parquet") for name in _KINDS["parquet"].of(listing)}
 
 
 def _fingerprint(format: DataFormat, listing: Listing) -> str:
