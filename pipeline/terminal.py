@@ -39,6 +39,29 @@ class Lines(logging.Handler):
         print(self.format(record), file=sys.stderr, flush=True)
 
 
+class _Warnings(logging.Handler):
+    """Keeps what is said, each line once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one line."""
+        self.lines[record.getMessage()] = None
+
+
+@contextmanager
+def warnings_kept(name: str) -> Iterator[dict[str, None]]:
+    """The warnings logged below `name` while a block runs: nobody sees the log of a worker."""
+    keeper, logger = _Warnings(), logging.getLogger(name)
+    logger.addHandler(keeper)
+    try:
+        yield keeper.lines
+    finally:
+        logger.removeHandler(keeper)
+
+
 @contextmanager
 def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Show the progress of a block; it calls what it is given with how much was just done.

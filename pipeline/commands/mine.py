@@ -1,7 +1,8 @@
 """Stage 1, from a request to a finished run: checked first, then mined, then merged."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pipeline import schema
@@ -26,7 +27,7 @@ from pipeline.terminal import progress
 log = logging.getLogger(__name__)
 
 _NAMED = 5
-"""Layers that are left out and named; the others are counted."""
+"""Layers that are left out and named, and remarks that are said; the others are counted."""
 
 _NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 
@@ -119,14 +120,31 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
             work.append((part, missing))
     if work:
         targets = [job.target for job in jobs]
-        with progress(what, len(parts), len(parts) - len(work)) as advance:
-            for _ in cluster.mine(
+        with (
+            _told_at_the_end() as remarks,
+            progress(what, len(parts), len(parts) - len(work)) as advance,
+        ):
+            for part_done in cluster.mine(
                 targets, dataset, work, asked.top_k, asked.precision, asked.workers
             ):
+                remarks |= dict.fromkeys(part_done.remarks)
                 advance(1)
     for job in jobs:
         looks = None if exact else _look_again(job)
         merge(job.run, job.spec, [part.name for part in parts], looks)
+
+
+@contextmanager
+def _told_at_the_end() -> Iterator[dict[str, None]]:
+    """Collects what workers have to say of the data, to be said however a block ends."""
+    remarks: dict[str, None] = {}
+    try:
+        yield remarks
+    finally:
+        for line in list(remarks)[:_NAMED]:
+            log.warning("%s", line)
+        if len(remarks) > _NAMED:
+            log.warning("The same or the like holds of %d more parts.", len(remarks) - _NAMED)
 
 
 def _look_again(job: _Job) -> Looks:

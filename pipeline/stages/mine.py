@@ -19,6 +19,7 @@ from pipeline.data.samples import Part, Sample
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
 from pipeline.stages.heap_files import heap_table, screen_table, write_skipped
+from pipeline.terminal import warnings_kept
 
 _BATCH = {"cpu": 64, "cuda": 256}
 _LARGEST_MAPS = 2**24
@@ -32,11 +33,19 @@ Watch = Callable[[Batch, Tensor], None]
 
 @dataclass(frozen=True)
 class PartDone:
-    """What came of one part."""
+    """What came of one part.
+
+    Attributes:
+        part: its name.
+        images: how many were used.
+        skipped: how many could not be.
+        remarks: what else there is to say of its data.
+    """
 
     part: str
     images: int
     skipped: int
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,8 @@ def mine_part(
         return enumerate(dataset.read(part))
 
     heaps = [miner.heaps(top_k) for miner in miners]
-    seen_by_all = mine(miners, heaps, read(), decoders)
+    with warnings_kept("pipeline.data") as remarks:
+        seen_by_all = mine(miners, heaps, read(), decoders)
     for miner, run, of_net in zip(miners, runs, heaps, strict=True):
         # looked at only now: on a GPU every look waits for what is under way
         own, seen = (of_net, seen_by_all) if of_net.finite else mine_finite(miner, top_k, read)
@@ -130,7 +140,7 @@ def mine_part(
         else:
             table, name = heap_table(miner.net, own, seen), schema.heap_name(part.name)
         run.write_table(name, table)
-    return PartDone(part.name, len(seen_by_all.pictures), len(seen_by_all.skipped))
+    return PartDone(part.name, len(seen_by_all.pictures), len(seen_by_all.skipped), tuple(remarks))
 
 
 def mine(

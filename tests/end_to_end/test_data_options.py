@@ -1,5 +1,7 @@
 """Data that needs a word said about it: said once to `mine`, known to what comes after."""
 
+import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pytest
 
 from pipeline import open_run
 from pipeline.cli.app import run_app
-from tests.end_to_end.runs import command
+from tests.end_to_end.runs import command, finished
 
 
 def mining(data: object, run: object, *more: object) -> list[object]:
@@ -19,6 +21,17 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     capsys.readouterr()
     assert run_app([str(argument) for argument in arguments]) == 2
     return " ".join(capsys.readouterr().err.split())
+
+
+def test_what_a_worker_says_of_the_data(tmp_path: Path, jpeg: bytes) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in {"1.jpg": jpeg, "2.jpg": jpeg, "1.cls": b"1", "2.cls": b"2"}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, BytesIO(data))
+    made = finished(*mining(tmp_path / "a.tar", tmp_path / "run"))
+    assert made.returncode == 0
+    assert "a.tar: 2 labels come after their pictures" in made.stderr
 
 
 def test_columns_of_parquet(

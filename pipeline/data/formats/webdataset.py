@@ -6,7 +6,7 @@ import logging
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from io import BufferedIOBase
 
@@ -20,6 +20,8 @@ from pipeline.errors import RequestError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _EXTENSIONS = frozenset({*PICTURES, "cls", "json"})
+
+_LOOKED_AT = 200  # members of the first shard: some megabytes
 
 _WNID = re.compile(r"(n\d{8})_")
 _DOTS = "all that follows the first dot, "
@@ -87,9 +89,33 @@ def open_webdataset(
                 "check that it is an image dataset."
             )
         if first.problem is None:
+            _say_what_has_no_picture(part.shard)
             return reader, parts
         first_problem = first_problem or f"{part.shard}: {first.problem}"
     raise RequestError(f"{first_problem}; no shard has a picture, so write or copy them again.")
+
+
+def _say_what_has_no_picture(shard: str) -> None:
+    """One line of the log if many of a shard's first members belong to no picture."""
+    names: list[str] = []
+
+    def enough(name: str) -> bool:
+        names.append(name)
+        return len(names) == _LOOKED_AT
+
+    with suppress(UnreadableError), _opened(shard) as stream:
+        next(members(stream, enough, lambda: _opened(shard)), None)
+    of_key: dict[str, set[str]] = {}
+    for key, extension in filter(all, map(_split, names)):
+        of_key.setdefault(key, set()).add(extension)
+    strange = [kinds for kinds in of_key.values() if kinds.isdisjoint(_EXTENSIONS)]
+    if len(strange) * 10 > len(of_key):
+        extensions = sorted({f".{extension}" for kinds in strange for extension in kinds})
+        log.warning(
+            "%s: of its first %d names, %d have no known extension but only %s, which is all that "
+            "follows the first dot, and are not used; pictures are %s.",
+            shard, len(of_key), len(strange), ", ".join(extensions[:5]), ", ".join(PICTURES),
+        )  # fmt: skip
 
 
 def _refuse_tar_of_tars(shard: str) -> None:

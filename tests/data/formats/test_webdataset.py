@@ -268,6 +268,29 @@ def test_labels_that_come_first_and_apart(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("strange", "said"),
+    [
+        ("{}.heic", "of its first 20 names, 15 have no known extension but only .heic, which"),
+        ("photo {}.2.jpg", "of its first 20 names, 15 have no known extension but only .2.jpg,"),
+    ],
+)
+def test_a_great_part_without_a_known_extension_is_said(
+    strange: str, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = [(f"{number}.jpg", b"x") for number in range(5)]
+    opened(tmp_path, tar([*known, *((strange.format(n), b"y") for n in range(50, 65))]))
+    assert said in caplog.text
+
+
+def test_little_without_a_known_extension_is_not_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = [(f"{number}.{kind}", b"x") for number in range(20) for kind in ("jpg", "txt")]
+    opened(tmp_path, tar([("README.md", b"about"), *samples]))
+    assert not caplog.records
+
+
 def test_labels_that_come_too_late_are_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
