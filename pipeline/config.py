@@ -54,6 +54,7 @@ class RunSpec(Mining):
     layers: tuple[LayerSpec, ...]
     format: DataFormat
     fingerprint: str
+    labels_digest: str | None = None
     arithmetic: str = ARITHMETIC
     versions: dict[str, str] = Field(default_factory=dict)
 
@@ -64,7 +65,8 @@ class RunSpec(Mining):
             RequestError: naming the first thing that differs.
         """
         for name in type(self).model_fields:
-            if name == "versions":  # which ones made the run; newer ones may read it
+            # newer versions may read a run; labels are compared by what they are
+            if name in ("versions", "labels"):
                 continue
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:

@@ -56,6 +56,9 @@ class Mining(Frozen):
     """The column of pictures in Parquet; by default image, or the only one."""
     label_column: str | None = None
     """The column of labels in Parquet; by default label or labels."""
+    labels: str | None = None
+    """Labels of the pictures: CSV or Parquet of name or position and label, or text with one
+    label per line in the order of the sorted names."""
     class_names: str | None = None
     """Names of the classes: text, JSON, or Keras' imagenet_class_index.json."""
 

@@ -13,6 +13,7 @@ from pipeline.config import LayerSpec, RunSpec, choose_layers, versions
 from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.labels import LabelFile, load_labels
 from pipeline.data.results import is_mined, read_spec
 from pipeline.data.samples import Asked
 from pipeline.data.store import Store
@@ -94,10 +95,15 @@ def _checked(request: MineRequest) -> _Job:
         _say_left_out(weighted.net)
     layers = choose_layers(names, request.layers, f"Net {request.net}")
     classes = class_names_of(request.class_names, weighted.net)
+    labels = load_labels(request.labels) if request.labels is not None else None
     dataset = open_dataset(
-        request.data, format=request.format, class_names=classes, asked=asked_of(request)
+        request.data,
+        format=request.format,
+        class_names=classes,
+        asked=asked_of(request),
+        labels=labels,
     )
-    spec = _spec(request, weighted, dataset, layers)
+    spec = _spec(request, weighted, dataset, layers, labels)
     if run.exists(schema.RUN):
         spec.require_same(read_spec(run), run.url)
     return _Job(request, weighted.net, spec, dataset, run)
@@ -218,7 +224,11 @@ def class_names_of(asked: str | None, net: Net) -> ClassNames | None:
 
 
 def _spec(
-    request: MineRequest, weighted: Weighted, dataset: Dataset, layers: Sequence[str]
+    request: MineRequest,
+    weighted: Weighted,
+    dataset: Dataset,
+    layers: Sequence[str],
+    labels: LabelFile | None,
 ) -> RunSpec:
     net = weighted.net
     own = {
@@ -231,6 +241,8 @@ def _spec(
         "data": dataset.url,
         "format": dataset.format,
         "fingerprint": dataset.fingerprint,
+        "labels": labels and labels.url,
+        "labels_digest": labels and labels.digest,
         "versions": versions(),
     }
     return RunSpec.model_validate(request.model_dump(include=set(Mining.model_fields)) | own)

@@ -10,6 +10,7 @@ from pipeline.cluster import stages as cluster
 from pipeline.commands.mine import asked_of
 from pipeline.config import choose_layers
 from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.labels import load_labels
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.request import ProjectRequest
@@ -38,7 +39,7 @@ def project_run(request: ProjectRequest) -> int:
     _require_same_settings(run.store, settings)
     if not waiting:
         return 0
-    dataset = dataset_of(run)
+    dataset = dataset_of(run, labelled=False)
     total = sum(map(missing, waiting))
     with connection.connected(request.address):
         connection.seats(request.workers)
@@ -64,14 +65,23 @@ def _require_same_settings(run: Store, settings: ProjectSettings) -> None:
             )
 
 
-def dataset_of(run: Run) -> Dataset:
+def dataset_of(run: Run, *, labelled: bool = True) -> Dataset:
     """The dataset that a run was mined from.
+
+    Args:
+        run: the run.
+        labelled: with the labels of their own file, if it has one; winners have theirs anyway.
 
     Raises:
         RequestError: it is gone, or not what it was.
     """
     spec = run.spec
-    dataset = open_dataset(spec.data, format=spec.format, asked=asked_of(spec))
+    labels = load_labels(spec.labels) if labelled and spec.labels is not None else None
+    if labels is not None and labels.digest != spec.labels_digest:
+        raise RequestError(
+            f"{labels.url} is not what {run.store.url} was mined with; put that back."
+        )
+    dataset = open_dataset(spec.data, format=spec.format, asked=asked_of(spec), labels=labels)
     if dataset.fingerprint != spec.fingerprint:
         raise RequestError(
             f"{spec.data} is not what {run.store.url} was mined from: files were added, removed "

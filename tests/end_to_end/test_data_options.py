@@ -48,3 +48,22 @@ def test_columns_of_parquet(
     said = refused(capsys, *mining(data, run))
     assert "its image column is large, not None" in said
     command(*mining(data, run, "--image-column", "large", "--label-column", "kind"))
+
+
+def test_labels_of_a_file(tmp_path: Path, jpeg: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run, labels = tmp_path / "data", tmp_path / "run", tmp_path / "labels.csv"
+    data.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (data / name).write_bytes(jpeg)
+    labels.write_text("b.jpg,7\na.jpg,ant\n")
+    command(*mining(data, run, "--labels", labels))
+    rows = open_run(run).winners()[["key", "label", "class_name"]].itertuples(index=False)
+    assert {(key, name) for key, _, name in rows} <= {("a.jpg", "ant"), ("b.jpg", "gears")}
+    moved = labels.rename(tmp_path / "moved.csv")
+    command(*mining(data, run, "--labels", moved))
+    command("project", "--run", run, "--rank-limit", 1)
+    assert "There is no file of labels" in refused(capsys, "explain", 0, "--run", run)
+    labels.write_text("b.jpg,8\n")
+    said = refused(capsys, *mining(data, run, "--labels", labels))
+    assert "its labels digest is" in said
+    assert "is not what" in refused(capsys, "explain", 0, "--run", run)

@@ -18,6 +18,7 @@ from pipeline.data.class_names import ClassNames
 from pipeline.data.formats import folder, parquet, webdataset
 from pipeline.data.formats.files import Listing, list_files, reaching
 from pipeline.data.formats.reading import UnreadableError, lost, until_broken
+from pipeline.data.labels import LabelFile, Labels, labels_of_files, labels_of_members
 from pipeline.data.samples import NOTHING_ASKED, Asked, Located, Part, Sample
 from pipeline.errors import RequestError
 from pipeline.request import DataFormat
@@ -54,6 +55,7 @@ class Dataset:
             size: the same for a copy elsewhere.
         reader: how it is read.
         asked: what of this was said and not found.
+        labels: those of the pictures, where they are in a file of their own.
     """
 
     url: str
@@ -61,6 +63,7 @@ class Dataset:
     fingerprint: str
     reader: Reader
     asked: Asked = NOTHING_ASKED
+    labels: Labels | None = None
     _parts: tuple[Part, ...] | None = field(default=None, repr=False, compare=False)
 
     def parts(self) -> list[Part]:
@@ -82,7 +85,8 @@ class Dataset:
         A picture or a shard that cannot be read gives a sample with a `problem`. What a remote
         store or the machine fails with is raised as it is, since another try may succeed.
         """
-        return until_broken(part.shard, self.reader.read(part))
+        samples = until_broken(part.shard, self.reader.read(part))
+        return samples if self.labels is None else self.labels.put_on(samples, part.name)
 
     def pick(self, part: Part, positions: Sequence[int]) -> Iterator[tuple[int, Sample]]:
         """Some samples of a part, by their positions in it, which are in rising order."""
@@ -148,6 +152,7 @@ def open_dataset(
     format: DataFormat | None = None,
     class_names: ClassNames | None = None,
     asked: Asked = NOTHING_ASKED,
+    labels: LabelFile | None = None,
 ) -> Dataset:
     """What `url` names: a folder, one file, a glob, or a brace range.
 
@@ -156,6 +161,7 @@ def open_dataset(
         format: what it is; None detects it.
         class_names: names of the classes for where the format has none, or, if explicit, for all.
         asked: what else is said of it.
+        labels: of the pictures, in place of the dataset's own.
 
     Raises:
         RequestError: nothing is there, or nothing in it can be used.
@@ -178,7 +184,23 @@ def open_dataset(
     listing = replace(listing, files=files)
     with reaching(listing.url):
         reader, parts = kind.open(listing, class_names, asked)
-    return Dataset(listing.url, chosen, _fingerprint(chosen, listing), reader, asked, parts)
+    fingerprint = _fingerprint(chosen, listing)
+    own = None if labels is None else _labels(labels, chosen, listing, class_names)
+    return Dataset(listing.url, chosen, fingerprint, reader, asked, own, parts)
+
+
+def _labels(
+    file: LabelFile, format: DataFormat, listing: Listing, names: ClassNames | None
+) -> Labels:
+    match format:
+        case "folder":
+            return labels_of_files(file, list(listing.files), names)
+        case "webdataset":
+            return labels_of_members(file, names)
+    raise RequestError(
+        f"{listing.url} is Parquet, whose labels are a column: name it with --label-column, and "
+        "leave out --labels."
+    )
 
 
 def _say_passed_over(listing: Listing) -> None:
