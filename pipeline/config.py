@@ -1,7 +1,7 @@
 """What a run is: small frozen models, validated once."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from pydantic import Field
@@ -13,14 +13,21 @@ from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.errors import RequestError
 from pipeline.request import DataFormat, Frozen, Mining
 
+_NAMED = 6
+"""Layers that are named where there may be many."""
+
 
 class LayerSpec(Frozen):
-    """A layer of the run's net: its maps, their size (H, W), and what each position sees."""
+    """A layer of the run's net: its maps, their size (H, W), and what each position sees.
+
+    The deconvnet cannot project one with `no_way_down`: the operation that stops it.
+    """
 
     name: str
     maps: int
     size: tuple[int, int]
     receptive_field: ReceptiveField
+    no_way_down: str | None = None
 
     def require_map(self, feature_map: int) -> None:
         """Refuse a feature map that the layer does not have.
@@ -41,6 +48,7 @@ class LayerSpec(Frozen):
             maps=layer.maps,
             size=layer.size,
             receptive_field=receptive_field(graph, layer),
+            no_way_down=graph.opaque.get(layer.name),
         )
 
 
@@ -96,6 +104,36 @@ def choose_layers(names: Sequence[str], wanted: Sequence[str] | None, whose: str
         if name not in names:
             raise RequestError(f"{whose} has no layer {name!r}; it has {', '.join(names)}.")
     return [name for name in names if not wanted or name in wanted]
+
+
+def choose_projectable(
+    names: Sequence[str], wanted: Sequence[str] | None, whose: str, opaque: Mapping[str, str]
+) -> list[str]:
+    """`choose_layers`, without those that have no way down.
+
+    Args:
+        names: of the layers.
+        wanted: of them.
+        whose: they are.
+        opaque: layer → the operation that stops the deconvnet.
+
+    Raises:
+        RequestError: one is unknown, or asked for and has no way down.
+    """
+    for name in wanted or ():
+        if name in opaque:
+            raise RequestError(
+                f"Layer {name} cannot be projected: the deconvnet has no way down through "
+                f"{opaque[name]}; choose others."
+            )
+    return [name for name in choose_layers(names, wanted, whose) if name not in opaque]
+
+
+def say_opaque(opaque: Mapping[str, str], layers: int) -> str:
+    """Which of so many layers have no way down, in words."""
+    named = [f"{name} (through {what})" for name, what in list(opaque.items())[:_NAMED]]
+    more = f" and {len(opaque) - _NAMED} more" if len(opaque) > _NAMED else ""
+    return f"{len(opaque)} of {layers} layers have no way down: {', '.join(named)}{more}"
 
 
 def _brief(value: object) -> str:

@@ -9,7 +9,7 @@ from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target
-from pipeline.config import LayerSpec, RunSpec, choose_layers, versions
+from pipeline.config import LayerSpec, RunSpec, choose_layers, say_opaque, versions
 from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames, load_class_names
 from pipeline.data.formats.dataset import Dataset, open_dataset
@@ -28,7 +28,7 @@ from pipeline.terminal import progress
 log = logging.getLogger(__name__)
 
 _NAMED = 5
-"""Layers that are left out and named, and remarks that are said; the others are counted."""
+"""Remarks that are said; the others are counted."""
 
 _NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 
@@ -90,10 +90,8 @@ def _checked(request: MineRequest) -> _Job:
     run = Store(request.run)
     weighted = load_net(request.net, request.weights, request.colour_order, request.mean)
     names = [layer.name for layer in weighted.net.graph.layers]
-    _refuse_opaque(weighted.net, request.layers or ())
-    if request.layers is None:
-        _say_left_out(weighted.net)
     layers = choose_layers(names, request.layers, f"Net {request.net}")
+    _say_what_is_left_out(weighted.net, layers)
     classes = class_names_of(request.class_names, weighted.net)
     labels = load_labels(request.labels) if request.labels is not None else None
     dataset = open_dataset(
@@ -189,26 +187,13 @@ def _begin(run: Store, spec: RunSpec) -> None:
         raise
 
 
-def _refuse_opaque(net: Net, wanted: Sequence[str]) -> None:
-    for name in wanted:
-        if name in net.graph.opaque:
-            raise RequestError(
-                f"Layer {name} of {net.name} cannot be projected: the deconvnet has no way down "
-                f"through {net.graph.opaque[name]}; choose layers below it."
-            )
-
-
-def _say_left_out(net: Net) -> None:
-    """Name the layers that are not mined."""
-    left_out = net.graph.opaque
-    if left_out:
-        named = [f"{name} (through {what})" for name, what in left_out.items()]
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-        log.warning(
-            "%d of %d layers of %s are not mined, as there is no way down from them: %s%s.",
-            len(left_out), len(left_out) + len(net.graph.layers), net.name,
-            ", ".join(named[:_NAMED]), more,
-        )  # fmt: skip
+def _say_what_is_left_out(net: Net, layers: Sequence[str]) -> None:
+    """Name the convolutions that are not mined, and the layers that cannot be projected."""
+    for name, why in net.graph.left_out.items():
+        log.warning("%s of %s is not mined: %s.", name, net.name, why)
+    opaque = {name: what for name, what in net.graph.opaque.items() if name in layers}
+    if opaque:
+        log.warning("Mined, but not to be projected: %s.", say_opaque(opaque, len(layers)))
 
 
 def asked_of(mining: Mining) -> Asked:

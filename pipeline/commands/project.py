@@ -1,5 +1,6 @@
 """Stage 2, from a request to finished projections: checked first, then done."""
 
+import logging
 from dataclasses import asdict
 
 from pydantic import TypeAdapter
@@ -8,7 +9,7 @@ from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.commands.mine import asked_of
-from pipeline.config import choose_layers
+from pipeline.config import choose_projectable, say_opaque
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.labels import load_labels
 from pipeline.data.store import Store
@@ -17,6 +18,8 @@ from pipeline.request import ProjectRequest
 from pipeline.run import Run
 from pipeline.stages.project import ProjectSettings, missing, tasks
 from pipeline.terminal import progress
+
+log = logging.getLogger(__name__)
 
 _SETTINGS = TypeAdapter(ProjectSettings)
 
@@ -33,7 +36,10 @@ def project_run(request: ProjectRequest) -> int:
         NumericsError: an activation does not come out as it was mined.
     """
     run = Run(request.run)
-    chosen = choose_layers(run.layers, request.layers, "The run")
+    opaque = {layer.name: layer.no_way_down for layer in run.spec.layers if layer.no_way_down}
+    chosen = choose_projectable(run.layers, request.layers, "The run", opaque)
+    if opaque and not request.layers:
+        log.warning("Not projected: %s.", say_opaque(opaque, len(run.layers)))
     settings = ProjectSettings(request.unpooling, request.arrays)
     waiting = tasks(run.store, chosen, request.rank_limit)
     _require_same_settings(run.store, settings)

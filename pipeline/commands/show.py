@@ -105,7 +105,7 @@ def nets_table() -> Table:
 
 
 def layers_table(name: str) -> tuple[Table, list[str]]:
-    """The layers of a net, and a line for each that cannot be projected.
+    """The layers of a net, and a line for each that cannot be mined or projected.
 
     Raises:
         RequestError: there is no such net.
@@ -128,7 +128,8 @@ def layers_table(name: str) -> tuple[Table, list[str]]:
         f"{layer} cannot be projected: no way down through {what}."
         for layer, what in net.graph.opaque.items()
     ]
-    return table, opaque
+    left_out = [f"{name} is not mined: {why}." for name, why in net.graph.left_out.items()]
+    return table, opaque + left_out
 
 
 def _by(pair: tuple[int, int]) -> str:

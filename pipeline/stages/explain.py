@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline import schema
-from pipeline.config import LayerSpec, choose_layers
+from pipeline.config import LayerSpec, choose_projectable
 from pipeline.core.graph.trace import Layer
 from pipeline.core.heaps.topk import ranked, strongest
 from pipeline.core.nets.known import Net
@@ -94,7 +94,7 @@ def explain_pictures(
         NumericsError: an activation is not finite.
     """
     names = [layer.name for layer in net.graph.layers]
-    graph = net.graph.only(choose_layers(names, layers, f"Net {net.name}"))
+    graph = net.graph.only(choose_projectable(names, layers, f"Net {net.name}", net.graph.opaque))
     if not pictures:
         return []
     images = torch.stack([picture.image for picture in pictures]).to(net.device)

@@ -21,7 +21,7 @@ class Net(nn.Module):
         self.filters = nn.Parameter(self.stem.weight.detach().clone())
 
     def forward(self, x):
-        y = F.interpolate(self.stem(x).relu(), scale_factor=2)
+        y = self.stem(x).relu() ** 2
         return sum(head(y).relu().mean((2, 3)) for head in self.heads), F.conv2d(x, self.filters)
 
 def net():
@@ -29,7 +29,7 @@ def net():
 """
 
 
-def test_layers_that_are_left_out_are_named(
+def test_what_is_not_mined_or_cannot_be_projected_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "left_out.py").write_text(NET)
@@ -37,7 +37,10 @@ def test_layers_that_are_left_out_are_named(
     request = MineRequest(data=f"{tmp_path}/none", run=f"{tmp_path}/run", net="left_out:net")
     with pytest.raises(RequestError, match="none"):
         mine_run(request)
-    (said,) = (record.getMessage() for record in caplog.records)
-    assert said.startswith("8 of 9 layers of left_out:net are not mined, as there is no way down")
-    assert "heads.0 (through interpolate), heads.1 (through interpolate)" in said
-    assert said.endswith(" and 3 more.")
+    left_out, opaque = (record.getMessage() for record in caplog.records)
+    assert left_out == (
+        "conv2d of left_out:net is not mined: it is called as a function, with weights of its own."
+    )
+    assert opaque.startswith("Mined, but not to be projected: 7 of 8 layers have no way down: ")
+    assert "heads.0 (through pow), heads.1 (through pow)" in opaque
+    assert opaque.endswith(" and 1 more.")

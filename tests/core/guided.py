@@ -2,7 +2,8 @@
 
 Nothing here knows of graphs, steps or windows. The net's own modules run under a mode that
 watches torch's functions: rectifiers get a backward that rectifies, response normalisation one
-that passes, gates are constants. The layers are found on the way, from the tensors alone.
+that passes, gates and statistics are constants. The layers are found on the way, from the tensors
+alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision.ops import SqueezeExcitation
 
-RECTIFIERS = {F.relu, torch.relu, torch.relu_, F.hardtanh, F.relu6, F.silu, F.hardswish}
+RECTIFIERS = {F.relu, torch.relu, torch.relu_, F.hardtanh, F.relu6, F.silu, F.hardswish, F.gelu}
 SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 
 
@@ -59,6 +60,9 @@ class _Guide(TorchFunctionMode):
             return self._rectify(function, args, kwargs)
         if function is F.local_response_norm:
             return _Passed.apply(args[0], lambda x: function(x, *args[1:], **kwargs))
+        if function is F.layer_norm:
+            made = by_constants("layer_norm", *args, **kwargs)
+            return _Passed.apply(made, lambda _: function(*args, **kwargs))
         if self.reach and function is F.max_pool2d:
             return _reached(*args, **kwargs)
         if getattr(function, "__name__", "") in SUMS:
@@ -180,3 +184,28 @@ def _reached(x: Tensor, kernel_size: Any, *args: Any, **kwargs: Any) -> Tensor:
     summed = F.conv2d(wide, ones, None, (sh, sw), 0, (dh, dw), maps)
     height, width = pooled.shape[2:]
     return summed[:, :, :height, :width]
+
+
+def by_constants(how: str, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """A normalisation whose statistics are no functions of what it normalises."""
+    given = dict(zip(("of", "weight", "bias", "eps"), args, strict=False)) | kwargs
+    if how == "instance_norm":
+        given = {"of": x.shape[1], **kwargs}
+    elif how == "group_norm":
+        given["of"] = given.pop("num_groups", given.get("of"))
+    else:
+        given["of"] = given.pop("normalized_shape", given.get("of"))
+    axes = range(-len(given["of"]), 0) if how == "layer_norm" else range(2, x.ndim + 1)
+    shape = x.shape if how == "layer_norm" else (len(x), given["of"], -1, *x.shape[2:])
+    grouped = x.reshape(shape)
+    known = grouped.detach()
+    mean, variance = (
+        known.mean(tuple(axes), keepdim=True),
+        known.var(tuple(axes), keepdim=True, correction=0),
+    )
+    made = ((grouped - mean) / (variance + given.get("eps", 1e-5)).sqrt()).reshape(x.shape)
+    across = (1, -1, *[1] * (x.ndim - 2)) if how != "layer_norm" else (-1,)
+    for name, apply in (("weight", torch.mul), ("bias", torch.add)):
+        if given.get(name) is not None:
+            made = apply(made, given[name].view(across))
+    return made

@@ -14,8 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.graph.steps import AvgPool, Conv, GlobalPool, Kernel, MaxPool, Op, Pad, Pair
+from pipeline.core.graph.places import Spans, spans
+from pipeline.core.graph.steps import (
+    AdaptiveMax,
+    AvgPool,
+    Conv,
+    GlobalPool,
+    Kernel,
+    Linear,
+    MaxPool,
+    Op,
+    Opaque,
+    Pad,
+    Pair,
+)
 from pipeline.core.graph.trace import Graph, Layer
+
+_OF_UNEQUAL_SIZE = (Linear, AdaptiveMax, Opaque)
+"""Steps whose positions need not see windows of equal size."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +81,14 @@ class ReceptiveField:
         size: (rows, columns), in pixels of the input.
         stride: pixels between the fields of neighbouring positions; 0 for the whole input.
         start: where the field of position (0, 0) starts; negative where it reaches into padding.
+        spans: of rows and columns, what each position sees, where the fields are of unequal size
+            (as behind an upsampling); the others then say what holds for most.
     """
 
     size: Pair
     stride: Pair
     start: Pair
+    spans: tuple[Spans, Spans] | None = None
 
     def boxes(
         self, y: NDArray[np.integer], x: NDArray[np.integer], input_size: Pair
@@ -79,8 +98,11 @@ class ReceptiveField:
         Returns:
             (n, 4) of top, left, bottom, right in pixels of the input, half-open.
         """
-        sides = []
+        sides: list[NDArray[np.int64]] = []
         for position, axis in ((y, 0), (x, 1)):
+            if self.spans is not None:
+                sides.append(np.array(self.spans[axis], np.int64)[position].T)
+                continue
             first = position.astype(np.int64) * self.stride[axis] + self.start[axis]
             sides.append(np.clip([first, first + self.size[axis]], 0, input_size[axis]))
         (top, bottom), (left, right) = sides
@@ -103,17 +125,35 @@ def windows(graph: Graph, layer: Layer) -> dict[str, Windows]:
 
 def receptive_field(graph: Graph, layer: Layer) -> ReceptiveField:
     """The receptive field of a layer in the net's input."""
-    entrance = next(iter(graph.steps))
-    rows, columns = windows(graph, layer)[entrance]
+    seen = windows(graph, layer)
+    if any(isinstance(graph.steps[name].op, _OF_UNEQUAL_SIZE) for name in seen):
+        return _of_spans(spans(graph, layer, 0), spans(graph, layer, 1))
+    rows, columns = seen[next(iter(graph.steps))]
     return ReceptiveField(
         (rows.size, columns.size), (rows.stride, columns.stride), (rows.start, columns.start)
     )
 
 
+def _of_spans(rows: Spans, columns: Spans) -> ReceptiveField:
+    (height, down, top), (width, right, left) = map(_usual, (rows, columns))
+    return ReceptiveField((height, width), (down, right), (top, left), (rows, columns))
+
+
+def _usual(side: Spans) -> tuple[int, int, int]:
+    """Size, stride and start of the spans along an axis, as near as whole numbers come."""
+    size = max(stop - first for first, stop in side)
+    return size, round((side[-1][1] - side[0][1]) / max(1, len(side) - 1)), side[0][0]
+
+
+def whole_map(size: Pair) -> Windows:
+    """The window that is the whole of a map."""
+    return Window(size[0], 0, 0), Window(size[1], 0, 0)
+
+
 def below(op: Op, upper: Windows, size: Pair) -> Windows:
     """What a window of an operation's output reads from its input of `size` (H, W)."""
-    if isinstance(op, GlobalPool):
-        return Window(size[0], 0, 0), Window(size[1], 0, 0)
+    if isinstance(op, (GlobalPool, *_OF_UNEQUAL_SIZE)):
+        return whole_map(size)
     if isinstance(op, Conv | MaxPool | AvgPool | Pad):
         return upper[0].below(op.kernel, 0), upper[1].below(op.kernel, 1)
     return upper

@@ -21,10 +21,15 @@ _RECTIFY = {
     "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "silu", "gelu",
     "softplus", "hardswish", "mish",
 }  # fmt: skip
-_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+_NORMS = (
+    nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm,
+    nn.LocalResponseNorm,
+)  # fmt: skip
+_NORMALISE = {"batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm"}
+_SQUASHERS = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Softmax2d, nn.Softsign)
+_SQUASH = {"sigmoid", "hardsigmoid", "softmax", "softsign"}
 SUM, DIFFERENCE = {"add"}, {"sub", "subtract"}
 PRODUCT, QUOTIENT = {"mul", "multiply"}, {"truediv", "div", "true_divide", "divide"}
-SPLIT = {"chunk", "split", "tensor_split"}
 _AFFINE = SUM | DIFFERENCE | PRODUCT | QUOTIENT
 _CLAMP = (("min", -math.inf), ("max", math.inf))
 _BOUNDS: dict[str, tuple[tuple[str, float], ...]] = {
@@ -56,19 +61,16 @@ class Spelling:
         return cls(dict(traced.named_modules()), constants_of(traced))
 
     def varying(self, node: fx.Node) -> list[fx.Node]:
-        """The inputs of a node that depend on the picture; of a piece, what was cut up."""
-        cut = node.args[0] if called(node) == "getitem" else None
-        if isinstance(cut, fx.Node) and called(cut) in SPLIT:
-            node = cut
+        """The inputs of a node that depend on the picture."""
         return [source for source in node.all_input_nodes if source.name not in self.constants]
 
     def is_conv(self, node: fx.Node) -> bool:
         """Whether the node is a convolution."""
-        return isinstance(self._module(node), nn.Conv2d)
+        return isinstance(self.module(node), nn.Conv2d)
 
     def normalises(self, node: fx.Node) -> bool:
         """Whether the node is a normalisation, also one spelled as constant factors and shifts."""
-        is_norm = isinstance(self._module(node), (nn.LocalResponseNorm, *_NORMS))
+        is_norm = isinstance(self.module(node), _NORMS) or called(node) in _NORMALISE
         return is_norm or self.shifts(node)
 
     def shifts(self, node: fx.Node) -> bool:
@@ -81,18 +83,20 @@ class Spelling:
 
     def is_relu(self, node: fx.Node) -> bool:
         """Whether the node is ReLU itself."""
-        return isinstance(self._module(node), nn.ReLU) or called(node) == "relu"
+        return isinstance(self.module(node), nn.ReLU) or called(node) == "relu"
 
     def rectifies(self, node: fx.Node) -> bool:
         """Whether the node is ReLU or one of its leaky, smooth or bounded relatives."""
         bounds = self.bounds(node)
         if bounds is not None:
             return bounds[0] >= 0
-        return isinstance(self._module(node), _RECTIFIERS) or called(node) in _RECTIFY
+        if self.is_swish(node):
+            return True
+        return isinstance(self.module(node), _RECTIFIERS) or called(node) in _RECTIFY
 
     def activates(self, node: fx.Node) -> bool:
         """Whether the node belongs to the layer of a convolution that it follows."""
-        is_tanh = isinstance(self._module(node), nn.Tanh) or called(node) == "tanh"
+        is_tanh = isinstance(self.module(node), nn.Tanh) or called(node) == "tanh"
         return is_tanh or self.bounds(node) is not None or self.rectifies(node)
 
     def adds(self, node: fx.Node) -> bool:
@@ -101,7 +105,7 @@ class Spelling:
 
     def bounds(self, node: fx.Node) -> Bounds | None:
         """Of a node that only cuts values off: the least and the largest that it returns."""
-        match self._module(node):
+        match self.module(node):
             case nn.Hardtanh(min_val=low, max_val=high):  # ReLU6 is one
                 return low, high
             case nn.ReLU():
@@ -116,11 +120,28 @@ class Spelling:
             return None
         return float(found[0]), float(found[1])
 
+    def squashes(self, node: fx.Node) -> bool:
+        """Whether what a node returns lies between bounds, as a gate does."""
+        return isinstance(self.module(node), _SQUASHERS) or called(node) in _SQUASH
+
+    def is_swish(self, node: fx.Node) -> bool:
+        """Whether the node is x · sigmoid(x) or its like, written out."""
+        sources = self.varying(node)
+        return (
+            len(sources) == 2
+            and called(node) in PRODUCT
+            and any(
+                self.squashes(gate) and gate.all_input_nodes == [scaled]
+                for gate, scaled in (sources, sources[::-1])
+            )
+        )
+
     def constant(self, operand: Any) -> Any:
         """The value of an operand that is the same for every picture."""
         return self.constants.get(operand.name) if isinstance(operand, fx.Node) else operand
 
-    def _module(self, node: fx.Node) -> nn.Module | None:
+    def module(self, node: fx.Node) -> nn.Module | None:
+        """The module that a node calls."""
         return self.modules.get(str(node.target)) if node.op == "call_module" else None
 
 

@@ -72,11 +72,14 @@ class GlobalPool(Op):
 class Affine(Op):
     """Batch normalisation at inference: an affine map of each channel."""
 
-    module: nn.BatchNorm2d | nn.SyncBatchNorm
+    module: nn.BatchNorm2d | nn.SyncBatchNorm | nn.InstanceNorm2d
 
 
+@dataclass(frozen=True)
 class Rectify(Op):
     """ReLU and its relatives, leaky and smooth ones: on the way down all of them rectify."""
+
+    rectified: int = 0  # which of its inputs: x · sigmoid(x), written out, has two
 
 
 class Pass(Op):
@@ -96,10 +99,10 @@ class Scale(Op):
 
 
 @dataclass(frozen=True)
-class Slice(Op):
-    """Some of several maps: those from the first one on."""
+class Select(Op):
+    """Some of several maps, in an order of their own: a slice, a piece, a channel shuffle."""
 
-    first: int
+    maps: tuple[int, ...]
 
 
 class Concat(Op):
@@ -115,12 +118,43 @@ class Add(Op):
 
 @dataclass(frozen=True)
 class Gate(Op):
-    """Each map scaled by a number computed from the whole image (squeeze and excitation).
+    """Maps times a scale computed from the image: for a map, a place or both.
 
-    On the way down the recorded scale is kept, and nothing goes down the branch that made it.
+    Squeeze and excitation, attention, spatial masks. On the way down the recorded scale is kept,
+    and nothing goes down the branch that made it.
     """
 
     scaled: int  # which of the two inputs is scaled; the other one is the scale
+    divides: bool = False  # whether it is divided by the scale instead
+
+
+class Normalise(Op):
+    """Normalised by the picture's own statistics: of groups of maps, of single ones, of places.
+
+    On the way down the recorded scale is kept, as batch normalisation's is, and nothing goes down
+    through the statistics.
+    """
+
+
+class Product(Op):
+    """The product of two maps: to each goes the signal times the other one, as recorded."""
+
+
+@dataclass(frozen=True)
+class Linear(Op):
+    """Anything else that is linear in the maps that it reads; on the way down it is transposed.
+
+    Upsampling, mirrored borders, transposed convolutions, other orders of places.
+    """
+
+    moves: bool = False  # whether all that it does is to move values
+
+
+@dataclass(frozen=True)
+class AdaptiveMax(Op):
+    """A maximum over as many windows as are asked for, of unequal size; it records switches."""
+
+    size: Pair
 
 
 @dataclass(frozen=True)
@@ -141,5 +175,8 @@ class Step:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The inputs that a signal goes down to: all, but for the scale of a gate."""
-        return (self.inputs[self.op.scaled],) if isinstance(self.op, Gate) else self.inputs
+        """The inputs that a signal goes down to: all, but for a gate's scale."""
+        match self.op:
+            case Gate(scaled=number) | Rectify(rectified=number):
+                return (self.inputs[number],)
+        return self.inputs

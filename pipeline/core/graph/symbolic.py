@@ -7,7 +7,6 @@ a call overwrites: they are recorded as new values, which whatever reads them la
 graph then means what the net's own forward pass means, and nothing in it overwrites anything.
 """
 
-import copy
 import inspect
 import operator
 import traceback
@@ -22,7 +21,15 @@ from torch import Tensor, fx, nn
 from torch.fx.graph import inplace_methods
 from torch.fx.node import map_aggregate
 
-from pipeline.core.graph.in_place import is_same, spell_out_of_place, storage
+from pipeline.core.graph.spelled_out import (
+    SHAPING,
+    is_same,
+    spell_any_number,
+    spell_out_modules,
+    spell_out_of_place,
+    storage,
+    target_name,
+)
 from pipeline.core.graph.steps import Pair
 
 _GEOMETRY = {
@@ -73,11 +80,7 @@ def symbolic(net: nn.Module, input_size: Pair) -> Traced:
     except Exception as error:  # a tracer runs the net's own code, which may raise anything
         raise ValueError(f"the net cannot be traced: {error}{_line(error)}") from error
     traced = fx.GraphModule(net, graph)
-    for node in graph.nodes:
-        if node.op == "call_module" and getattr(net.get_submodule(node.target), "inplace", False):
-            module: Any = copy.copy(net.get_submodule(node.target))  # the net itself stays as it is
-            module.inplace = False
-            traced.set_submodule(node.target, module)
+    spell_out_modules(traced, net, tracer.shapes)
     return Traced(traced, tracer.shapes, tracer.returned)
 
 
@@ -199,6 +202,8 @@ class _Tracer(fx.Tracer):
         if kind == "call_method" and target in _CASTS:  # to where and what it is now
             made.node.target, made.node.kwargs = "to", {}
             made.node.args = (made.node.args[0], made.value.dtype)
+        if target_name(made.node) in SHAPING and isinstance(made.value, Tensor):
+            spell_any_number(made.node, args[0].value, made.value)
         self._alive.append(weakref.ref(made))
         if isinstance(made.value, Tensor):
             self.shapes[made.node.name] = tuple(made.value.shape)
@@ -227,11 +232,9 @@ class _Tracer(fx.Tracer):
 
     def _number(self, made: _Known) -> Any:
         """A size or the like, which needs no node."""
-        node = made.node
-        name = node.target if isinstance(node.target, str) else node.target.__name__
-        if name not in _GEOMETRY:
-            raise TypeError(f"{name} makes numbers of a picture's values")
-        self.graph.erase_node(node)
+        if target_name(made.node) not in _GEOMETRY:
+            raise TypeError(f"{target_name(made.node)} makes numbers of a picture's values")
+        self.graph.erase_node(made.node)
         return made.value
 
     def _overwritten(self, value: Tensor, made: _Known) -> None:

@@ -42,20 +42,24 @@ def find_taps(
 def _tap(conv: fx.Node, spelling: Spelling) -> tuple[fx.Node, fx.Node | None]:
     """The node of a convolution's layer, and the sum that is rectified in it, if there is one."""
     node = conv
-    while (user := _only_user(node)) is not None and spelling.normalises(user):
+    while (user := _user(node, spelling)) is not None and spelling.normalises(user):
         node = user
     if user is not None and spelling.activates(user):
         return user, None
     added = None
     while user is not None and (spelling.adds(user) or (added and spelling.shifts(user))):
-        user, added = _only_user(user), user
+        user, added = _user(user, spelling), user
     if added is not None and user is not None and spelling.activates(user):
         return user, added
     return node, None
 
 
-def _only_user(node: fx.Node) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None
+def _user(node: fx.Node, spelling: Spelling) -> fx.Node | None:
+    """The only user of a node; of x · sigmoid(x), the product."""
+    users = list(node.users)
+    if len(users) == 2:
+        users = [user for user in users if spelling.is_swish(user)]
+    return users[0] if len(users) == 1 else None
 
 
 def _blocks(returned: Returned, modules: Mapping[str, nn.Module]) -> dict[str, str]:

@@ -4,7 +4,7 @@ Receptive fields and the deconvnet follow from the steps alone, through branches
 concatenations too.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx.node import map_arg
 
-from pipeline.core.graph.classify import Shapes, classify
+from pipeline.core.graph.classify import classify
+from pipeline.core.graph.linear import Shapes, between
 from pipeline.core.graph.spelling import Spelling, called
 from pipeline.core.graph.steps import Opaque, Pair, Step
 from pipeline.core.graph.symbolic import symbolic
@@ -45,13 +46,15 @@ class Graph:
             in the order of `layers`, and runs nothing that they do not need.
         steps: every step of the trunk by name, in the order of the forward pass.
         layers: the layers, in the order of the forward pass.
-        opaque: layers that the deconvnet cannot reach, and the operation that stops it.
+        opaque: layers without a way down to the pixels, and the operation that stops it.
+        left_out: convolutions that are no layers, and why.
     """
 
     trunk: fx.GraphModule
     steps: dict[str, Step]
     layers: tuple[Layer, ...]
     opaque: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`.
@@ -68,13 +71,13 @@ class Graph:
         trunk = _cut(self.trunk, [layer.step for layer in layers])
         needed = {node.name for node in trunk.graph.nodes}
         steps = {name: step for name, step in self.steps.items() if name in needed}
-        return Graph(trunk, steps, layers, self.opaque)
+        return Graph(trunk, steps, layers, self.opaque, self.left_out)
 
 
 def trace(
     net: nn.Module, input_size: Pair, short_names: Callable[[str], str] = lambda path: path
 ) -> Graph:
-    """The graph of a net in inference mode with all the layers that the deconvnet can reach.
+    """The graph of a net in inference mode with all its layers.
 
     Args:
         net: takes (N, 3, H, W); it is put into inference mode and shares its parameters with
@@ -93,20 +96,22 @@ def trace(
     layers = tuple(
         Layer(name, node.name, steps[node.name].shape[0], steps[node.name].shape[1:])
         for name, node in taps.items()
-        if node.name in steps and obstacles[node.name] is None
+        if node.name in steps
     )
     opaque = {name: what for name, node in taps.items() if (what := obstacles.get(node.name))}
-    opaque |= _called_convolutions(traced.module)
-    graph = Graph(trunk, steps, layers, opaque)
+    graph = Graph(trunk, steps, layers, opaque, _left_out(traced.module, taps, steps))
     return graph.only(layer.name for layer in layers)
 
 
-def _called_convolutions(traced: fx.GraphModule) -> dict[str, str]:
-    """Convolutions that are functions with weights of their own: none of them is a layer."""
+def _left_out(
+    traced: fx.GraphModule, taps: Mapping[str, fx.Node], steps: Mapping[str, Step]
+) -> dict[str, str]:
+    """Convolutions that are no layers, and why."""
+    called_ones = [node.name for node in traced.graph.nodes if called(node) == "conv2d"]
+    off_maps = [name for name, node in taps.items() if node.name not in steps]
     return {
-        node.name: "a convolution called as a function"
-        for node in traced.graph.nodes
-        if called(node) == "conv2d"
+        **dict.fromkeys(called_ones, "it is called as a function, with weights of its own"),
+        **dict.fromkeys(off_maps, "it does not return maps, (N, C, H, W)"),
     }
 
 
@@ -114,13 +119,15 @@ def steps_of(traced: fx.GraphModule, shapes: dict[str, tuple[int, ...]]) -> dict
     """The steps of a traced net that return maps, by name, in the order of the forward pass."""
     spelling = Spelling.of(traced)
     maps: Shapes = {
-        name: (shape[1], shape[2], shape[3]) for name, shape in shapes.items() if len(shape) == 4
+        name: (shape[1], shape[2], shape[3])
+        for name, shape in shapes.items()
+        if len(shape) == 4 and shape[0] == 1
     }
     return {
         node.name: Step(
             node.name,
             classify(node, spelling, maps),
-            tuple(source.name for source in spelling.varying(node)),
+            tuple(between(node, spelling, maps)[0]),
             maps[node.name],
         )
         for node in traced.graph.nodes

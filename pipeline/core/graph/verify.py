@@ -22,7 +22,7 @@ Calls = dict[str, list[Tensor]]
 
 
 def verify(net: nn.Module, graph: Graph, input_size: tuple[int, int]) -> None:
-    """Compare every module's results on a random picture.
+    """Compare every module's results on a random picture, and the layers' with another beside it.
 
     Args:
         net: as the user has it, in inference mode.
@@ -42,10 +42,16 @@ def verify(net: nn.Module, graph: Graph, input_size: tuple[int, int]) -> None:
         replay = _Replay(traced, _own_calls(net, image, paths))
         found = replay.run(image.clone())
         replay.compare(_OUTPUT, found)
-        of_layers = graph.trunk(image.clone())
+        try:
+            of_layers = graph.trunk(torch.cat([image, 2 * image]))
+        except RuntimeError as error:
+            raise ValueError(f"traced, it takes one picture at a time: {error}") from error
         for layer, maps in zip(graph.layers, of_layers, strict=True):
-            if not _agree(_summary(replay.of_steps[layer.step]), _summary(maps)):
-                raise ValueError(f"traced, layer {layer.name} computes something else")
+            if not _agree(_summary(replay.of_steps[layer.step]), _summary(maps[:1])):
+                raise ValueError(
+                    f"traced, layer {layer.name} computes something else, or what it computes of "
+                    "a picture depends on the others beside it"
+                )
 
 
 def _own_calls(net: nn.Module, image: Tensor, paths: set[str]) -> Calls:

@@ -27,9 +27,10 @@ _COUNTER = "num_batches_tracked"
 
 _OLD_MEAN = (123.68, 116.779, 103.939)
 
-# Transformers and shuffled channels are no convolutions, pools and pointwise operations.
+# transformers have no feature maps
 _FAMILIES = (
     "alexnet",
+    "convnext",
     "densenet",
     "efficientnet",
     "googlenet",
@@ -39,6 +40,7 @@ _FAMILIES = (
     "regnet",
     "resnet",
     "resnext",
+    "shufflenet",
     "squeezenet",
     "vgg",
     "wide_resnet",

@@ -1,8 +1,10 @@
 """The way up: the net run on whole images, or on what single positions read of them.
 
-Both leave behind what the way down needs: where each maximum came from, and the scales of gates.
+Both leave behind what the way down needs: where each maximum came from, and what gates and
+normalisation scaled by.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
 
-from pipeline.core.graph.steps import Gate, MaxPool, Pair
+from pipeline.core.graph.steps import AdaptiveMax, Gate, MaxPool, Normalise, Pair, Product
 from pipeline.core.graph.trace import Graph, Layer
 from pipeline.core.projection.batch import Seeds, WindowBatch
 from pipeline.core.projection.filtering import filter_up
+from pipeline.core.projection.scales import scales
 from pipeline.core.windows.forward import WindowPass
 from pipeline.core.windows.placed import Placed
 
@@ -28,12 +31,12 @@ class Ascent:
     Attributes:
         activations: layer → its feature maps, (N, C, H, W).
         switches: max pool → index of each maximum in the flattened map below, (N, C, H, W).
-        gates: gate → the scale of each map, (N, C, 1, 1).
+        scales: step → for each of its sources, what `scales.scales` returns.
     """
 
     activations: dict[str, Tensor]
     switches: dict[str, Tensor]
-    gates: dict[str, Tensor]
+    scales: dict[str, tuple[Tensor, ...]]
 
     def at(self, layer: str, seeds: Seeds) -> Tensor:
         """The activations at these positions, (n,)."""
@@ -41,12 +44,12 @@ class Ascent:
 
 
 def ascend(graph: Graph, images: Tensor) -> Ascent:
-    """Run the net on normalised images (N, 3, H, W), recording switches and gates."""
+    """Run the net on normalised images (N, 3, H, W), recording switches and scales."""
     recorder = _Recorder(graph)
     with torch.inference_mode():
         outputs = recorder.run(images)
     names = (layer.name for layer in graph.layers)
-    return Ascent(dict(zip(names, outputs, strict=True)), recorder.switches, recorder.gates)
+    return Ascent(dict(zip(names, outputs, strict=True)), recorder.switches, recorder.scales)
 
 
 class _Recorder(fx.Interpreter):
@@ -54,22 +57,31 @@ class _Recorder(fx.Interpreter):
         super().__init__(graph.trunk)
         self.steps = graph.steps
         self.switches: dict[str, Tensor] = {}
-        self.gates: dict[str, Tensor] = {}
+        self.scales: dict[str, tuple[Tensor, ...]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         step = self.steps.get(n.name)
-        if step is not None and isinstance(step.op, MaxPool):
-            k = step.op.kernel
-            below = self.env[n.all_input_nodes[0]]
-            values, self.switches[n.name] = F.max_pool2d(
-                below, k.size, k.stride, k.padding, k.dilation, step.op.ceil_mode,
-                return_indices=True,
-            )  # fmt: skip
-            return values
-        if step is not None and isinstance(step.op, Gate):
-            scale: Tensor = self.env[n.all_input_nodes[1 - step.op.scaled]]
-            self.gates[n.name] = scale[..., :1, :1]  # it may have been expanded
+        if step is None:
+            return super().run_node(n)
+        match step.op:
+            case MaxPool(kernel=k, ceil_mode=ceil_mode):
+                return self._pool(
+                    n, F.max_pool2d, k.size, k.stride, k.padding, k.dilation, ceil_mode
+                )
+            case AdaptiveMax(size=size):
+                return self._pool(n, F.adaptive_max_pool2d, size)
+            case Gate() | Product() | Normalise():
+                module = self.submodules.get(str(n.target)) if n.op == "call_module" else None
+                args, kwargs = self.fetch_args_kwargs_from_env(n)
+                self.scales[n.name] = scales(step, n, module, args, kwargs)
         return super().run_node(n)
+
+    def _pool(self, n: fx.Node, pool: Callable[..., Any], *options: Any) -> Tensor:
+        values: Tensor
+        values, self.switches[n.name] = pool(
+            self.env[n.all_input_nodes[0]], *options, return_indices=True
+        )
+        return values
 
 
 # --- windows ----------------------------------------------------------------------------------
@@ -91,14 +103,14 @@ def ascend_windows(
     """
     graph, seeds = batch.graph, batch.seeds
     entrance, *others = (step for step in graph.steps.values() if step.name in batch.levels)
-    last = {source: step.name for step in others for source in step.inputs}
+    last = {source: step.name for step in others for source in step.sources}
     run = WindowPass(graph.trunk, graph.steps, batch.region, filter_up)
     with torch.inference_mode():
         pixels = batch.placed(batch.levels[entrance.name])
         run.put(entrance.name, _cut_out(batch, pixels, images), pixels)
         for step in others:
             run.make(step, batch.placed(batch.levels[step.name]))
-            for source in step.inputs:
+            for source in step.sources:
                 if last[source] == step.name:
                     del run.values[source]
     maps = run.values[layer.step]  # (n, C, 1, 1)

@@ -12,10 +12,22 @@ from numpy.typing import NDArray
 from torch import fx
 
 from pipeline.core.graph.receptive_field import Window, Windows, windows
-from pipeline.core.graph.steps import Conv, Gate, GlobalPool, Pair
+from pipeline.core.graph.steps import (
+    AdaptiveMax,
+    Conv,
+    Gate,
+    GlobalPool,
+    Linear,
+    Normalise,
+    Pair,
+    Product,
+)
 from pipeline.core.graph.trace import Graph, Layer
 
 Places = NDArray[np.int64]
+
+_NOT_LOCAL = (GlobalPool, Gate, Normalise, Product, Linear, AdaptiveMax)
+"""Steps that look at whole maps on the way up, or that record what they scale by."""
 
 _PER_WEIGHT = 16
 _PER_STEP = 2_000_000
@@ -42,7 +54,7 @@ class Clipping:
         )
         self._weights = np.array([_weights(step.op) for step in steps], np.int64)
         self._again = _PER_WEIGHT * int(self._weights.sum()) + _PER_STEP * len(steps)
-        self.is_local = not any(isinstance(step.op, GlobalPool | Gate) for step in steps)
+        self.is_local = not any(isinstance(step.op, _NOT_LOCAL) for step in steps)
 
     def windows(self, first: Pair, last: Pair) -> dict[str, Windows]:
         """For every step that seeds of the positions first … last read: their window.

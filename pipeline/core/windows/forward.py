@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx
-from torch.fx.node import map_arg
 
-from pipeline.core.graph.steps import AvgPool, Conv, MaxPool, Pad, Step
+from pipeline.core.graph.linear import run_from
+from pipeline.core.graph.steps import AvgPool, Conv, MaxPool, Pad, Select, Step
 from pipeline.core.windows.placed import Placed, shares
 
 Surroundings = Callable[[str, Tensor, Placed, Placed, float | None], Tensor]
@@ -83,6 +83,8 @@ class WindowPass:
                 return total * shares(step.op, size, placed, total)
             case Pad(value=value):
                 return self._read(step, placed, value)
+            case Select(maps=maps):
+                return self._region(step.inputs[0], placed)[:, list(maps)]
             case _:
                 return self._pointwise(step, placed)
 
@@ -94,18 +96,8 @@ class WindowPass:
 
     def _pointwise(self, step: Step, placed: Placed) -> Tensor:
         node = self._nodes[step.name]
-        regions = {source: self._region(source, placed) for source in step.inputs}
-        return self._run(node, regions)
-
-    def _run(self, node: fx.Node, regions: Mapping[str, Tensor]) -> Tensor:
-        """Run a node on regions of its inputs; an input without one is made on the way."""
-
-        def value(source: fx.Node) -> Tensor:
-            known = regions.get(source.name)
-            return self._run(source, regions) if known is None else known
-
-        args, kwargs = map_arg((node.args, node.kwargs), value)
-        made: Tensor = getattr(self._interpreter, node.op)(node.target, args, kwargs)
+        regions = {source: self._region(source, placed) for source in step.sources}
+        made: Tensor = run_from(self._interpreter, node, regions)
         return made
 
     def _region(self, source: str, wanted: Placed, outside: float | None = None) -> Tensor:

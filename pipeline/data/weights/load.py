@@ -239,7 +239,7 @@ def _assembled(name: str, trained: _Trained, mean: tuple[float, float, float] | 
         verify(trained.module, net.graph, prepared.input_size)
     except (ValueError, RuntimeError, TypeError) as error:  # the last two from the net's own code
         raise RequestError(f"Net {name} cannot be used: {brief(error)}.") from error
-    if not net.graph.layers and not net.graph.opaque:
+    if not net.graph.layers:
         raise RequestError(f"Net {name} has no convolution, so there is nothing to mine.")
     if not trained.has_classifier:
         return replace(net, classes=0, categories=None, module=None)

@@ -11,6 +11,7 @@ from pipeline.core.graph.classify import classify
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.graph.spelling import Spelling
 from pipeline.core.graph.steps import (
+    AdaptiveMax,
     Add,
     AvgPool,
     Concat,
@@ -18,10 +19,12 @@ from pipeline.core.graph.steps import (
     Gate,
     GlobalPool,
     Kernel,
+    Linear,
     MaxPool,
     Op,
     Opaque,
     Pass,
+    Product,
     Rectify,
     Scale,
 )
@@ -46,7 +49,9 @@ def of_module(module: nn.Module) -> Op:
     net = nn.Sequential(module)
     traced = fx.symbolic_trace(net)
     node = next(node for node in traced.graph.nodes if node.op == "call_module")
-    return classify(node, Spelling(dict(net.named_modules()), {}), {"input_1": SHAPE})
+    made = net(torch.zeros(1, *SHAPE))[0].shape
+    shapes = {"input_1": SHAPE, node.name: (made[0], made[1], made[2])}
+    return classify(node, Spelling(dict(net.named_modules()), {}), shapes)
 
 
 def of_function(does: Callable[[Tensor, Tensor], Tensor], y: tuple[int, int, int] = SHAPE) -> Op:
@@ -117,6 +122,9 @@ POOLS: list[tuple[Op, Op]] = [
         AvgPool(Kernel((2, 2), (2, 2)), True, False, 3),
     ),
     (of_module(nn.AdaptiveAvgPool2d(1)), GlobalPool()),
+    (of_module(nn.AdaptiveAvgPool2d(3)), AvgPool(Kernel((3, 3), (3, 3)), False, True, None)),
+    (of_module(nn.AdaptiveMaxPool2d((9, 3))), MaxPool(Kernel((1, 3), (1, 3)), False)),
+    (of_module(nn.AdaptiveMaxPool2d((4, 3))), AdaptiveMax((4, 3))),
     (of_module(nn.AdaptiveAvgPool2d((1, 1))), GlobalPool()),
 ]
 
@@ -167,19 +175,33 @@ def test_constants_scale_and_shift() -> None:
     assert of_function(lambda x, y: 1 - x) == Scale(-1.0)
 
 
-OPAQUE: dict[str, Op] = {
+def test_gates_are_spread_over_what_they_scale_or_squashed() -> None:
+    assert of_function(lambda x, y: x * y, (1, 9, 9)) == Gate(scaled=0)
+    assert of_function(lambda x, y: x * y) == Product()
+    assert of_function(lambda x, y: x / y) == Gate(scaled=0, divides=True)
+
+
+LINEAR: dict[str, Op] = {
     "sum of one and itself": of_function(lambda x, y: x + x),
     "sum that broadcasts": of_function(lambda x, y: x + y, (4, 1, 1)),
-    "product of two maps": of_function(lambda x, y: x * y),
     "concatenation along the rows": of_function(lambda x, y: torch.cat([x, y], 2)),
     "concatenation with itself": of_function(lambda x, y: torch.cat([x, y, x], 1)),
     "upsampling": of_function(lambda x, y: F.interpolate(x, scale_factor=2)),
-    "reflection": of_module(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")),
-    "adaptive pool": of_module(nn.AdaptiveAvgPool2d(3)),
+    "uneven adaptive pool": of_module(nn.AdaptiveAvgPool2d(4)),
+    "transposed convolution": of_module(nn.ConvTranspose2d(4, 4, 2)),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_other_linear_operations(name: str) -> None:
+    assert LINEAR[name] == Linear()
+
+
+OPAQUE: dict[str, Op] = {
     "normalisation by the batch": of_module(nn.BatchNorm2d(4, track_running_stats=False)),
     "inverse": of_function(lambda x, y: 1 / x),
-    "sigmoid": of_module(nn.Sigmoid()),
-    "transposed convolution": of_module(nn.ConvTranspose2d(4, 4, 2)),
+    "maximum": of_function(torch.maximum),
+    "square": of_function(lambda x, y: x**2),
 }
 
 

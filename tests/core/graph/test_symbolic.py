@@ -1,13 +1,11 @@
 """That a traced net means what the net's own forward pass means, however it is written."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torchvision.ops import FrozenBatchNorm2d
 
 from pipeline.core.graph.symbolic import symbolic
@@ -15,7 +13,7 @@ from pipeline.core.graph.trace import trace
 from pipeline.core.graph.verify import verify
 from pipeline.core.projection.clipping import Clipping
 from pipeline.core.projection.deconvnet import Seeds, ascend, project, project_on_windows
-from tests.core import guided
+from tests.core.rules import Rules
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -183,34 +181,6 @@ NETS: dict[str, Does] = {
     "hardtanh in place": through(lambda _, x: F.hardtanh_(x, 0.0, 2.0)),
     "tanh": through(lambda _, x: torch.tanh(x)),
 }
-
-RECTIFIERS = {
-    "relu", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "softplus",
-    "hardswish", "relu6",
-}  # fmt: skip
-BOUNDED = {"clamp", "clamp_min", "hardtanh"}
-
-
-class Rules(TorchFunctionMode):
-    """The backward pass of the deconvnet, for a net that runs as it is written."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        plain = name.removesuffix("_")
-        if plain not in RECTIFIERS | BOUNDED | {"tanh"}:
-            return func(*args, **kwargs)
-        x = args[0]
-        with torch.no_grad():
-            lowest = func(torch.full_like(x, -9), *args[1:], **kwargs).min()
-        rectifies = plain in RECTIFIERS or (plain in BOUNDED and bool(lowest >= 0))
-        rule = guided._Rectified if rectifies else guided._Passed
-        made = rule.apply(x, lambda x: func(x.clone(), *args[1:], **kwargs))
-        if name.endswith("_") or kwargs.get("inplace"):
-            return x.copy_(made)
-        return made
 
 
 def layers_of(net: Net, images: Tensor) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ KNOWN = known.names()
 def test_known_are_the_convnets_of_torchvision_and_the_demos() -> None:
     assert {"demo", "alexnet", "vgg16_bn", "squeezenet1_1", "resnet50", "googlenet"} <= set(KNOWN)
     assert {"densenet121", "inception_v3", "mobilenet_v3_large", "efficientnet_b0"} <= set(KNOWN)
+    assert {"convnext_tiny", "shufflenet_v2_x1_0"} <= set(KNOWN)
     assert not any("vit" in name or "swin" in name or "quant" in name for name in KNOWN)
 
 

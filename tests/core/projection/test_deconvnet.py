@@ -261,6 +261,8 @@ NETS = [
     ("mobilenet_v3_small", 64, 3),
     ("efficientnet_b0", 64, 6),
     ("mnasnet0_5", 64, 6),
+    ("shufflenet_v2_x0_5", 64, 6),
+    ("convnext_tiny", 64, 3),
 ]
 
 
