@@ -42,7 +42,10 @@ def rescored_name(part: str, look: int) -> str:
 
 
 def skipped_name(part: str) -> str:
-    """The samples of a part that could not be used; absent where there were none."""
+    """The samples of a part that could not be used; absent where there were none.
+
+    The first part of a run that has none at all has a table without rows.
+    """
     return f"{SKIPPED}/{part}.parquet"
 
 

@@ -14,14 +14,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from pipeline import schema
 from pipeline.atlas import manifest, sheets
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.data.results import (
+    projection_batches,
     projection_files,
+    projection_keys,
     read_feature_maps,
     read_skipped,
     read_spec,
@@ -42,10 +43,12 @@ _PAGES = ("style.css", "atlas.js", "elements.js", "pages.js", "viewer.js", "inde
 _READERS = 4
 """Files read at a time: a bucket answers each of them slowly, and all of them together fast."""
 
-_KEYS = ["feature_map", "rank"]
 _BOX = list(schema.SIDES)
-_DRAWN = [*_KEYS, *_BOX, "projection", "patch"]
-_SHOWN = [*_KEYS, "activation", "key", "label", "class_name", *(f"source_{side}" for side in _BOX)]
+_DRAWN = ["feature_map", "rank", *_BOX, "projection", "patch"]
+_SHOWN = [
+    *("feature_map", "rank", "activation", "key", "label", "class_name"),
+    *(f"source_{side}" for side in _BOX),
+]
 
 
 _Thumbnails = tuple[Image.Image | None, Image.Image | None]
@@ -195,7 +198,7 @@ def _keys(run: Store, layer: str) -> dict[str, pa.Table]:
     """Which maps and ranks each of the layer's projection files has."""
     names = list(projection_files(run, layer))
     with ThreadPoolExecutor(_READERS) as pool:
-        tables = pool.map(lambda name: run.read_table(name, columns=_KEYS), names)
+        tables = pool.map(lambda name: projection_keys(run, name), names)
         return dict(zip(names, tables, strict=True))
 
 
@@ -222,9 +225,8 @@ def _rows(run: Store, unit: Unit, keys: Mapping[str, pa.Table], ranks: int) -> p
 
 def _rows_of(run: Store, name: str, unit: Unit, ranks: int) -> list[pa.RecordBatch]:
     """What one file has for the unit; the rest of it is in memory a few rows at a time."""
-    with run.open(name) as stream:
-        batches = pq.ParquetFile(stream).iter_batches(64, columns=_DRAWN)
-        return [batch.filter(_wanted(batch, unit, ranks)).select(_DRAWN) for batch in batches]
+    batches = projection_batches(run, name, _DRAWN, 64)
+    return [batch.filter(_wanted(batch, unit, ranks)).select(_DRAWN) for batch in batches]
 
 
 def _wanted(rows: Any, unit: Unit, ranks: int) -> Any:

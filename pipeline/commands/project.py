@@ -1,9 +1,10 @@
 """Stage 2, from a request to finished projections: checked first, then done."""
 
+import json
 import logging
 from dataclasses import asdict
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline import schema
 from pipeline.cluster import connection
@@ -13,7 +14,7 @@ from pipeline.config import choose_projectable, say_opaque
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.labels import load_labels
 from pipeline.data.store import Store
-from pipeline.errors import RequestError
+from pipeline.errors import IncompleteError, RequestError
 from pipeline.request import ProjectRequest
 from pipeline.run import Run
 from pipeline.stages.project import ProjectSettings, missing, tasks
@@ -61,7 +62,7 @@ def project_run(request: ProjectRequest) -> int:
 def _require_same_settings(run: Store, settings: ProjectSettings) -> None:
     if not run.exists(schema.PROJECTION_SETTINGS):
         return
-    made = _SETTINGS.validate_json(run.read(schema.PROJECTION_SETTINGS))
+    made = _settings_of(run)
     for name, value in asdict(made).items():
         if value != getattr(settings, name):
             raise RequestError(
@@ -69,6 +70,22 @@ def _require_same_settings(run: Store, settings: ProjectSettings) -> None:
                 f"{getattr(settings, name)}; use the same, or remove {run.url}/projections and "
                 f"{run.url}/{schema.PROJECTION_SETTINGS}."
             )
+
+
+def _settings_of(run: Store) -> ProjectSettings:
+    """How the projections of the run were made."""
+    text = run.read(schema.PROJECTION_SETTINGS)
+    try:
+        made = _SETTINGS.validate_json(text)
+        if asdict(made).keys() != json.loads(text).keys():
+            raise ValueError("it has other fields")
+    except ValueError as error:  # of pydantic too
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise IncompleteError(
+            f"{run.url}/{schema.PROJECTION_SETTINGS} is damaged ({why}); "
+            f"remove it and {run.url}/projections, and give the same command again."
+        ) from error
+    return made
 
 
 def dataset_of(run: Run, *, labelled: bool = True) -> Dataset:

@@ -5,6 +5,7 @@ from rich.table import Table
 from pipeline import schema
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets import known
+from pipeline.data.results import is_mined, projection_files, projection_keys
 from pipeline.data.weights.load import load_net
 from pipeline.run import Run
 
@@ -13,7 +14,7 @@ def run_table(url: str) -> Table:
     """The run's state: per layer its maps, winners and projections."""
     run = Run(url)
     spec = run.spec
-    mined = run.store.exists(schema.FEATURE_MAPS)
+    mined = is_mined(run.store)
     state = _finished(run) if mined else _unfinished(run)
     table = Table(
         "layer", "maps", "dead", "winners", "projected",
@@ -25,8 +26,8 @@ def run_table(url: str) -> Table:
         if mined:
             maps = run.feature_maps()
             of_layer = maps[maps["layer"] == layer.name]
-            names = run.store.list(schema.projections_folder(layer.name))
-            projected = sum(len(run.store.read_table(name, ["rank"])) for name in names)
+            names = projection_files(run.store, layer.name)
+            projected = sum(len(projection_keys(run.store, name)) for name in names)
             dead = int((of_layer["active"] == 0).sum())
             counts = [str(dead), str(len(run.winners(layer.name))), str(projected)]
         table.add_row(layer.name, str(layer.maps), *counts)

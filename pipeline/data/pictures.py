@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor
@@ -19,9 +18,10 @@ from pipeline import schema
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.decoding import decode
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.results import require_mined
+from pipeline.data.results import read_all_winners, require_mined
 from pipeline.data.samples import Located, Sample
 from pipeline.data.store import Store
+from pipeline.data.tables import samples_in_part
 from pipeline.errors import RequestError, SampleError
 
 _COLUMNS = ["sample", "shard", "key", "offset", "length", "label", "class_name"]
@@ -152,8 +152,7 @@ def find_pictures(
     if run is None or dataset is None:
         return [Wanted(word) for word in asked]
     # most samples that one asks for have won something, and are found without a search
-    tables = [run.read_table(name, _COLUMNS) for name in run.list(schema.WINNERS)]
-    winners = pa.concat_tables([schema.WINNER.empty_table().select(_COLUMNS), *tables])
+    winners = read_all_winners(run, _COLUMNS)
     return [_find(word, run, dataset, winners) for word in asked]
 
 
@@ -197,8 +196,7 @@ def _search(word: str, run: Store, dataset: Dataset) -> Iterator[tuple[int, Samp
     name_of = schema.screen_name if run.list(schema.SCREEN) else schema.heap_name
     first = 0
     for part in dataset.parts():
-        with run.open(name_of(part.name)) as stream:
-            count = int(pq.read_schema(stream).metadata[schema.SAMPLES_IN_PART])
+        count = samples_in_part(run, name_of(part.name))
         if word.isdecimal():
             places = [int(word) - first] if first <= int(word) < first + count else []
         else:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from pipeline import schema
 from pipeline.config import RunSpec
 from pipeline.data.store import Store
-from pipeline.errors import IncompleteError, RequestError
+from pipeline.data.tables import gone, intact, read_batches, read_table
+from pipeline.errors import RequestError
 
 _READ_AHEAD = 8
 
@@ -28,11 +29,16 @@ def read_spec(run: Store) -> RunSpec:
         raise RequestError(
             f"There is no run at {run.url}; `deconv-atlas mine DATA --run {run.url}` makes one."
         ) from error
+    except OSError as error:
+        raise RequestError(
+            f"{run.url}/{schema.RUN} cannot be read ({error.strerror or error})."
+        ) from error
     try:
         return RunSpec.model_validate_json(text)
     except ValidationError as error:
         raise RequestError(
-            f"{run.url}/{schema.RUN} cannot be read by this version: {error.errors()[0]['msg']}."
+            f"{run.url}/{schema.RUN} cannot be read by this version: {error.errors()[0]['msg']}; "
+            "put back what was there, or mine into another --run."
         ) from error
 
 
@@ -57,20 +63,27 @@ def _not_mined(run: Store) -> RequestError:
     )
 
 
-def _read_merged(run: Store, name: str, columns: Sequence[str] | None) -> pa.Table:
+def _read_merged(
+    run: Store, name: str, fields: pa.Schema, columns: Sequence[str] | None
+) -> pa.Table:
     try:
-        return run.read_table(name, columns)
+        return read_table(run, name, fields, columns)
     except FileNotFoundError as error:
-        raise _not_mined(run) from error
+        raise (gone(run, name) if is_mined(run) else _not_mined(run)) from error
 
 
-def read_feature_maps(run: Store) -> pd.DataFrame:
-    """One row per feature map, with its statistics.
+def read_feature_maps(run: Store, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """One row per feature map, with its statistics, or only some columns of it.
 
     Raises:
         RequestError: the run is not mined to its end.
+        IncompleteError: the table is damaged or gone.
     """
-    frame: pd.DataFrame = _read_merged(run, schema.FEATURE_MAPS, None).to_pandas()
+    table = _read_merged(run, schema.FEATURE_MAPS, schema.FEATURE_MAP, columns)
+    with intact(run, schema.FEATURE_MAPS):
+        if not len(table):
+            raise ValueError("it has no rows")
+    frame: pd.DataFrame = table.to_pandas()
     return frame
 
 
@@ -79,19 +92,54 @@ def read_winners(run: Store, layer: str, columns: Sequence[str] | None = None) -
 
     Raises:
         RequestError: the run is not mined to its end.
+        IncompleteError: the table is damaged or gone.
     """
-    return _read_merged(run, schema.winners_name(layer), columns)
+    return _read_merged(run, schema.winners_name(layer), schema.WINNER, columns)
+
+
+def read_all_winners(run: Store, columns: Sequence[str]) -> pa.Table:
+    """Some columns of the winners of all layers; no rows where none are stored yet.
+
+    Raises:
+        IncompleteError: a table is damaged.
+    """
+    names = _tables(run, schema.WINNERS)
+    none = schema.WINNER.empty_table().select(columns)
+    return pa.concat_tables([none, *(read_table(run, n, schema.WINNER, columns) for n in names)])
+
+
+def _tables(run: Store, folder: str) -> dict[str, int]:
+    return {name: size for name, size in run.list(folder).items() if name.endswith(".parquet")}
 
 
 def projection_files(run: Store, layer: str) -> dict[str, int]:
     """The files with projections of a layer, and how many bytes each one has."""
-    files = run.list(schema.projections_folder(layer))
-    return {name: size for name, size in files.items() if name.endswith(".parquet")}
+    return _tables(run, schema.projections_folder(layer))
+
+
+def projection_keys(run: Store, name: str) -> pa.Table:
+    """Which feature maps and ranks one of these files has.
+
+    Raises:
+        IncompleteError: it is damaged.
+    """
+    return read_table(run, name, schema.PROJECTION, ["feature_map", "rank"])
+
+
+def projection_batches(
+    run: Store, name: str, columns: Sequence[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of one of these files, so many rows at a time.
+
+    Raises:
+        IncompleteError: it is damaged.
+    """
+    return read_batches(run, name, schema.PROJECTION, columns, rows)
 
 
 def projected_maps(run: Store, layer: str) -> set[int]:
     """The feature maps of a layer that have projections."""
-    tables = (run.read_table(name, ["feature_map"]) for name in projection_files(run, layer))
+    tables = (projection_keys(run, name) for name in projection_files(run, layer))
     return {number for table in tables for number in table["feature_map"].to_pylist()}
 
 
@@ -107,27 +155,33 @@ def read_projections(
         layer: one of the run's.
         maps: feature maps; one that has no projection (yet) has no rows.
         ranks: only up to this one.
+
+    Raises:
+        IncompleteError: a file is damaged.
     """
     wanted = pa.array(sorted(maps), pa.int32())
     tables = [schema.PROJECTION.empty_table()]
     for name in projection_files(run, layer):
-        keys = run.read_table(name, ["feature_map", "rank"])
+        keys = projection_keys(run, name)
         here = pc.is_in(keys["feature_map"], wanted)
         if ranks is not None:
             here = pc.and_(here, pc.less_equal(keys["rank"], ranks))
         if pc.any(here).as_py():
-            tables.append(run.read_table(name).filter(here))
+            tables.append(read_table(run, name, schema.PROJECTION).filter(here))
     # files made with --arrays have a column more
     rows: pd.DataFrame = pa.concat_tables(tables, promote_options="default").to_pandas()
     return rows.sort_values(["feature_map", "rank"], ignore_index=True)
 
 
 def read_skipped(run: Store) -> pd.DataFrame:
-    """The samples that could not be used: shard, key and reason."""
-    tables = [run.read_table(name) for name in run.list(schema.SKIPPED)]
-    frame: pd.DataFrame = pa.concat_tables(
-        [schema.SKIPPED_SAMPLE.empty_table(), *tables]
-    ).to_pandas()
+    """The samples that could not be used: shard, key and reason.
+
+    Raises:
+        IncompleteError: a file is damaged.
+    """
+    fields = schema.SKIPPED_SAMPLE
+    tables = [read_table(run, name, fields) for name in _tables(run, schema.SKIPPED)]
+    frame: pd.DataFrame = pa.concat_tables([fields.empty_table(), *tables]).to_pandas()
     return frame
 
 
@@ -137,17 +191,19 @@ def read_parts(
     """What stage 1 stored of parts, in the order of the names, a few files read ahead.
 
     Raises:
-        IncompleteError: one of them cannot be read.
+        IncompleteError: one of them is damaged or gone.
     """
 
     def read(name: str) -> pa.Table:
+        is_screen = name.startswith(f"{schema.SCREEN}/")
+        fields = schema.SCREEN_HEAP if is_screen else schema.RESCORED_HEAP
         try:
-            return run.read_table(name, columns)
-        except (pa.ArrowInvalid, FileNotFoundError) as error:
-            raise IncompleteError(
-                f"{run.url}/{name} is damaged or gone ({error}); remove what is left of it and "
-                "give the same command again."
-            ) from error
+            table = read_table(run, name, fields, columns or schema.HEAP.names)
+        except FileNotFoundError as error:
+            raise gone(run, name) from error
+        with intact(run, name):
+            int(table.schema.metadata[schema.SAMPLES_IN_PART])
+        return table
 
     with ThreadPoolExecutor(_READ_AHEAD) as pool:
         for first in range(0, len(names), _READ_AHEAD):

@@ -134,12 +134,12 @@ class Store:
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The Parquet object `name`, or only some columns of it."""
         with self.open(name) as stream:
-            return pq.ParquetFile(stream).read(columns=columns)
+            return pq.ParquetFile(stream, page_checksum_verification=True).read(columns=columns)
 
     def write_table(self, name: str, table: pa.Table) -> None:
-        """Store `table` as the Parquet object `name`."""
+        """Store `table` as the Parquet object `name`, with checksums: a flipped bit is noticed."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         self.write(name, sink.getvalue().to_pybytes())
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.heaps.certificate import Flags
-from pipeline.data.results import read_parts
+from pipeline.data.results import read_parts, read_skipped
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages.heap_files import ranking_values
@@ -54,13 +54,14 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
         entries = _added(entries, _explode(table, 0), spec.top_k)
     feature_maps = _summed(statistics)
     if pc.max(feature_maps["images"]).as_py() == 0:
-        raise RequestError(_nothing_usable(run, spec, parts))
+        raise RequestError(_nothing_usable(run, spec))
     winners = _best(entries, spec.top_k)
     if looks is not None:
         feature_maps = _certified(feature_maps, winners, looks.certified)
     for layer in spec.layers:
         rows = winners.filter(pc.equal(winners["layer"], layer.name))
         run.write_table(schema.winners_name(layer.name), _with_boxes(rows, layer, spec))
+    _leave_readable(run, parts)
     run.write_table(schema.FEATURE_MAPS, feature_maps)
 
 
@@ -171,11 +172,13 @@ def _summed(statistics: Sequence[pa.Table]) -> pa.Table:
     return schema.table_of(columns, schema.FEATURE_MAP)
 
 
-def _nothing_usable(run: Store, spec: RunSpec, parts: Sequence[str]) -> str:
-    reasons = [
-        run.read_table(name)["reason"][0].as_py()
-        for name in map(schema.skipped_name, parts)
-        if run.exists(name)
-    ]
-    why = f", the first one because: {reasons[0]}" if reasons else ""
+def _leave_readable(run: Store, parts: Sequence[str]) -> None:
+    """Where no sample was skipped, a table without rows: pandas reads no empty folder."""
+    if not run.list(schema.SKIPPED):
+        run.write_table(schema.skipped_name(parts[0]), schema.SKIPPED_SAMPLE.empty_table())
+
+
+def _nothing_usable(run: Store, spec: RunSpec) -> str:
+    reasons = read_skipped(run)["reason"]
+    why = f", the first one because: {reasons[0]}" if len(reasons) else ""
     return f"No image of {spec.data} could be used{why}; {run.url}/skipped lists them all."

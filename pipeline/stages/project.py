@@ -29,7 +29,12 @@ from pipeline.core.projection.either_way import Projected, project_either_way, w
 from pipeline.core.render import projection_contrast
 from pipeline.data.decoding import decode
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.results import projection_files, read_winners, require_mined
+from pipeline.data.results import (
+    projection_files,
+    projection_keys,
+    read_feature_maps,
+    read_winners,
+)
 from pipeline.data.samples import Located
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError, SampleError
@@ -76,9 +81,9 @@ def tasks(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> l
 
     Raises:
         RequestError: the run has not been mined to its end.
+        IncompleteError: a table is damaged.
     """
-    require_mined(run)
-    maps = run.read_table(schema.FEATURE_MAPS, ["layer", "max"])
+    maps = pa.Table.from_pandas(read_feature_maps(run, ["layer", "max"]))
     winners = pa.concat_tables([_wanted(run, layer, rank_limit, maps) for layer in layers])
     winners = winners.combine_chunks().sort_by([(name, "ascending") for name in _ORDER])
     if not len(winners):
@@ -108,10 +113,8 @@ def _wanted(run: Store, layer: str, rank_limit: int | None, maps: pa.Table) -> p
     winners = read_winners(run, layer)
     if rank_limit is not None:
         winners = winners.filter(pc.less_equal(winners["rank"], rank_limit))
-    done = [
-        _map_and_rank(run.read_table(name, ["feature_map", "rank"]))
-        for name in projection_files(run, layer)
-    ]
+    files = projection_files(run, layer)
+    done = [_map_and_rank(projection_keys(run, name)) for name in files]
     missing = ~np.isin(_map_and_rank(winners), np.concatenate([np.empty(0, np.int64), *done]))
     largest = pc.max(maps.filter(pc.equal(maps["layer"], layer))["max"]).as_py()
     return (

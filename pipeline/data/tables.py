@@ -1,0 +1,111 @@
+"""A run's tables, read as the contract has them or not at all: damage is one sentence."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import schema
+from pipeline.data.store import Store
+from pipeline.errors import IncompleteError
+
+_MINE = "give the same `deconv-atlas mine` command again"
+_OF_PART = f"remove it, and {{run}}/{schema.FEATURE_MAPS} if that is there, and {_MINE}"
+_MERGED = f"remove {{run}}/{schema.FEATURE_MAPS} and {_MINE}, which merges the heaps anew"
+_REMEDIES = {
+    schema.HEAPS: _OF_PART,
+    schema.SCREEN: _OF_PART,
+    schema.SKIPPED: f"remove it, the part's other files and {{run}}/{schema.FEATURE_MAPS}, "
+    f"and {_MINE}",
+    schema.WINNERS: _MERGED,
+    schema.FEATURE_MAPS: _MERGED,
+    schema.PROJECTIONS: "remove it and give the same `deconv-atlas project` command again",
+}
+
+
+def read_table(
+    run: Store, name: str, fields: pa.Schema, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """A table of a run, or only some columns of it.
+
+    Args:
+        run: where it is.
+        name: of the object.
+        fields: what it has according to the contract; it may have more.
+        columns: by name; entries of lists as in ``winners.list.element.activation``.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+        IncompleteError: it is damaged, or made by another version.
+    """
+    with intact(run, name):
+        table = run.read_table(name, columns)
+        _require(table.schema, fields, fields.names if columns is None else columns)
+        return table
+
+
+def read_batches(
+    run: Store, name: str, fields: pa.Schema, columns: Sequence[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """The same, so many rows at a time."""
+    with intact(run, name), run.open(name) as stream:
+        file = pq.ParquetFile(stream, page_checksum_verification=True)
+        _require(file.schema_arrow, fields, columns)
+        yield from file.iter_batches(rows, columns=columns)
+
+
+def samples_in_part(run: Store, name: str) -> int:
+    """How many samples a part has, from the end of a file that stage 1 stored of it.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+        IncompleteError: it is damaged.
+    """
+    with intact(run, name), run.open(name) as stream:
+        return int(pq.read_schema(stream).metadata[schema.SAMPLES_IN_PART])
+
+
+@contextmanager
+def intact(run: Store, name: str) -> Iterator[None]:
+    """Say in one sentence that what a block reads is damaged, and how to get it anew.
+
+    What the store fails with is raised as it is, since another try may succeed.
+
+    Raises:
+        IncompleteError: it is damaged.
+    """
+    try:
+        yield
+    except (pa.ArrowException, LookupError, TypeError, ValueError, OSError) as error:
+        # pyarrow says of some damage that it is an OSError, but one without a number
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise
+        why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise IncompleteError(
+            f"{run.url}/{name} is damaged, or of another version ({why[:_LONGEST]}); "
+            f"{_remedy(run, name)}."
+        ) from error
+
+
+def gone(run: Store, name: str) -> IncompleteError:
+    """What to say of an object that must be there and is not."""
+    return IncompleteError(f"{run.url}/{name} is gone; {_remedy(run, name)}.")
+
+
+_LONGEST = 200
+"""Characters of what is said about damage; some of it lists a whole file."""
+
+
+def _require(found: pa.Schema, fields: pa.Schema, columns: Sequence[str]) -> None:
+    for column in columns:
+        name = column.partition(".")[0]
+        if name not in found.names:
+            raise ValueError(f"it has no column {name}")
+        kind, right = found.field(name).type, fields.field(name).type
+        if name == column and kind != right:
+            raise ValueError(f"its column {name} is {kind}, not {right}")
+
+
+def _remedy(run: Store, name: str) -> str:
+    return _REMEDIES[name.partition("/")[0]].format(run=run.url)
