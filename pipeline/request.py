@@ -60,7 +60,8 @@ class Mining(Frozen):
     """Labels of the pictures: CSV or Parquet of name or position and label, or text with one
     label per line in the order of the sorted names."""
     class_names: str | None = None
-    """Names of the classes: text, JSON, or Keras' imagenet_class_index.json."""
+    """Names of the labels' classes: a file (text, JSON, or Keras' imagenet_class_index.json); net:
+    the labels are the net's classes; none: no names but the dataset's own."""
 
 
 class OnCluster(Frozen):

@@ -34,7 +34,9 @@ def make_demo(out: Path, images: int, workers: int | None = None) -> str:
     _draw(data, images)
     run = str(out / "run")
     with connection.connected():
-        mine_run(MineRequest(data=data.url, run=run, net="demo", workers=workers))
+        mine_run(
+            MineRequest(data=data.url, run=run, net="demo", class_names="net", workers=workers)
+        )
         project_run(ProjectRequest(run=run, workers=workers))
         _, atlas = publish_run(PublishRequest(run=run, workers=workers))
     return atlas

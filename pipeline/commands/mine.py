@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from pipeline import schema
 from pipeline.cluster import connection
@@ -11,11 +12,11 @@ from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target
 from pipeline.config import LayerSpec, RunSpec, choose_layers, say_opaque, versions
 from pipeline.core.nets.known import Net
-from pipeline.data.class_names import ClassNames, load_class_names
+from pipeline.data.class_name_files import names_for_labels
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.labels import LabelFile, load_labels
 from pipeline.data.results import is_mined, read_spec
-from pipeline.data.samples import Asked
+from pipeline.data.samples import Asked, Sample
 from pipeline.data.store import Store
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 _NAMED = 5
 """Remarks that are said; the others are counted."""
+
+_FIRST = 16
+"""Samples of which one tells whether labels have names."""
 
 _NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 
@@ -92,7 +96,7 @@ def _checked(request: MineRequest) -> _Job:
     names = [layer.name for layer in weighted.net.graph.layers]
     layers = choose_layers(names, request.layers, f"Net {request.net}")
     _say_what_is_left_out(weighted.net, layers)
-    classes = class_names_of(request.class_names, weighted.net)
+    classes = names_for_labels(request.class_names, weighted.net)
     labels = load_labels(request.labels) if request.labels is not None else None
     dataset = open_dataset(
         request.data,
@@ -101,6 +105,8 @@ def _checked(request: MineRequest) -> _Job:
         asked=asked_of(request),
         labels=labels,
     )
+    if request.class_names is None:
+        _say_unnamed(dataset, weighted.net)
     spec = _spec(request, weighted, dataset, layers, labels)
     if run.exists(schema.RUN):
         spec.require_same(read_spec(run), run.url)
@@ -201,11 +207,25 @@ def asked_of(mining: Mining) -> Asked:
     return Asked(mining.image_column, mining.label_column)
 
 
-def class_names_of(asked: str | None, net: Net) -> ClassNames | None:
-    """The names of the net's classes: of the file asked for, else the weights' own."""
-    if asked is not None:
-        return load_class_names(asked)
-    return ClassNames.of(net.categories) if net.categories else None
+def _say_unnamed(dataset: Dataset, net: Net) -> None:
+    """One line where labels are mere numbers, which might be the net's classes or others."""
+    first = _first_labelled(dataset)
+    if net.categories and first and first.class_name in (None, str(first.label)):
+        log.warning(
+            "%s: its labels are numbers (of %s: %d), which may mean other classes than those of "
+            "%s, so they get no names of the net's. --class-names net takes them for its classes, "
+            "--class-names FILE names them, and --class-names none leaves out this line.",
+            dataset.url, first.key, first.label, net.name,
+        )  # fmt: skip
+
+
+def _first_labelled(dataset: Dataset) -> Sample | None:
+    """A sample with a label among the first few; None too where they cannot be read now."""
+    with suppress(OSError):  # mining tries again, and says so if it is for good
+        for sample in islice(dataset.read(dataset.parts()[0]), _FIRST):
+            if sample.label is not None:
+                return sample
+    return None
 
 
 def _spec(

@@ -1,5 +1,6 @@
 """What the commands on single pictures do: explain, occlude, and the poster made of both."""
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,10 +11,11 @@ from pipeline.atlas.poster.choice import example_pictures, most_telling
 from pipeline.atlas.poster.page import compose
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
-from pipeline.commands.mine import class_names_of
 from pipeline.commands.project import dataset_of
 from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
+from pipeline.data.class_name_files import names_of_outputs
+from pipeline.data.class_names import ClassNames, shown
 from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import Made, Wanted, find_pictures, read_picture
 from pipeline.data.store import Store
@@ -22,6 +24,8 @@ from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
 from pipeline.run import Run
 from pipeline.stages import explain, occlude
 from pipeline.terminal import progress
+
+log = logging.getLogger(__name__)
 
 POSTER_EXAMPLES = 2
 _MOST_REASONS = 5
@@ -41,9 +45,9 @@ def explain_images(request: ExplainRequest) -> list[str]:
     """
     run = Run(request.run)
     chosen = choose_layers(run.layers, request.layers, "The run") if request.layers else None
-    net = run.mined_net
     dataset = dataset_of(run)
     wanted = find_pictures(request.images, run.store, dataset)
+    net = run.mined_net
     draw = partial(explain_figures, run=run.store, spec=run.spec)
     work = partial(explain.explain_unit, dataset=dataset, run=run.store, layers=chosen, draw=draw)
     return _do(net, explain.units(wanted), work, "explaining", request)
@@ -60,19 +64,24 @@ def occlude_images(request: OccludeRequest) -> list[str]:
         IncompleteError: some could not be done; the others are.
     """
     run = Run(request.run)
-    net = run.mined_net
     settings = OccludeSettings(
         request.layer, request.occluder, request.stride, request.colour, request.label
     )
-    occlude.check(net, settings)
+    if request.layer:
+        run.spec.layer(request.layer)
     dataset = dataset_of(run)
     wanted = find_pictures(request.images, run.store, dataset)
+    net = run.mined_net
+    occlude.check(net, settings)
+    names = names_of_outputs(run.spec.class_names, net)
+    if settings.label is None:
+        _say_whose_class(wanted, names, net.name)
     work = partial(
         occlude.occlude_unit,
         dataset=dataset,
         run=run.store,
         settings=settings,
-        names=class_names_of(run.spec.class_names, net),
+        names=names,
         draw=partial(occlusion_figures, spec=run.spec),
     )
     units = occlude.units(run.store, wanted, settings)
@@ -98,7 +107,7 @@ def make_poster(request: PosterRequest) -> list[str]:
     pictures = [read_picture(asked, net.preprocessing, dataset) for asked in wanted]
     examples = explain.explain_pictures(net, pictures[:POSTER_EXAMPLES])
     settings = OccludeSettings(occluder=request.occluder, stride=request.stride)
-    plan, names = occlude.prepare(net, settings), class_names_of(run.spec.class_names, net)
+    plan, names = occlude.prepare(net, settings), names_of_outputs(run.spec.class_names, net)
     experiments: list[Occluded] = []
     with progress("occluding, pictures", len(pictures)) as advance:
         for picture in pictures:
@@ -120,6 +129,19 @@ def make_poster(request: PosterRequest) -> list[str]:
     for file, data in files.items():
         place.write(file, data)
     return [f"{place.url}/{file}" for file in files]
+
+
+def _say_whose_class(wanted: Sequence[Wanted], names: ClassNames, net: str) -> None:
+    """One line where labels are no classes of the net, as far as anybody has said."""
+    for asked in wanted:
+        if asked.label is not None and not names.means(asked.label, asked.class_name):
+            log.warning(
+                "The label of %s (%s) is not known to be a class of %s, so the class that the net "
+                "takes it for stands for the correct one; give --label, or if the dataset's labels "
+                "are the net's classes, mine with --class-names net.",
+                asked.name, shown(asked.label, asked.class_name), net,
+            )  # fmt: skip
+            return
 
 
 def _do(

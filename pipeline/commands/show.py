@@ -1,10 +1,14 @@
 """Runs and nets as tables for the terminal."""
 
+from typing import Any
+
+import pandas as pd
 from rich.table import Table
 
 from pipeline import schema
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets import known
+from pipeline.data.class_names import shown
 from pipeline.data.results import is_mined, projection_files, projection_keys
 from pipeline.data.weights.load import load_net
 from pipeline.run import Run
@@ -53,8 +57,8 @@ def layer_table(url: str, layer: str) -> Table:
     winners = run.winners(layer)
     maps = run.feature_maps()
     table = Table("map", "active", "max", "mean", "winners show", title=layer, box=None)
-    shown = winners["class_name"].fillna(winners["key"]).groupby(winners["feature_map"])
-    classes = {feature_map: list(dict.fromkeys(names)) for feature_map, names in shown}
+    named = _classes(winners).fillna(winners["key"]).groupby(winners["feature_map"])
+    classes = {feature_map: list(dict.fromkeys(names)) for feature_map, names in named}
     for row in maps[maps["layer"] == layer].to_dict("records"):
         names = classes.get(row["feature_map"], ["dead"])
         more = f" +{len(names) - 3}" if len(names) > 3 else ""
@@ -76,19 +80,29 @@ def winners_table(url: str, layer: str, feature_map: int) -> Table:
     winners = run.winners(layer, feature_map)
     columns = ("rank", "activation", "class", "key", "y, x", "box in the picture")
     table = Table(*columns, title=f"{layer}, feature map {feature_map}", box=None)
-    for row in winners.to_dict("records"):
+    for row, class_name in zip(winners.to_dict("records"), _classes(winners), strict=True):
         left, top, right, bottom = (
             round(row[f"source_{side}"]) for side in ("left", "top", "right", "bottom")
         )
         table.add_row(
             str(row["rank"]),
             f"{row['activation']:.5g}",
-            row["class_name"] if isinstance(row["class_name"], str) else "",
+            class_name or "",
             row["key"],
             f"{row['y']}, {row['x']}",
             f"{left}, {top} - {right}, {bottom}",
         )
     return table
+
+
+def _classes(winners: pd.DataFrame) -> "pd.Series[Any]":
+    """What the class of each winner is called; None where it is unknown."""
+    pairs = zip(winners["label"], winners["class_name"], strict=True)
+    called = [
+        shown(None if pd.isna(label) else int(label), None if pd.isna(name) else name)
+        for label, name in pairs
+    ]
+    return pd.Series(called, winners.index, dtype=object)
 
 
 def nets_table() -> Table:

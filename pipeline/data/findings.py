@@ -85,8 +85,8 @@ class OccludeSettings:
         occluder: its side in pixels of the net's input.
         stride: pixels from one place to the next.
         colour: R, G, B from 0 to 255; None is the mean of the preprocessing.
-        label: the correct class of every picture; None takes the sample's label, and where there
-            is none the most probable class without occluder.
+        label: the correct class of every picture; None takes the sample's label, and where that is
+            none of the net's classes, the most probable class without occluder.
     """
 
     layer: str | None = None
@@ -115,7 +115,7 @@ class Occluded:
         projection: (3, H, W) of the strongest activation, over the net's whole input.
         box: top, left, bottom, right of that activation's receptive field, clipped.
         mean: of the preprocessing, R, G, B from 0 to 255.
-        names: of the classes.
+        names: of the net's classes.
     """
 
     picture: Picture

@@ -55,7 +55,7 @@ def occlude_unit(
         dataset: the run's, for its samples.
         run: where the results go.
         settings: how.
-        names: of the net's classes.
+        names: of the net's classes, and whether labels mean these.
         draw: makes the figures; tables only without it.
 
     Returns:
@@ -165,7 +165,7 @@ def occlude_picture(
         plan: what `prepare` made of the same net and settings.
         picture: the picture.
         settings: how.
-        names: of the net's classes.
+        names: of the net's classes, and whether labels mean these.
 
     Raises:
         RequestError: the picture's label is no class of the net.
@@ -204,8 +204,7 @@ def _correct_class(
         return settings.label, "given"
     if wanted.label is None:
         return None, "prediction"
-    own = names.names.get(wanted.label) if names else None
-    if own is not None and wanted.class_name is not None and own != wanted.class_name:
+    if names is None or not names.means(wanted.label, wanted.class_name):
         return None, "prediction"  # the dataset counts other classes than the net
     _check_label(net, wanted.label, f"The label of {wanted.name}")
     return wanted.label, "label"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands.mine import mine_run
+from pipeline.data.demo.images import draw, shard_bytes
 from pipeline.errors import RequestError
 from pipeline.request import MineRequest
 
@@ -44,3 +45,23 @@ def test_what_is_not_mined_or_cannot_be_projected_is_named(
     assert opaque.startswith("Mined, but not to be projected: 7 of 8 layers have no way down: ")
     assert "heads.0 (through pow), heads.1 (through pow)" in opaque
     assert opaque.endswith(" and 1 more.")
+
+
+@pytest.mark.parametrize("asked", [None, "net", "none"])
+def test_labels_that_are_mere_numbers(
+    asked: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.tar").write_bytes(shard_bytes(range(2)))
+    (tmp_path / "3").mkdir()
+    draw(0).image.save(tmp_path / "3" / "a.jpg")
+    (tmp_path / "run.json").write_text("{}")  # so that it stops before it mines
+    for data, format in (("a.tar", "webdataset"), ("", "folder")):
+        request = MineRequest(
+            data=f"{tmp_path}/{data}", run=str(tmp_path), net="demo", format=format,
+            class_names=asked,
+        )  # fmt: skip
+        with pytest.raises(RequestError, match=r"run\.json cannot be read"):
+            mine_run(request)
+    said = [record.getMessage() for record in caplog.records if "labels" in record.getMessage()]
+    assert len(said) == (0 if asked else 2)
+    assert all("--class-names net takes them for its classes" in line for line in said)

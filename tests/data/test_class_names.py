@@ -1,11 +1,16 @@
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torchvision.models import AlexNet_Weights
 
-from pipeline.data.class_names import ClassNames, described, folder_classes, load_class_names
+from pipeline.core.nets.known import Net
+from pipeline.data.class_name_files import load_class_names, names_for_labels, names_of_outputs
+from pipeline.data.class_names import ClassNames, described, folder_classes, is_same, shown
 from pipeline.errors import RequestError
+from tests.stages import tiny
 
 Put = Callable[[str, dict[str, bytes]], str]
 
@@ -120,9 +125,11 @@ def test_what_wins() -> None:
     assert described(explicit, None, "n01440764") == (0, "tench")
     assert described(explicit, None, "own") == (None, "own")
     assert described(weights, 1, "own") == (1, "own")
-    assert described(weights, 1, None) == (1, "goldfish")
-    assert described(weights, 2, None) == (2, None)
+    assert described(weights, 1, None) == (1, None)  # of whatever set
     assert described(weights, None, None) == (None, None)
+    said = ClassNames.of(["tench", "goldfish"], explicit=True)
+    assert described(said, 1, None) == (1, "goldfish")
+    assert described(said, 2, None) == (2, None)
 
 
 def test_folders_without_names() -> None:
@@ -137,17 +144,75 @@ def test_folders_named_by_ids() -> None:
     }
 
 
-def test_folders_and_the_weights_categories() -> None:
-    weights = ClassNames.of(["tench", "goldfish"])
-    assert folder_classes(["n1", "n0"], weights) == {"n0": (0, "tench"), "n1": (1, "goldfish")}
-    assert folder_classes(["a", "b", "c"], weights) == folder_classes(["a", "b", "c"], None)
+@pytest.mark.parametrize(
+    ("folders", "classes"),
+    [
+        (["tench", "goldfish"], {"goldfish": (1, "goldfish"), "tench": (0, "tench")}),
+        (["Great_White-shark"], {"Great_White-shark": (2, "Great_White-shark")}),
+        (["bee", "ant", "cat"], {"ant": (0, "ant"), "bee": (1, "bee"), "cat": (2, "cat")}),
+        (["tench", "goldfish", "cat"], {"cat": (0, "cat"), "goldfish": (1, "goldfish"),
+                                        "tench": (2, "tench")}),
+        (["tench", "Tench"], {"Tench": (0, "Tench"), "tench": (1, "tench")}),
+    ],
+)  # fmt: skip
+def test_folders_and_the_nets_categories(folders: list[str], classes: dict[str, object]) -> None:
+    """As many folders as classes are no reason to take them for these."""
+    assert folder_classes(folders, ClassNames.of(["tench", "goldfish", "great white shark"])) == (
+        classes
+    )
+
+
+def test_folders_by_place_where_the_user_says_so() -> None:
+    said = ClassNames.of(["tench", "goldfish"], explicit=True)
+    assert folder_classes(["n1", "n0"], said) == {"n0": (0, "tench"), "n1": (1, "goldfish")}
+
+
+def test_imagenets_ids_and_a_net_of_its_classes() -> None:
+    imagenet = ClassNames.of(AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
+    assert list(imagenet.wnids) == sorted(imagenet.wnids)
+    assert folder_classes(["n01514859", "n01440764"], imagenet) == {
+        "n01440764": (0, "tench"),
+        "n01514859": (8, "hen"),
+    }
+    assert described(imagenet, None, "n01514859") == (8, "hen")
+    assert described(imagenet, 0, "n01514859") == (0, "n01514859")  # of some classes only
+    others = ["n01514859", "n99999999"]
+    assert folder_classes(others, imagenet) == folder_classes(others, None)
+    assert not ClassNames.of([f"bird {number}" for number in range(1000)]).wnids
+    assert not ClassNames.of(["tench"]).wnids
+
+
+def test_the_ids_are_those_of_keras_file(photos_folder: Path) -> None:
+    imagenet = ClassNames.of(AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
+    keras = load_class_names(str(photos_folder / "imagenet_class_index.json"))
+    assert imagenet.wnids == keras.wnids
+    assert ClassNames.of([keras.names[number] for number in range(1000)]).wnids == keras.wnids
+
+
+@pytest.mark.parametrize("other", ["tench, Tinca tinca", "Tench", " tench"])
+def test_one_class_in_other_words(other: str) -> None:
+    assert is_same("tench", other)
+    assert not is_same("tench", "goldfish, " + other)
+
+
+def test_names_of_signs_alone_differ() -> None:
+    assert not is_same("_", "-")
+    assert is_same(",", ",")
+
+
+def test_what_is_shown() -> None:
+    assert (shown(3, "cat"), shown(3, None), shown(None, "cat")) == ("cat", "class 3", "cat")
+    assert shown(None, None) is None
 
 
 def test_numbered_folders_go_by_number_not_by_spelling() -> None:
-    weights = ClassNames.of([f"class {number}" for number in range(12)])
-    classes = folder_classes([str(number) for number in range(12)], weights)
-    assert classes["10"] == (10, "class 10")
-    assert classes["2"] == (2, "class 2")
+    weights = ClassNames.of([f"fish {number}" for number in range(12)])
+    folders = [str(number) for number in range(12)]
+    classes = folder_classes(folders, weights)
+    assert classes["10"] == (10, "10")  # digits are no fishes
+    said = folder_classes(folders, replace(weights, explicit=True))
+    assert said["10"] == (10, "fish 10")
+    assert said["2"] == (2, "fish 2")
     beyond = [str(number) for number in range(1, 13)]
     assert folder_classes(beyond, weights) == folder_classes(beyond, None)
 
@@ -160,6 +225,43 @@ def test_numbered_folders_of_some_classes() -> None:
     assert padded == {"000": (0, "000"), "010": (10, "010"), "100": (100, "100")}
     for ambiguous in (["1", "10", "1000"], ["1", "01"], ["1", "2", "other"]):
         assert folder_classes(ambiguous, weights) == folder_classes(ambiguous, None)
+
+
+@pytest.fixture
+def net() -> Net:
+    return tiny.net_of(tiny.module())
+
+
+def test_whose_classes_the_names_are(net: Net, tmp_path: Path, put: Put) -> None:
+    net = replace(net, classes=2, categories=("tench", "goldfish"))
+    put(str(tmp_path), {"two.txt": b"ant\nbee\n", "three.txt": b"ant\nbee\ncat\n"})
+    two, three = f"{tmp_path}/two.txt", f"{tmp_path}/three.txt"
+    own, ants = {0: "tench", 1: "goldfish"}, {0: "ant", 1: "bee"}
+    for asked, of_labels, of_outputs, is_said in (
+        (None, own, own, False),
+        ("none", None, own, False),
+        ("net", own, own, True),
+        (two, ants, ants, True),
+        (three, ants | {2: "cat"}, own, False),  # a file of other classes than the net's
+    ):
+        labels, outputs = names_for_labels(asked, net), names_of_outputs(asked, net)
+        assert (labels and labels.names) == of_labels
+        assert (outputs.names, outputs.explicit) == (of_outputs, is_said)
+
+
+def test_labels_that_mean_the_nets_classes() -> None:
+    net = ClassNames.of(["tench", "goldfish"])
+    assert net.means(1, "goldfish, Carassius auratus")
+    assert not net.means(1, "bee")
+    assert not net.means(1, None)
+    assert not net.means(2, None)
+    assert replace(net, explicit=True).means(1, None)
+
+
+def test_a_net_without_classes_names_none(net: Net) -> None:
+    with pytest.raises(RequestError, match="tiny tells no classes apart, so --class-names net"):
+        names_for_labels("net", net)
+    assert names_for_labels(None, net) is None
 
 
 def test_they_travel() -> None:

@@ -45,8 +45,8 @@ class Run:
 
     def mining(self, data: object, *more: object) -> list[object]:
         """The arguments of `mine`."""
-        common = ["--run", self.url, "--net", "demo", "--top-k", TOP_K, "--layers", LAYERS]
-        return ["mine", data, *common, *more]
+        net = ["--net", "demo", "--class-names", "net", "--layers", LAYERS]
+        return ["mine", data, "--run", self.url, *net, "--top-k", TOP_K, *more]
 
     def make(self, data: object, *more: object, workers: int = 2) -> None:
         """Mine and project."""

@@ -31,6 +31,7 @@ from pipeline.stages.occlude import (
 from tests.core.occlusion.pointing import Pointing, pointing, spearman
 
 NAMES = ClassNames.of(CLASS_NAMES)
+SAID = ClassNames.of(CLASS_NAMES, explicit=True)
 COARSE = OccludeSettings(occluder=32, stride=16)
 
 
@@ -114,13 +115,17 @@ def test_where_the_correct_class_is_from(net: Net) -> None:
     other = (label + 1) % 16
     # a dataset that counts other classes than the net
     strange = replace(picture, wanted=replace(picture.wanted, label=other, class_name="teapots"))
-    for one, settings, wanted in (
-        (picture, COARSE, ("label", label)),
-        (picture, replace(COARSE, label=other), ("given", other)),
-        (unlabelled, COARSE, ("prediction", label)),
-        (strange, COARSE, ("prediction", label)),
+    number = replace(picture, wanted=replace(picture.wanted, label=other, class_name=None))
+    for one, settings, names, wanted in (
+        (picture, COARSE, NAMES, ("label", label)),
+        (picture, replace(COARSE, label=other), NAMES, ("given", other)),
+        (unlabelled, COARSE, NAMES, ("prediction", label)),
+        (strange, COARSE, NAMES, ("prediction", label)),
+        (number, COARSE, NAMES, ("prediction", label)),  # nothing says that it is the net's
+        (number, COARSE, None, ("prediction", label)),
+        (number, COARSE, SAID, ("label", other)),
     ):
-        found = occlude_picture(net, plan, one, settings, NAMES)
+        found = occlude_picture(net, plan, one, settings, names)
         assert (found.class_from, found.found.label) == wanted
 
 
@@ -152,7 +157,7 @@ def test_a_label_of_the_dataset_that_the_net_does_not_have(net: Net) -> None:
     picture, _ = generated(net, 1, labelled=False)
     wanted = Wanted("cat.jpg", label=900)
     with pytest.raises(RequestError, match=r"label of cat.jpg is 900, but demo has classes 0"):
-        occlude_picture(net, prepare(net, COARSE), replace(picture, wanted=wanted), COARSE)
+        occlude_picture(net, prepare(net, COARSE), replace(picture, wanted=wanted), COARSE, SAID)
 
 
 def test_files_whole_or_not_at_all(net: Net, tmp_path: Path) -> None:
@@ -197,7 +202,7 @@ def test_pictures_that_cannot_be_used_spoil_nothing(net: Net, tmp_path: Path) ->
     draw(1, seed=7).image.save(tmp_path / "1.png")
     asked = [Wanted(str(tmp_path / name)) for name in ("no.png", "1.png", "missing.png", "1.png")]
     asked[3] = replace(asked[3], label=900)
-    made = occlude_unit(net, asked, None, Store(tmp_path), COARSE)
+    made = occlude_unit(net, asked, None, Store(tmp_path), COARSE, SAID)
     assert made.stored == [maps_name(asked[1], COARSE)]
     assert len(made.unusable) == 3
     for reason, name in zip(made.unusable, ("no.png", "missing.png", "900"), strict=True):

@@ -11,6 +11,7 @@ from pipeline.atlas.explain.bands import RANKS, Bands, Winners
 from pipeline.atlas.layers import spread_by_depth
 from pipeline.atlas.places import public_name
 from pipeline.config import RunSpec
+from pipeline.data.class_names import shown
 from pipeline.data.findings import Explanation
 from pipeline.data.results import read_projections
 from pipeline.data.store import Store
@@ -115,7 +116,8 @@ def _choice(explanation: Explanation, layers: Sequence[str]) -> list[str]:
 
 def _title(explanation: Explanation) -> str:
     wanted = explanation.picture.wanted
-    return f"{wanted.title} ({wanted.class_name})" if wanted.class_name else wanted.title
+    class_name = shown(wanted.label, wanted.class_name)
+    return f"{wanted.title} ({class_name})" if class_name else wanted.title
 
 
 def _heading(page: Page, y: float, text: str) -> float:

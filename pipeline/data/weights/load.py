@@ -141,7 +141,8 @@ def _known(name: str, weights: str) -> _Trained:
     with _fitting(name, weights):
         has_classifier = known.fit(module, state)
     if name == known.DEMO:
-        categories: tuple[str, ...] | None = CLASS_NAMES
+        is_own = classes in (None, len(CLASS_NAMES))
+        categories: tuple[str, ...] | None = CLASS_NAMES if is_own else None
     elif own is not None:
         categories = tuple(official[own].meta["categories"])
     else:

@@ -1,0 +1,56 @@
+"""What the commands on single pictures say, over a run that was made in this process."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import schema
+from pipeline.commands.pictures import explain_images, occlude_images
+from pipeline.data.demo.images import shard_bytes
+from pipeline.data.formats.dataset import open_dataset
+from pipeline.data.store import Store
+from pipeline.data.weights.load import load_net
+from pipeline.request import ExplainRequest, OccludeRequest
+from pipeline.stages.merge import merge
+from pipeline.stages.mine import Miner, mine_part
+from tests.stages import tiny
+
+COARSE = {"occluder": 56, "stride": 56}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The demo's net over four pictures whose labels are numbers."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "a.tar").write_bytes(shard_bytes(range(4)))
+    weighted, dataset = load_net("demo"), open_dataset(f"{folder}/a.tar")
+    run, (part,) = Store(folder / "run"), dataset.parts()
+    own = {"weights": weighted.weights, "weights_digest": weighted.digest, "classes": 16}
+    spec = tiny.spec_of(weighted.net, dataset, 2).model_copy(update=own)
+    run.write(schema.RUN, spec.model_dump_json().encode())
+    mine_part([Miner.exact(weighted.net)], dataset, part, [run], 2)
+    merge(run, spec, [part.name])
+    return run.url
+
+
+def test_a_label_that_is_only_a_number_is_not_the_correct_class(
+    run: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    occlude_images(OccludeRequest(run=run, images=("0", "1"), **COARSE))
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith("The label of 00000000.jpg (class ")
+    assert "not known to be a class of demo" in said
+    maps = pd.read_parquet(f"{run}/{schema.OCCLUSION_MAPS}")
+    assert set(maps["class_from"]) == {"prediction"}
+    assert maps["correct_class_name"].notna().all()  # the net's own classes have names
+    occlude_images(OccludeRequest(run=run, images=("0",), label=3, **COARSE))
+    assert len(caplog.records) == 1
+
+
+def test_what_such_a_class_is_called(run: str) -> None:
+    explain_images(ExplainRequest(run=run, images=("0",)))
+    (table,) = Path(run, schema.EXPLAIN).glob("*.parquet")
+    rows = pd.read_parquet(table)
+    assert rows["label"].notna().all()
+    assert rows["class_name"].isna().all()
