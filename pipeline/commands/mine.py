@@ -13,11 +13,12 @@ from pipeline.cluster.stages import Target
 from pipeline.config import LayerSpec, RunSpec, choose_layers, say_opaque, versions
 from pipeline.core.nets.known import Net
 from pipeline.data.class_name_files import names_for_labels
-from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.formats.dataset import Dataset, Found, find_dataset
 from pipeline.data.labels import LabelFile, load_labels
 from pipeline.data.results import is_mined, read_spec
 from pipeline.data.samples import Asked, Sample
 from pipeline.data.store import Store
+from pipeline.data.weights.files import is_at_hand
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
 from pipeline.request import MineRequest, Mining
@@ -74,10 +75,15 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
         IncompleteError: parts are missing; the same requests again do only those.
         NumericsError: what is not finite is so when it is computed again.
     """
-    jobs = [_checked(request) for request in requests]
+    asked = requests[0]
+    found = find_dataset(asked.data, format=asked.format, asked=asked_of(asked))
+    labels = load_labels(asked.labels) if asked.labels is not None else None
+    for request in requests:  # before any weights are fetched
+        Store(request.run).require_room("--run")
+        _check_layers(request)
+    jobs = [_checked(request, found, labels) for request in requests]
     waiting = [job for job in jobs if not is_mined(job.run)]
     if waiting:
-        asked = requests[0]
         with connection.connected(asked.address):
             connection.seats(asked.workers)  # a request that is refused leaves nothing behind
             for job in waiting:
@@ -90,21 +96,22 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
     return [Run(job.run.url) for job in jobs]
 
 
-def _checked(request: MineRequest) -> _Job:
+def _check_layers(request: MineRequest) -> None:
+    """Refuse names of layers before weights have to be fetched: the net without them tells."""
+    if request.layers and not is_at_hand(request.weights, request.net):
+        graph = load_net(request.net, "random:0").net.graph
+        names = [layer.name for layer in graph.layers]
+        choose_layers(names, request.layers, f"Net {request.net}")
+
+
+def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _Job:
     run = Store(request.run)
     weighted = load_net(request.net, request.weights, request.colour_order, request.mean)
     names = [layer.name for layer in weighted.net.graph.layers]
     layers = choose_layers(names, request.layers, f"Net {request.net}")
     _say_what_is_left_out(weighted.net, layers)
     classes = names_for_labels(request.class_names, weighted.net)
-    labels = load_labels(request.labels) if request.labels is not None else None
-    dataset = open_dataset(
-        request.data,
-        format=request.format,
-        class_names=classes,
-        asked=asked_of(request),
-        labels=labels,
-    )
+    dataset = found.open(classes, labels)
     if request.class_names is None:
         _say_unnamed(dataset, weighted.net)
     spec = _spec(request, weighted, dataset, layers, labels)

@@ -45,6 +45,7 @@ def explain_images(request: ExplainRequest) -> list[str]:
     """
     run = Run(request.run)
     chosen = choose_layers(run.layers, request.layers, "The run") if request.layers else None
+    run.store.require_room("--run")
     dataset = dataset_of(run)
     wanted = find_pictures(request.images, run.store, dataset)
     net = run.mined_net
@@ -69,6 +70,7 @@ def occlude_images(request: OccludeRequest) -> list[str]:
     )
     if request.layer:
         run.spec.layer(request.layer)
+    run.store.require_room("--run")
     dataset = dataset_of(run)
     wanted = find_pictures(request.images, run.store, dataset)
     net = run.mined_net

@@ -46,6 +46,7 @@ def project_run(request: ProjectRequest) -> int:
     _require_same_settings(run.store, settings)
     if not waiting:
         return 0
+    run.store.require_room("--run")
     dataset = dataset_of(run, labelled=False)
     total = sum(map(missing, waiting))
     with connection.connected(request.address):

@@ -21,6 +21,7 @@ def publish_run(request: PublishRequest) -> tuple[Published, str]:
     """
     run = Run(request.run)
     target = Store(request.dest or f"{run.store.url}/{schema.ATLAS}")
+    target.require_room("DEST")
     waiting = units(run.store)
     total = sum(unit.last - unit.first for unit in waiting)
     with connection.connected(request.address):

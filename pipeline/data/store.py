@@ -125,6 +125,26 @@ class Store:
                 "Make room or mend the access, then give the same command again."
             ) from error
 
+    def require_room(self, option: str) -> None:
+        """Refuse a place where nothing can be written, before any work; a bucket is not asked.
+
+        Args:
+            option: which names the place.
+
+        Raises:
+            RequestError: on the way there is a file, or writing is not allowed.
+        """
+        if not self.is_local:
+            return
+        place = Path(self.path())
+        there = next(folder for folder in (place, *place.parents) if folder.exists())
+        if not there.is_dir():
+            raise RequestError(f"{self.url}: {there} is a file, no folder; name another {option}.")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise RequestError(
+                f"{self.url}: writing into {there} is not allowed; name another {option}."
+            )
+
     def _headers(self, name: str) -> dict[str, str]:
         """What a bucket must be told of an object, so that browsers show it and do not save it."""
         protocol = self.fs.protocol if isinstance(self.fs.protocol, str) else self.fs.protocol[0]

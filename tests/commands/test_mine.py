@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.commands.mine import mine_run
+from pipeline.core.nets import known
 from pipeline.data.demo.images import draw, shard_bytes
+from pipeline.data.weights.files import is_at_hand
 from pipeline.errors import RequestError
 from pipeline.request import MineRequest
 
@@ -35,8 +38,10 @@ def test_what_is_not_mined_or_cannot_be_projected_is_named(
 ) -> None:
     (tmp_path / "left_out.py").write_text(NET)
     monkeypatch.syspath_prepend(tmp_path)
-    request = MineRequest(data=f"{tmp_path}/none", run=f"{tmp_path}/run", net="left_out:net")
-    with pytest.raises(RequestError, match="none"):
+    draw(0).image.save(tmp_path / "a.png")
+    (tmp_path / "run.json").write_text("{}")  # so that it stops before it mines
+    request = MineRequest(data=str(tmp_path), run=str(tmp_path), net="left_out:net")
+    with pytest.raises(RequestError, match=r"run\.json cannot be read"):
         mine_run(request)
     left_out, opaque = (record.getMessage() for record in caplog.records)
     assert left_out == (
@@ -65,3 +70,38 @@ def test_labels_that_are_mere_numbers(
     said = [record.getMessage() for record in caplog.records if "labels" in record.getMessage()]
     assert len(said) == (0 if asked else 2)
     assert all("--class-names net takes them for its classes" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"data": "nowhere"}, r"nowhere does not exist"),
+        ({"run": "a.png/run"}, r"a\.png is a file, no folder; name another --run\.$"),
+        ({"layers": ("conv9",)}, r"Net alexnet has no layer 'conv9'; it has conv1,"),
+    ],
+)
+def test_what_is_checked_before_weights_are_fetched(
+    wrong: dict[str, object], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.chdir(tmp_path)
+    draw(0).image.save(tmp_path / "a.png")
+    asked = {"data": "a.png", "run": "run", "format": "folder", **wrong}
+    with pytest.raises(RequestError, match=reason):
+        mine_run(MineRequest(**asked))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png"}
+
+
+def test_layers_of_a_net_whose_weights_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    (url,) = (weights.url for weights in known.torchvision_weights("alexnet").values())
+    assert not is_at_hand(None, "alexnet")
+    assert not is_at_hand("s3://bucket/alexnet.pth", "alexnet")
+    assert is_at_hand("alexnet.pth", "alexnet")
+    assert is_at_hand(None, "demo")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / url.rpartition("/")[2]).touch()
+    assert is_at_hand(None, "alexnet")
+    assert is_at_hand("IMAGENET1K_V1", "alexnet")

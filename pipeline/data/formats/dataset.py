@@ -146,6 +146,34 @@ _KINDS: dict[DataFormat, _Kind] = {
 }
 
 
+@dataclass(frozen=True)
+class Found:
+    """The files of a dataset that is there, not opened yet."""
+
+    listing: Listing
+    format: DataFormat
+    asked: Asked = NOTHING_ASKED
+
+    def open(
+        self, class_names: ClassNames | None = None, labels: LabelFile | None = None
+    ) -> Dataset:
+        """The dataset.
+
+        Args:
+            class_names: names that the labels may have, or if explicit do have.
+            labels: of the pictures, in place of the dataset's own.
+
+        Raises:
+            RequestError: nothing in it can be used.
+        """
+        listing, format = self.listing, self.format
+        with reaching(listing.url):
+            reader, parts = _KINDS[format].open(listing, class_names, self.asked)
+        fingerprint = _fingerprint(format, listing)
+        own = None if labels is None else _labels(labels, format, listing, class_names)
+        return Dataset(listing.url, format, fingerprint, reader, self.asked, own, parts)
+
+
 def open_dataset(
     url: str,
     *,
@@ -154,17 +182,26 @@ def open_dataset(
     asked: Asked = NOTHING_ASKED,
     labels: LabelFile | None = None,
 ) -> Dataset:
+    """What `url` names; as `find_dataset`, and opened.
+
+    Raises:
+        RequestError: nothing is there, or nothing in it can be used.
+    """
+    return find_dataset(url, format=format, asked=asked).open(class_names, labels)
+
+
+def find_dataset(
+    url: str, *, format: DataFormat | None = None, asked: Asked = NOTHING_ASKED
+) -> Found:
     """What `url` names: a folder, one file, a glob, or a brace range.
 
     Args:
         url: any fsspec URL or local path.
         format: what it is; None detects it.
-        class_names: names of the classes for where the format has none, or, if explicit, for all.
         asked: what else is said of it.
-        labels: of the pictures, in place of the dataset's own.
 
     Raises:
-        RequestError: nothing is there, or nothing in it can be used.
+        RequestError: nothing is there, or nothing that is data.
     """
     listing = list_files(url)
     chosen = format or _detected(listing)
@@ -181,12 +218,7 @@ def open_dataset(
             f"{listing.url} holds {kind}, which have no columns; leave out --image-column and "
             "--label-column."
         )
-    listing = replace(listing, files=files)
-    with reaching(listing.url):
-        reader, parts = kind.open(listing, class_names, asked)
-    fingerprint = _fingerprint(chosen, listing)
-    own = None if labels is None else _labels(labels, chosen, listing, class_names)
-    return Dataset(listing.url, chosen, fingerprint, reader, asked, own, parts)
+    return Found(replace(listing, files=files), chosen, asked)
 
 
 def _labels(

@@ -1,9 +1,11 @@
 """Files of weights, here or behind any fsspec URL."""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import fsspec
+import torch
 
 from pipeline.core.nets import known
 from pipeline.errors import RequestError
@@ -28,6 +30,20 @@ def formats_library(module: str, kind: str) -> Any:
             f"{kind} are read by {module}, which is not installed: "
             "pip install 'deconv-atlas[formats]'."
         ) from error
+
+
+def is_at_hand(weights: str | None, name: str) -> bool:
+    """Whether weights are on this machine, so that nothing has to be fetched.
+
+    Args:
+        weights: as a user gave them.
+        name: of a net.
+    """
+    official = known.torchvision_weights(name)
+    member = official.get(weights or next(iter(official), ""))
+    if member is not None:
+        return Path(torch.hub.get_dir(), "checkpoints", Path(member.url).name).exists()
+    return "://" not in (weights or "")
 
 
 def read_bytes(weights: str, name: str) -> bytes:
