@@ -142,13 +142,16 @@ def test_a_wrong_request(
     words: list[str],
     said: Said,
     tmp_path: Path,
+    jpeg: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "one.jpg").write_bytes(jpeg)
     sentence = said(*arguments)
     for word in words:
         assert word in sentence
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 COMMANDS = [
