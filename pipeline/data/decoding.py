@@ -11,13 +11,11 @@ EXIF blocks, animations, transparency), and warnings cannot be silenced in one t
 
 import struct
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
 
 import numpy as np
 import torch
-import torchvision.io  # loads the operator that `_fast_jpeg` is
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ImageFile import ImageFile
@@ -27,6 +25,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from pipeline.data.jpeg import jpeg_decoder, segments, without_exif
 from pipeline.errors import SampleError
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
@@ -38,9 +37,6 @@ _PLAIN: dict[bytes, type[ImageFile]] = {
 """How the files of the formats start that Pillow reads without more ado; it reads no pixel yet."""
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's start-of-frame markers
-_BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
-_RGB = torchvision.io.ImageReadMode.RGB.value
-_SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
 
 
 def decode(data: bytes) -> torch.Tensor:
@@ -92,56 +88,18 @@ def _pixels(image: Image.Image) -> torch.Tensor:
 
 
 def _jpeg(data: bytes) -> torch.Tensor:
-    frames = (data[start + 4 : end] for marker, start, end in _segments(data) if marker in _FRAMES)
+    frames = (data[start + 4 : end] for marker, start, end in segments(data) if marker in _FRAMES)
     frame = next(frames, None)
     if frame is None:
         raise SampleError("damaged or cut short: a JPEG without a frame")
     precision, height, width, channels = struct.unpack(">BHHB", frame[:6])
     _check_size(width, height)
     if precision == 8 and channels in (1, 3):
-        with suppress(RuntimeError, AttributeError):  # Pillow has the last word
-            return _fast_jpeg(data)
-    return _pixels(JpegImageFile(BytesIO(_without_exif(data))))
-
-
-def _fast_jpeg(data: bytes) -> torch.Tensor:
-    """libjpeg-turbo without Pillow: the same bits, a quarter faster.
-
-    The operator itself, since `torchvision.io.decode_jpeg` warns that it will be taken away.
-
-    Raises:
-        RuntimeError: the picture is damaged.
-        AttributeError: this torchvision has no such operator (any more).
-    """
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # the copy: under 1 % of it
-    decoded: torch.Tensor = torch.ops.image.decode_jpeg(encoded, _RGB, False)
-    return decoded
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment up to the first scan; the start is the marker's."""
-    at = 2
-    while (start := data.find(b"\xff", at)) >= 0:
-        marker = data[start + 1] if start + 1 < len(data) else _END
-        if marker == 0xFF:  # fill
-            at = start + 1
-        elif marker in _BARE or marker == 0:
-            at = start + 2
-        elif marker in (_SCAN, _END) or start + 4 > len(data):
-            return
-        else:
-            at = start + 2 + int.from_bytes(data[start + 2 : start + 4])
-            yield marker, start, at
-
-
-def _without_exif(data: bytes) -> bytes:
-    """The same picture without the segments whose parsing warns."""
-    pieces, at = [], 0
-    for marker, start, end in _segments(data):
-        if marker == _EXIF:
-            pieces.append(data[at:start])
-            at = end
-    return b"".join([*pieces, data[at:]])
+        fast = jpeg_decoder().fast
+        if fast is not None:
+            with suppress(RuntimeError):  # Pillow has the last word
+                return fast(data)
+    return _pixels(JpegImageFile(BytesIO(without_exif(data))))
 
 
 # --- PNG and WebP -----------------------------------------------------------------------------

@@ -1,8 +1,10 @@
+import importlib.util
 import io
+import re
 import struct
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.data import jpeg
 from pipeline.data.decoding import decode
+from pipeline.data.jpeg import jpeg_decoder
 from pipeline.errors import SampleError
 
 Edit = tuple[float, int]
@@ -106,13 +110,69 @@ def test_photographs_are_what_torchvision_loads(photos: dict[str, bytes]) -> Non
     assert not wrong
 
 
-def test_without_torchvisions_operator_it_is_the_same(
-    scene: Image.Image, monkeypatch: pytest.MonkeyPatch
+LIBRARIES = ("torchcodec", "torchvision", "pillow")
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each decoder in turn: those before it are as if they were not installed."""
+    first = str(request.param)
+    if not importlib.util.find_spec(first.replace("pillow", "PIL")):
+        pytest.skip(f"no {first} here")
+    left = LIBRARIES[LIBRARIES.index(first) :]
+    makers = {name: make for name, make in jpeg._MAKERS.items() if name in left}
+    monkeypatch.setattr(jpeg, "_MAKERS", makers)
+    jpeg_decoder.cache_clear()
+    yield first
+    jpeg_decoder.cache_clear()
+
+
+def test_every_decoder_has_the_same_pixels(
+    library: str, scene: Image.Image, photos: dict[str, bytes]
 ) -> None:
-    data = FORMS["jpeg"](scene)
-    usual = decode(data)
-    monkeypatch.setattr("pipeline.data.decoding.torch.ops.image", object())
-    assert torch.equal(decode(data), usual)
+    assert jpeg_decoder().library == library
+    files = [make(scene) for form, make in FORMS.items() if form.startswith("jpeg")]
+    files += list(photos.values())[:40]
+    assert all(np.array_equal(decode(data).numpy(), reference(data)) for data in files)
+    for data in files[:5]:
+        with pytest.raises(SampleError, match="damaged or cut short"):
+            decode(data[: len(data) // 2])
+
+
+def test_the_order_of_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [name for name in LIBRARIES if importlib.util.find_spec(name.replace("pillow", "PIL"))]
+    jpeg_decoder.cache_clear()
+    assert jpeg_decoder().library == there[0]
+    assert re.fullmatch(rf"{there[0]} \d+\.\d+.*", str(jpeg_decoder()))
+
+
+def refuse() -> Callable[[bytes], torch.Tensor]:
+    raise OSError("undefined symbol: _ZN3c10\nand pages more")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (refuse, r"torchcodec .* not decode JPEGs here \(undefined symbol: _ZN3c10\)\.$"),
+        (lambda: lambda data: torch.zeros(3, 40, 40, dtype=torch.uint8), "pixels are not Pillow's"),
+    ],
+)
+def test_a_decoder_that_cannot_be_used_is_named(
+    make: Callable[[], Callable[[bytes], torch.Tensor]],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setitem(jpeg._MAKERS, "torchcodec", make)
+    jpeg_decoder.cache_clear()
+    assert jpeg_decoder().library == "torchvision"
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert re.search(reason, said)
+    monkeypatch.setattr(jpeg, "_MAKERS", {})
+    jpeg_decoder.cache_clear()
+    assert jpeg_decoder().library == "pillow"
+    assert "decoded by Pillow" in caplog.records[-1].getMessage()
+    jpeg_decoder.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
