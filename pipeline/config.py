@@ -52,6 +52,28 @@ class LayerSpec(Frozen):
         )
 
 
+class Machine(Frozen):
+    """A machine, as far as results may depend on it to the last bit."""
+
+    device: str
+    """cpu or cuda, and its model."""
+    instructions: str
+    """The widest that torch uses on the CPU."""
+    decoder: str
+    """Of JPEGs."""
+    versions: dict[str, str]
+
+
+class MinedBy(Frozen):
+    """The machines of one kind that mined a run."""
+
+    machine: Machine
+    parts: int
+    """How many files of stage 1 are theirs."""
+    first: str
+    """The first of these files, in the order of the dataset."""
+
+
 class RunSpec(Mining):
     """What a run is: everything that its results follow from. Kept as `run.json`."""
 
@@ -65,6 +87,8 @@ class RunSpec(Mining):
     labels_digest: str | None = None
     arithmetic: str = ARITHMETIC
     versions: dict[str, str] = Field(default_factory=dict)
+    machines: tuple[MinedBy, ...] = ()
+    """Noted as the run is merged."""
 
     def require_same(self, other: "RunSpec", run: str) -> None:
         """Refuse to go on in a run that is something else.
@@ -73,8 +97,8 @@ class RunSpec(Mining):
             RequestError: naming the first thing that differs.
         """
         for name in type(self).model_fields:
-            # newer versions may read a run; labels are compared by what they are
-            if name in ("versions", "labels"):
+            # others may read a run; labels are compared by what they are
+            if name in ("versions", "machines", "labels"):
                 continue
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:

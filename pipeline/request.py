@@ -76,6 +76,8 @@ class MineRequest(Mining, OnCluster):
     """Mine the data for the images that excite each feature map most."""
 
     layers: Layers = None
+    same_machines: bool = False
+    """Refuse parts that were mined by unlike machines, whose last bits may differ."""
 
 
 class ProjectRequest(OnCluster):

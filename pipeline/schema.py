@@ -73,6 +73,10 @@ SAMPLES_IN_PART = b"samples"
 """Key of a heap file's metadata: how many samples the part has, unusable ones included."""
 
 
+MACHINE = b"machine"
+"""Key of the same, and of what screening and second looks store: who made it, as JSON."""
+
+
 def table_of(columns: Mapping[str, Any], fields: pa.Schema) -> pa.Table:
     """Columns by name as a table of this schema; what it does not name is left out."""
     arrays = [pa.array(columns[field.name]).cast(field.type) for field in fields]

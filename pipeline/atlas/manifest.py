@@ -20,7 +20,8 @@ import pandas as pd
 from pipeline import schema
 from pipeline.atlas import sheets
 from pipeline.atlas.places import public_name
-from pipeline.config import LayerSpec, RunSpec
+from pipeline.config import LayerSpec, Machine, RunSpec
+from pipeline.data.machines import unlike
 
 Json = dict[str, Any]
 
@@ -166,12 +167,24 @@ def manifest(
             "versions": spec.versions,
             **counts,
         },
-        "made": {},  # what else a viewer shows about the atlas
+        "made": _made(spec),  # what else a viewer shows about the atlas
         "classes": classes.names(),
         "layers": list(layers),
         "winners": {},  # filled by the scripts of the layers
     }
     return f"window.ATLAS = {_dump(document)};\n".encode()
+
+
+def _made(spec: RunSpec) -> Json:
+    """Who mined the run: of several kinds of machines what they differ in."""
+    differences = unlike(spec.machines)
+    if differences:
+        return {"Unlike machines": f"{differences}. Last bits may depend on who mined what."}
+    return {"Machine": ", ".join(_machine(made.machine) for made in spec.machines)}
+
+
+def _machine(machine: Machine) -> str:
+    return f"{machine.device}, {machine.instructions}, {machine.decoder}"
 
 
 def winners_script(layer: Layer, classes: Classes) -> bytes:

@@ -48,6 +48,8 @@ def _requests(
 
 
 def _say_mined(run: "Run") -> None:
+    from pipeline.data.machines import unlike
+
     maps, skipped = run.feature_maps(), len(run.skipped())
     dead, uncertified = (maps["max"] <= 0).sum(), (~maps["certified"]).sum()
     say(
@@ -60,6 +62,16 @@ def _say_mined(run: "Run") -> None:
             f"They are marked in {run.store.url}/feature_maps.parquet; "
             "--precision exact into another --run is sure of them."
         )
+    if differences := unlike(run.spec.machines):
+        say(
+            f"Mined by unlike machines: {differences}. Last bits of activations may depend on who "
+            "mined what; --same-machines, into another --run, refuses that."
+        )
+    slow = sum(
+        made.parts for made in run.spec.machines if made.machine.decoder.startswith("pillow")
+    )
+    if slow:
+        say(f"JPEGs of {slow} parts were decoded by Pillow, the slowest way; install torchcodec.")
     if skipped:
         say(f"{skipped} samples could not be used; {run.store.url}/skipped says why.")
     say(f"Next: deconv-atlas project --run {run.store.url}")

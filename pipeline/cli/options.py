@@ -57,7 +57,9 @@ def asks_for(
         limits = {_BOUNDS[way]: at for limit in field.metadata for way, at in asdict(limit).items()}
         text = " ".join((field.description or "").split())
         make: Any = typer.Argument if name in positional else typer.Option
-        flag = [f"--{name}"] if kind is bool else []  # without it there would be --no- too
+        flag = (
+            [f"--{name.replace('_', '-')}"] if kind is bool else []
+        )  # without it there would be --no- too
         about = make(*flag, help=text, metavar=called.get(name), **limits)
         annotation = Annotated[kind, about]
         return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

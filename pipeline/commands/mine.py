@@ -10,11 +10,12 @@ from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target
-from pipeline.config import LayerSpec, RunSpec, choose_layers, say_opaque, versions
+from pipeline.config import LayerSpec, MinedBy, RunSpec, choose_layers, say_opaque, versions
 from pipeline.core.nets.known import Net
 from pipeline.data.class_name_files import names_for_labels
 from pipeline.data.formats.dataset import Dataset, Found, find_dataset
 from pipeline.data.labels import LabelFile, load_labels
+from pipeline.data.machines import machines_of, unlike
 from pipeline.data.results import is_mined, read_spec
 from pipeline.data.samples import Asked, Sample
 from pipeline.data.store import Store
@@ -82,6 +83,8 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
         Store(request.run).require_room("--run")
         _check_layers(request)
     jobs = [_checked(request, found, labels) for request in requests]
+    for job in jobs:
+        _require_alike(job)
     waiting = [job for job in jobs if not is_mined(job.run)]
     if waiting:
         with connection.connected(asked.address):
@@ -137,6 +140,7 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
             work.append((part, missing))
     if work:
         targets = [job.target for job in jobs]
+        first = None
         with (
             _told_at_the_end() as remarks,
             progress(what, len(parts), len(parts) - len(work)) as advance,
@@ -146,8 +150,13 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
             ):
                 remarks |= dict.fromkeys(part_done.remarks)
                 advance(1)
+                first = first or part_done.machine
+                if part_done.machine != first:
+                    for job in jobs:
+                        _require_alike(job)
     for job in jobs:
         looks = None if exact else _look_again(job)
+        _note_machines(job)
         merge(job.run, job.spec, [part.name for part in parts], looks)
 
 
@@ -162,6 +171,27 @@ def _told_at_the_end() -> Iterator[dict[str, None]]:
             log.warning("%s", line)
         if len(remarks) > _NAMED:
             log.warning("The same or the like holds of %d more parts.", len(remarks) - _NAMED)
+
+
+def _mined_by(run: Store) -> tuple[MinedBy, ...]:
+    return machines_of(run, [*run.list(schema.SCREEN), *run.list(schema.HEAPS)])
+
+
+def _require_alike(job: _Job) -> None:
+    """With --same-machines, refuse what unlike ones have mined so far."""
+    what = unlike(_mined_by(job.run)) if job.request.same_machines else None
+    if what:
+        raise RequestError(
+            f"{job.run.url} was mined by unlike machines ({what}), which --same-machines refuses; "
+            "leave it out, or remove the files of one kind and give workers of the other alone."
+        )
+
+
+def _note_machines(job: _Job) -> None:
+    """Write into `run.json` who mined the run."""
+    _require_alike(job)
+    spec = read_spec(job.run).model_copy(update={"machines": _mined_by(job.run)})
+    job.run.write(schema.RUN, spec.model_dump_json(indent=2).encode())
 
 
 def _look_again(job: _Job) -> Looks:

@@ -13,6 +13,7 @@ from pipeline import schema
 from pipeline.core.heaps.topk import NOBODY, Heaps
 from pipeline.core.nets.known import Net
 from pipeline.data.batches import Picture, Seen
+from pipeline.data.machines import machine_metadata
 from pipeline.data.store import Store
 
 
@@ -42,7 +43,7 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
     }
     winners = schema.entries_of(columns, schema.HEAP_ENTRY)
     columns = _map_columns(net, heaps) | {"winners": lists_of(winners, taken.sum(1))}
-    return _of_part(schema.table_of(columns, schema.HEAP), seen)
+    return _of_part(schema.table_of(columns, schema.HEAP), net, seen)
 
 
 def screen_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
@@ -52,7 +53,7 @@ def screen_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
     of_taken = {name: values[taken] for name, values in columns.items()}
     entries = schema.entries_of(of_taken, schema.SCREENED)
     columns = _map_columns(net, heaps) | {"kept": lists_of(entries, taken.sum(1))}
-    return _of_part(schema.table_of(columns, schema.SCREEN_HEAP), seen)
+    return _of_part(schema.table_of(columns, schema.SCREEN_HEAP), net, seen)
 
 
 def _activations(heaps: Heaps) -> NDArray[np.float32]:
@@ -88,9 +89,10 @@ def _map_columns(net: Net, heaps: Heaps) -> dict[str, Any]:
     }
 
 
-def _of_part(table: pa.Table, seen: Seen) -> pa.Table:
-    """The table of a part, which tells how many samples the part has."""
-    return table.replace_schema_metadata({schema.SAMPLES_IN_PART: str(len(seen))})
+def _of_part(table: pa.Table, net: Net, seen: Seen) -> pa.Table:
+    """The table of a part, which tells how many samples the part has, and who mined it."""
+    count = {schema.SAMPLES_IN_PART: str(len(seen))}
+    return table.replace_schema_metadata(count | machine_metadata(net.device))
 
 
 def _sources(pictures: Sequence[Picture], positions: NDArray[np.int64]) -> dict[str, Any]:

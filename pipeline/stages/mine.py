@@ -1,13 +1,14 @@
 """Stage 1: stream a part of the dataset through the nets and keep their heaps."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline import schema
+from pipeline.config import Machine
 from pipeline.core.heaps.certificate import screen_depth
 from pipeline.core.heaps.peaks import Peaks
 from pipeline.core.heaps.screening import screened
@@ -15,6 +16,7 @@ from pipeline.core.heaps.topk import Heaps
 from pipeline.core.nets.known import Net
 from pipeline.data.batches import Batch, Seen, Stream, batches
 from pipeline.data.formats.dataset import Dataset
+from pipeline.data.machines import this_machine
 from pipeline.data.samples import Part, Sample
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
@@ -46,6 +48,7 @@ class PartDone:
     images: int
     skipped: int
     remarks: tuple[str, ...] = ()
+    machine: Machine | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ def mine_part(
         else:
             table, name = heap_table(miner.net, own, seen), schema.heap_name(part.name)
         run.write_table(name, table)
-    return PartDone(part.name, len(seen_by_all.pictures), len(seen_by_all.skipped), tuple(remarks))
+    counts = len(seen_by_all.pictures), len(seen_by_all.skipped)
+    return PartDone(part.name, *counts, tuple(remarks), this_machine(miners[0].net.device))
 
 
 def mine(
