@@ -83,7 +83,7 @@ def test_class_folders_give_way(tmp_path: Path) -> None:
     for name in ("cat/1.jpg", "dog/2.jpg"):
         (data / name).parent.mkdir(parents=True)
         (data / name).write_bytes(b"x")
-    names = ClassNames.of(["tench", "goldfish", "shark"])
+    names = ClassNames.of(["tench", "goldfish", "shark"], explicit=True)
     assert labels(data, written(data, "2\n0\n"), names) == [(2, "shark"), (0, "tench")]
 
 

@@ -125,9 +125,9 @@ def test_one_key_in_two_places_is_two_samples(tmp_path: Path) -> None:
 
 def test_names_of_numbers(tmp_path: Path) -> None:
     data = tar([("1.jpg", b"x"), ("1.cls", b"1"), ("2.jpg", b"x"), ("2.json", b'{"label": "bee"}')])
-    weights = ClassNames.of(["ant", "bee"])
-    assert facts(read(opened(tmp_path, data, weights))) == [
-        ("1.jpg", 1, "bee"),
+    net = ClassNames.of(["ant", "bee"])
+    assert facts(read(opened(tmp_path, data, net))) == [
+        ("1.jpg", 1, None),
         ("2.jpg", None, "bee"),
     ]
     explicit = ClassNames({0: "bee", 1: "cat"}, explicit=True)
