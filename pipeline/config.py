@@ -161,6 +161,8 @@ def say_opaque(opaque: Mapping[str, str], layers: int) -> str:
 
 
 def _brief(value: object) -> str:
+    if value is None:
+        return "the usual"
     if isinstance(value, tuple) and value and isinstance(value[0], LayerSpec):
         return ",".join(layer.name for layer in value)
     return str(value)

@@ -42,6 +42,9 @@ class Mining(Frozen):
     """rgb or bgr: what the weights take, if not what their format usually is."""
     mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat] | None = None
     """Subtracted from 0-255, nothing divided, if not what is usual for the weights."""
+    resize: Literal["torch", "pillow"] | None = None
+    """Whose code resizes pictures: torch, sooner, a grey level off in 0.2 % of the pixels; or
+    pillow, the very pixels of torchvision's transform. By default torch."""
     layers: tuple[Any, ...] | None = None  # asked for by name, kept with all about them
     top_k: int = Field(default=9, ge=1, le=2**15 - 1)  # ranks are int16
     """Winners kept per feature map."""

@@ -111,7 +111,7 @@ class Run:
             RequestError: the weights are gone, or are not those of the run any more.
         """
         spec = self.spec
-        weighted = load_net(spec.net, spec.weights, spec.colour_order, spec.mean)
+        weighted = load_net(spec.net, spec.weights, spec.colour_order, spec.mean, spec.resize)
         if weighted.digest != self.spec.weights_digest:
             raise RequestError(
                 f"The weights {self.spec.weights} are not those that {self.store.url} was mined "

@@ -109,7 +109,9 @@ def _check_layers(request: MineRequest) -> None:
 
 def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _Job:
     run = Store(request.run)
-    weighted = load_net(request.net, request.weights, request.colour_order, request.mean)
+    weighted = load_net(
+        request.net, request.weights, request.colour_order, request.mean, request.resize
+    )
     names = [layer.name for layer in weighted.net.graph.layers]
     layers = choose_layers(names, request.layers, f"Net {request.net}")
     _say_what_is_left_out(weighted.net, layers)

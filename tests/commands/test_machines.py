@@ -79,6 +79,16 @@ def test_a_run_says_who_mined_it(folder: Path, capsys: pytest.CaptureFixture[str
     assert machine.instructions in made(folder)["Machine"]
 
 
+def test_whose_code_resizes_belongs_to_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_app(mining(folder, "--resize", "pillow")) == 0
+    run = open_run(folder / "run")
+    assert run.spec.preprocessing.kernel == run.net.preprocessing.kernel == "pillow"
+    assert run_app(mining(folder)) == 2
+    assert "its resize is pillow, not the usual; name" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("precision", ["exact", "fast"])
 def test_every_file_of_stage_1_says_it(folder: Path, precision: str) -> None:
     assert run_app(mining(folder, "--precision", precision)) == 0

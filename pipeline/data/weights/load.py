@@ -17,7 +17,7 @@ from pipeline.core.graph.verify import verify
 from pipeline.core.nets import custom, known
 from pipeline.core.nets.known import ColourOrder, Net, subtracting
 from pipeline.core.nets.old import Variant
-from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.core.nets.preprocessing import Kernel, Preprocessing
 from pipeline.data.demo.images import CLASS_NAMES, WEIGHTS
 from pipeline.data.weights import keras, onnx
 from pipeline.data.weights.checkpoint import is_safetensors, state_dict, under_names_of
@@ -60,6 +60,7 @@ def load_net(
     weights: str | None = None,
     colour_order: ColourOrder | None = None,
     mean: tuple[float, float, float] | None = None,
+    resize: Kernel | None = None,
 ) -> Weighted:
     """A net by name, with the weights asked for.
 
@@ -73,6 +74,7 @@ def load_net(
             format. The filters of the first layer are turned, so the net takes R, G, B always.
         mean: of R, G, B, subtracted from 0–255 without any division, if that is not the usual one
             either.
+        resize: whose code resizes pictures, if not torch's, or what a net of one's own wants.
 
     Raises:
         RequestError: an unknown net, or weights that are not there or do not fit.
@@ -93,6 +95,8 @@ def load_net(
         trained = _old(name, weights) if name in known.VARIANTS else _known(name, weights)
     if (colour_order or trained.colour_order) == "bgr":
         known.swap_red_and_blue(trained.module)
+    if resize is not None:
+        trained = replace(trained, preprocessing=replace(trained.preprocessing, kernel=resize))
     net = _assembled(name, trained, mean)
     return Weighted(net, weights, digest(net.graph.trunk.state_dict()))
 
@@ -140,9 +144,8 @@ def _known(name: str, weights: str) -> _Trained:
         module = known.build(name, classes)  # fine-tuned for other classes
     with _fitting(name, weights):
         has_classifier = known.fit(module, state)
-    if name == known.DEMO:
-        is_own = classes in (None, len(CLASS_NAMES))
-        categories: tuple[str, ...] | None = CLASS_NAMES if is_own else None
+    if name == known.DEMO and classes in (None, len(CLASS_NAMES)):
+        categories: tuple[str, ...] | None = CLASS_NAMES
     elif own is not None:
         categories = tuple(official[own].meta["categories"])
     else:

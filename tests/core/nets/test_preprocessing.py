@@ -1,5 +1,6 @@
 """Preprocessing against torchvision's own transforms, and boxes back to the picture."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torchvision.models import AlexNet_Weights, EfficientNet_B0_Weights, ResNet50_Weights
 from torchvision.transforms import InterpolationMode
 
+from pipeline.core.nets import custom
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.errors import SampleError
 
@@ -109,6 +111,57 @@ def test_what_the_net_gets_is_what_its_weights_transforms_give(
     grey_level = 1 / 255 / torch.tensor(prepared.std)[:, None, None]
     assert made.dtype == torch.float32
     assert ((made - expected).abs() <= 1.01 * grey_level).all()
+
+
+@pytest.mark.parametrize(
+    "size", [(500, 375), (375, 500), (224, 224), (256, 256), (100, 90), (1, 1), (700, 12), (8, 300)]
+)
+@pytest.mark.parametrize(
+    "weights",
+    [
+        AlexNet_Weights.IMAGENET1K_V1,
+        ResNet50_Weights.IMAGENET1K_V2,
+        EfficientNet_B0_Weights.IMAGENET1K_V1,
+    ],
+)
+def test_with_pillows_kernel_the_net_gets_the_same_bits(
+    weights: AlexNet_Weights, size: tuple[int, int]
+) -> None:
+    transform = weights.transforms()
+    prepared = replace(custom.from_preset(transform), kernel="pillow")
+    picture = scene(*size)
+    before = picture.clone()
+    made = prepared.prepare(picture)
+    assert made.dtype == torch.uint8
+    assert torch.equal(prepared.normalise(made[None])[0], transform(as_pil(picture)))
+    assert torch.equal(picture, before)
+
+
+def test_photographs_with_pillows_kernel() -> None:
+    """And the other kernel is off in few pixels, by one grey level but for some."""
+    if not PHOTOS.is_dir():
+        pytest.skip("no photographs beside this checkout (shared/photos)")
+    transform = AlexNet_Weights.IMAGENET1K_V1.transforms()
+    prepared = custom.from_preset(transform)
+    off = []
+    for path in sorted(PHOTOS.glob("*.JPEG"))[::20]:
+        with Image.open(path) as image:
+            picture = tvf.pil_to_tensor(image.convert("RGB"))
+            made = replace(prepared, kernel="pillow").prepare(picture)
+            assert torch.equal(
+                replace(prepared, kernel="pillow").normalise(made[None])[0],
+                transform(image.convert("RGB")),
+            )
+        off.append(float((prepared.prepare(picture) != made).float().mean()))
+    assert 0.001 < np.mean(off) < 0.003
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_pillows_kernel_on_other_channels(channels: int) -> None:
+    picture = scene(60, 40)[[0, 1, 2, 2]][:channels]
+    made = Preprocessing(32, 32, kernel="pillow").prepare(picture)
+    expected = tvf.resize(tvf.to_pil_image(picture), [32])
+    assert torch.equal(made, tvf.pil_to_tensor(tvf.center_crop(expected, [32, 32])))
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
