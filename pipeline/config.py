@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import Field
 
@@ -171,4 +171,12 @@ def _brief(value: object) -> str:
 def versions() -> dict[str, str]:
     """The versions that results may depend on."""
     packages = ("deconv-atlas", "torch", "torchvision", "pillow")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    return {"python": platform.python_version(), **{name: version_of(name) for name in packages}}
+
+
+def version_of(package: str) -> str:
+    """The version of a package; of one that lies in a working folder it is unknown."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

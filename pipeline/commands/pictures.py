@@ -107,6 +107,7 @@ def make_poster(request: PosterRequest) -> list[str]:
     else:
         wanted = example_pictures(run.store, run.spec.layers[-1], _POSTER_TRIALS)
     pictures = [read_picture(asked, net.preprocessing, dataset) for asked in wanted]
+    _say_turned([picture.wanted.name for picture in pictures if picture.is_turned])
     examples = explain.explain_pictures(net, pictures[:POSTER_EXAMPLES])
     settings = OccludeSettings(occluder=request.occluder, stride=request.stride)
     plan, names = occlude.prepare(net, settings), names_of_outputs(run.spec.class_names, net)
@@ -158,18 +159,19 @@ def _do(
     Raises:
         RequestError: some pictures cannot be used; the others are done.
     """
-    stored: list[str] = []
-    unusable: list[str] = []
+    stored, unusable, turned = Made.nothing()
     with progress(f"{what}, pictures", sum(map(len, units))) as advance:
         if len(units) == 1 and request.address is None:
-            stored, unusable = work(net, units[0])
+            stored, unusable, turned = work(net, units[0])
             advance(len(units[0]))
         elif units:
             with connection.connected(request.address):
                 for made in cluster.pictures(net, units, work, request.workers):
                     stored += made.stored
                     unusable += made.unusable
+                    turned += made.turned
                     advance(_tables(made.stored) + len(made.unusable))
+    _say_turned(turned)
     if unusable:
         raise RequestError(_unusable(unusable, _tables(stored)))
     return stored
@@ -178,6 +180,16 @@ def _do(
 def _tables(names: Sequence[str]) -> int:
     """How many pictures were done: each has a table."""
     return sum(name.endswith(".parquet") for name in names)
+
+
+def _say_turned(names: Sequence[str]) -> None:
+    """One line on people's own files that lay on their sides."""
+    if names:
+        more = f" and {len(names) - _MOST_REASONS} more" if len(names) > _MOST_REASONS else ""
+        log.warning(
+            "Turned upright, as the EXIF block says (pictures of a dataset are not): %s%s.",
+            ", ".join(names[:_MOST_REASONS]), more,
+        )  # fmt: skip
 
 
 def _unusable(reasons: Sequence[str], done: int) -> str:

@@ -10,7 +10,9 @@ EXIF blocks, animations, transparency), and warnings cannot be silenced in one t
 """
 
 import struct
+import warnings
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 
@@ -18,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ExifTags import Base
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -64,6 +67,35 @@ def decode(data: bytes) -> torch.Tensor:
     except Exception as error:  # decoders raise nearly anything over damaged bytes
         raise SampleError(f"damaged or cut short: {error or type(error).__name__}") from error
     raise SampleError("not a JPEG, PNG, WebP, BMP, PPM, PGM or TIFF picture")
+
+
+def upright(data: bytes, picture: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    """A picture turned as the EXIF block of its file says, and whether that turned it.
+
+    For people's own files only: they see them so. Pillow turns TIFFs by itself.
+
+    Args:
+        data: the file.
+        picture: what `decode` made of it, (3, H, W).
+    """
+    turn = None
+    if data.startswith((_JPEG, _PNG, _RIFF)):
+        with suppress(Exception), warnings.catch_warnings():  # of broken blocks, as everybody does
+            warnings.simplefilter("ignore")
+            turn = _TURNS.get(Image.open(BytesIO(data)).getexif().get(Base.Orientation, 1))
+    return (picture, False) if turn is None else (turn(picture), True)
+
+
+_TURNS: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {
+    2: lambda picture: picture.flip(2),
+    3: lambda picture: picture.flip(1, 2),
+    4: lambda picture: picture.flip(1),
+    5: lambda picture: picture.mT,
+    6: lambda picture: picture.mT.flip(2),
+    7: lambda picture: picture.mT.flip(1, 2),
+    8: lambda picture: picture.mT.flip(1),
+}
+"""How a picture comes upright that was stored in one of EXIF's orientations."""
 
 
 def _check_size(width: int, height: int) -> None:

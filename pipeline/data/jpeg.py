@@ -9,13 +9,14 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from io import BytesIO
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from pipeline.config import version_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class JpegDecoder:
     fast: Callable[[bytes], Tensor] | None = None
 
     def __str__(self) -> str:
-        return f"{self.library} {version(self.library)}"
+        return f"{self.library} {version_of(self.library)}"
 
 
 @cache

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline import schema
 from pipeline.core.nets.preprocessing import Preprocessing
-from pipeline.data.decoding import decode
+from pipeline.data.decoding import decode, upright
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.results import read_all_winners, require_mined
 from pipeline.data.samples import Located, Sample
@@ -67,12 +67,19 @@ class Picture:
     Attributes:
         wanted: what was asked for.
         image: uint8 (3, crop, crop).
-        size: (height, width) of the original.
+        size: (height, width) of the original, upright if it was turned.
+        is_turned: whether it was turned upright, as the EXIF block of a file of one's own said.
     """
 
     wanted: Wanted
     image: Tensor
     size: tuple[int, int]
+    is_turned: bool = False
+
+    @property
+    def title(self) -> str:
+        """What figures call it."""
+        return f"{self.wanted.title}, turned upright" if self.is_turned else self.wanted.title
 
     @property
     def pixels(self) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
@@ -86,10 +93,17 @@ class Made(NamedTuple):
     Attributes:
         stored: names of objects, in the order in which they were written.
         unusable: of each picture that could not be used, why.
+        turned: names of those that were turned upright.
     """
 
     stored: list[str]
     unusable: list[str]
+    turned: list[str]
+
+    @classmethod
+    def nothing(cls) -> "Made":
+        """As it is before the first picture."""
+        return cls([], [], [])
 
 
 def read_picture(
@@ -99,6 +113,9 @@ def read_picture(
 ) -> Picture:
     """Read, decode, resize and crop one picture.
 
+    A file of one's own is turned upright, as its EXIF block says; a sample of a dataset is not, as
+    the nets were trained.
+
     Args:
         source: a path, any fsspec URL, a Pillow image, or what `find_pictures` returned.
         preprocessing: of the net.
@@ -107,14 +124,19 @@ def read_picture(
     Raises:
         RequestError: it is not there, or cannot be used.
     """
+    is_turned = False
     try:
         if isinstance(source, Image.Image):
             wanted = Wanted("picture")
             pixels = torch.from_numpy(np.array(source.convert("RGB"))).permute(2, 0, 1)
         else:
             wanted = source if isinstance(source, Wanted) else Wanted(str(source))
-            pixels = decode(_bytes(wanted, dataset))
-        return Picture(wanted, preprocessing.prepare(pixels), (pixels.shape[1], pixels.shape[2]))
+            data = _bytes(wanted, dataset)
+            pixels = decode(data)
+            if wanted.located is None:
+                pixels, is_turned = upright(data, pixels)
+        size = (pixels.shape[1], pixels.shape[2])
+        return Picture(wanted, preprocessing.prepare(pixels), size, is_turned)
     except SampleError as error:
         raise RequestError(f"{wanted.name} cannot be used: {error}.") from error
 

@@ -62,12 +62,13 @@ def explain_unit(
         RequestError: the net has no such layer.
         WriteError: a result could not be stored.
     """
-    made, pictures = Made([], []), []
+    made, pictures = Made.nothing(), []
     for asked in wanted:
         try:
             pictures.append(read_picture(asked, net.preprocessing, dataset))
         except RequestError as error:
             made.unusable.append(str(error))
+    made.turned.extend(picture.wanted.name for picture in pictures if picture.is_turned)
     for explanation in explain_pictures(net, pictures, layers):
         stem = f"{schema.EXPLAIN}/{explanation.picture.wanted.file_stem}"
         made.stored.append(f"{stem}.parquet")

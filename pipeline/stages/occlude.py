@@ -66,7 +66,7 @@ def occlude_unit(
         NumericsError: an activation or a probability is not finite.
         WriteError: a result could not be stored.
     """
-    plan, made = prepare(net, settings), Made([], [])
+    plan, made = prepare(net, settings), Made.nothing()
     for asked in wanted:
         try:
             picture = read_picture(asked, net.preprocessing, dataset)
@@ -74,6 +74,7 @@ def occlude_unit(
         except RequestError as error:
             made.unusable.append(str(error))
             continue
+        made.turned.extend([asked.name] if picture.is_turned else [])
         for extension, figure in (draw(occluded) if draw else {}).items():
             made.stored.append(f"{schema.OCCLUSION_FIGURES}/{_stem(asked, settings)}.{extension}")
             run.write(made.stored[-1], figure)

@@ -1,13 +1,15 @@
 """What the commands on single pictures say, over a run that was made in this process."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from pipeline import schema
 from pipeline.commands.pictures import explain_images, occlude_images
-from pipeline.data.demo.images import shard_bytes
+from pipeline.data.demo.images import draw, shard_bytes
 from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
@@ -54,3 +56,34 @@ def test_what_such_a_class_is_called(run: str) -> None:
     rows = pd.read_parquet(table)
     assert rows["label"].notna().all()
     assert rows["class_name"].isna().all()
+
+
+@pytest.mark.parametrize("ask", [explain_images, occlude_images])
+def test_ones_own_file_is_turned_upright(
+    ask: Callable[[ExplainRequest | OccludeRequest], object],
+    run: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The same as if the picture had been stored upright; and it is said."""
+    block = Image.Exif()
+    block[0x0112] = 6
+    image = draw(5).image.crop((0, 0, 90, 140))
+    image.save(tmp_path / "upright.png")
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "side.png", exif=block)
+    for name in ("upright.png", "side.png"):
+        asked: dict[str, object] = {"run": run, "images": (str(tmp_path / name),)}
+        if ask is explain_images:
+            ask(ExplainRequest(**asked))
+        else:
+            ask(OccludeRequest(**asked, **COARSE))
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith("Turned upright, as the EXIF block says")
+    assert said.endswith("side.png.")
+    folder = schema.EXPLAIN if ask is explain_images else schema.OCCLUSION_MAPS
+    tables = [pd.read_parquet(path) for path in Path(run, folder).glob("*.parquet")]
+    one, other = (
+        next(t for t in tables if t["image"][0].endswith(f"/{name}")).drop(columns="image")
+        for name in ("upright.png", "side.png")
+    )
+    pd.testing.assert_frame_equal(one, other)

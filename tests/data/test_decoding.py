@@ -12,10 +12,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.data import jpeg
-from pipeline.data.decoding import decode
+from pipeline.data.decoding import decode, upright
 from pipeline.data.jpeg import jpeg_decoder
 from pipeline.errors import SampleError
 
@@ -180,6 +180,26 @@ def test_a_decoder_that_cannot_be_used_is_named(
 def test_exif_orientation_is_not_applied(kind: str, orientation: int, scene: Image.Image) -> None:
     turned = decode(encoded(scene, kind, exif=exif(orientation)))
     assert torch.equal(turned, decode(encoded(scene, kind)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("orientation", [*range(10), "up"])
+def test_a_persons_own_file_is_turned_upright(
+    kind: str, orientation: int | str, scene: Image.Image
+) -> None:
+    block = exif(orientation) if kind != "BMP" and isinstance(orientation, int) else None
+    data = encoded(scene, kind, **({"exif": block} if block else {}))
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.array(ImageOps.exif_transpose(image).convert("RGB")).transpose(2, 0, 1)
+    picture, is_turned = upright(data, decode(data))
+    assert np.array_equal(picture.numpy(), expected)
+    assert is_turned == (block is not None and kind != "TIFF" and orientation in range(2, 9))
+
+
+def test_a_broken_exif_block_turns_nothing(scene: Image.Image) -> None:
+    data = encoded(scene, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\3\0\xff\xff")
+    picture = decode(data)
+    assert upright(data, picture) == (picture, False)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "CMYK"])

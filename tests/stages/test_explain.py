@@ -112,7 +112,7 @@ def test_the_table_of_a_unit_is_read_back(net: Net, tmp_path: Path) -> None:
     run = Store(tmp_path / "run")
     (unit,) = units(find_pictures(names))
     layers = ["conv3", "conv1"]
-    stored, unusable = explain_unit(net, unit, None, run, layers, lambda _: {"svg": b"<svg/>"})
+    stored, unusable, _ = explain_unit(net, unit, None, run, layers, lambda _: {"svg": b"<svg/>"})
     assert not unusable
     assert sorted(stored) == sorted(run.list("explain"))
     assert len(stored) == 6

@@ -172,7 +172,7 @@ def test_files_whole_or_not_at_all(net: Net, tmp_path: Path) -> None:
     options = {"settings": COARSE, "names": NAMES, "draw": draw_one}
     (unit,) = units(run, [*asked, asked[0]], COARSE)
     assert unit == asked
-    names, unusable = occlude_unit(net, unit[:1], None, run, **options)
+    names, unusable, _ = occlude_unit(net, unit[:1], None, run, **options)
     assert not unusable
     table = maps_name(asked[0], COARSE)
     figure = table.replace("/maps/", "/figures/").replace(".parquet", ".png")

@@ -34,9 +34,9 @@ _HEADINGS = 5.5  # lines of type that the headings of the bands take
 
 def explain_figures(explanation: Explanation, run: Store, spec: RunSpec) -> dict[str, bytes]:
     """The figure of a picture beside the run's winners, as files: extension → content."""
-    shown = figure_layers(explanation)
-    winners = found_winners(run, explanation, shown)
-    return explain_page(explanation, shown, caption=run_caption(spec), winners=winners).figures()
+    layers = figure_layers(explanation)
+    winners = found_winners(run, explanation, layers)
+    return explain_page(explanation, layers, caption=run_caption(spec), winners=winners).figures()
 
 
 def figure_layers(explanation: Explanation) -> list[str]:
@@ -115,9 +115,9 @@ def _choice(explanation: Explanation, layers: Sequence[str]) -> list[str]:
 
 
 def _title(explanation: Explanation) -> str:
-    wanted = explanation.picture.wanted
-    class_name = shown(wanted.label, wanted.class_name)
-    return f"{wanted.title} ({class_name})" if class_name else wanted.title
+    picture = explanation.picture
+    class_name = shown(picture.wanted.label, picture.wanted.class_name)
+    return f"{picture.title} ({class_name})" if class_name else picture.title
 
 
 def _heading(page: Page, y: float, text: str) -> float:

@@ -109,7 +109,7 @@ def _draw_row(page: Page, y: float, occluded: Occluded) -> None:
 def _describe(page: Page, y: float, occluded: Occluded) -> float:
     """What the picture and the parameters are; returns where the panels start."""
     found, settings = occluded.found, occluded.settings
-    title = occluded.picture.wanted.title
+    title = occluded.picture.title
     y = page.text(_MARGIN, y + 0.4 * _LINE, title, 10.5, bold=True, width=_INNER)
     text = f"Correct class: {_name(occluded, found.label)} ({_ORIGIN[occluded.class_from]})"
     colour = SECOND if occluded.class_from == "prediction" else INK
