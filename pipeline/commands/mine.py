@@ -260,7 +260,7 @@ def _say_unnamed(dataset: Dataset, net: Net) -> None:
 
 def _first_labelled(dataset: Dataset) -> Sample | None:
     """A sample with a label among the first few; None too where they cannot be read now."""
-    with suppress(OSError):  # mining tries again, and says so if it is for good
+    with suppress(Exception):  # of whatever store: mining meets it again, and says so
         for sample in islice(dataset.read(dataset.parts()[0]), _FIRST):
             if sample.label is not None:
                 return sample
