@@ -276,7 +276,7 @@ def test_a_run_keeps_the_colours_that_were_said(
     stored = torch.from_numpy(weights(CAFFENET)["conv1_w_0"])
     assert torch.equal(run.net.graph.trunk.get_submodule("conv1").weight, stored)  # type: ignore[arg-type]
     again = {"data": run.spec.data, "run": str(tmp_path / "run"), "top_k": 2}
-    with pytest.raises(RequestError, match="configuration: its colour order is rgb, not None"):
+    with pytest.raises(RequestError, match="configuration: its colour order is rgb, not the usual"):
         commands.mine_run(MineRequest.model_validate(again | request))
 
 
