@@ -7,7 +7,7 @@ from functools import partial
 
 from pipeline.atlas.explain.figure import explain_figures
 from pipeline.atlas.occlusion.figure import occlusion_figures
-from pipeline.atlas.poster.choice import example_pictures, most_telling
+from pipeline.atlas.poster.choice import example_pictures, most_telling, require_shown
 from pipeline.atlas.poster.page import compose
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
@@ -100,7 +100,10 @@ def make_poster(request: PosterRequest) -> list[str]:
         RequestError: there is no run, or it has no projections, or a name is unknown.
     """
     run = Run(request.run)
+    require_shown(run.store, run.spec, request.layers, request.maps or {})
     net = run.mined_net
+    settings = OccludeSettings(occluder=request.occluder, stride=request.stride)
+    plan, names = occlude.prepare(net, settings), names_of_outputs(run.spec.class_names, net)
     dataset = dataset_of(run)
     if request.images:
         wanted = find_pictures(request.images, run.store, dataset)
@@ -109,8 +112,6 @@ def make_poster(request: PosterRequest) -> list[str]:
     pictures = [read_picture(asked, net.preprocessing, dataset) for asked in wanted]
     _say_turned([picture.wanted.name for picture in pictures if picture.is_turned])
     examples = explain.explain_pictures(net, pictures[:POSTER_EXAMPLES])
-    settings = OccludeSettings(occluder=request.occluder, stride=request.stride)
-    plan, names = occlude.prepare(net, settings), names_of_outputs(run.spec.class_names, net)
     experiments: list[Occluded] = []
     with progress("occluding, pictures", len(pictures)) as advance:
         for picture in pictures:

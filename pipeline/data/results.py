@@ -36,8 +36,10 @@ def read_spec(run: Store) -> RunSpec:
     try:
         return RunSpec.model_validate_json(text)
     except ValidationError as error:
+        wrong = error.errors()[0]
+        where = "".join(f"{part}: " for part in wrong["loc"])
         raise RequestError(
-            f"{run.url}/{schema.RUN} cannot be read by this version: {error.errors()[0]['msg']}; "
+            f"{run.url}/{schema.RUN} cannot be read by this version ({where}{wrong['msg']}); "
             "put back what was there, or mine into another --run."
         ) from error
 

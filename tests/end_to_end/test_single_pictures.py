@@ -127,4 +127,6 @@ def test_poster_of_a_map_that_is_not_there(
     undisturbed: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command("poster", "--run", undisturbed.url, "--maps", "conv5=64", code=2)
-    assert "64" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "feature maps 0 to 63, not 64" in said
+    assert said.count("\n") == 1  # before any work

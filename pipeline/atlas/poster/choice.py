@@ -1,6 +1,6 @@
 """What a poster shows of a run: its layers, feature maps and example pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,9 @@ from pipeline.errors import RequestError
 
 MOST_LAYERS = 5
 """Layers with a row of their own, where none are named."""
+
+MOST_NAMED = 6
+"""Layers that have room at all."""
 
 RANKS = 3
 """Winners that are shown of each feature map."""
@@ -49,16 +52,49 @@ class ShownMap:
     winners: pd.DataFrame
 
 
-def shown_layers(spec: RunSpec, named: Sequence[str] | None = None) -> list[LayerSpec]:
+def shown_layers(
+    spec: RunSpec, named: Sequence[str] | None = None, with_maps: Sequence[str] = ()
+) -> list[LayerSpec]:
     """The layers of a poster: those that were named, else up to `MOST_LAYERS`, by depth.
 
+    Args:
+        spec: what the run is.
+        named: layers to show.
+        with_maps: layers of which feature maps were chosen; shown alone where none are named.
+
     Raises:
-        RequestError: the run has no such layer.
+        RequestError: the run has no such layer, or there are too many for a page.
     """
-    if not named:
+    wanted = {spec.layer(name).name for name in named or with_maps}
+    if not wanted:
         return spread_by_depth(spec.layers, MOST_LAYERS)
-    wanted = {spec.layer(name).name for name in named}
+    for name in with_maps:
+        if spec.layer(name).name not in wanted:
+            raise RequestError(
+                f"--maps chooses feature maps of {name}, which --layers leaves out; add it there."
+            )
+    if len(wanted) > MOST_NAMED:
+        raise RequestError(
+            f"A poster has room for {MOST_NAMED} layers, not {len(wanted)}; name fewer."
+        )
     return [layer for layer in spec.layers if layer.name in wanted]
+
+
+def require_shown(
+    run: Store, spec: RunSpec, named: Sequence[str] | None, maps: Mapping[str, Sequence[int]]
+) -> None:
+    """Refuse what cannot be shown, before anything is computed.
+
+    Raises:
+        RequestError: a layer or map is not there, a map is dead, or has no projections.
+    """
+    for layer in shown_layers(spec, named, list(maps)):
+        winners = read_winners(run, layer.name, ["feature_map"]).to_pandas()
+        projected = projected_maps(run, layer.name)
+        if not projected:
+            raise RequestError(_not_projected(run, f"Layer {layer.name}"))
+        for feature_map in maps.get(layer.name, ()):
+            _require(run, layer, feature_map, winners, projected)
 
 
 def shown_maps(

@@ -4,6 +4,7 @@ From top to bottom: the question, the net and its deconvnet, a row of feature ma
 single pictures explained and occluded, and what it was all made from.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from pipeline.atlas.drawing.page import Page
@@ -16,7 +17,6 @@ from pipeline.atlas.places import public_name
 from pipeline.atlas.poster.choice import (
     BY_HAND,
     CRITERION,
-    MOST_LAYERS,
     ShownMap,
     shown_layers,
     shown_maps,
@@ -27,6 +27,8 @@ from pipeline.core.graph.trace import Graph
 from pipeline.data.findings import Explanation, Occluded
 from pipeline.data.results import read_feature_maps
 from pipeline.data.store import Store
+
+log = logging.getLogger(__name__)
 
 WIDTH, HEIGHT = 841.0, 1189.0
 """A0, in millimetres."""
@@ -79,17 +81,16 @@ def compose(
         RequestError: a layer or feature map is unknown or dead, or has no projections.
     """
     by_hand = maps or {}
-    for name in by_hand:
-        spec.layer(name)  # refuses one that the run does not have
     images = int(read_feature_maps(run)["images"].iloc[0])
-    shown = shown_layers(spec, layers or list(by_hand))
+    shown = shown_layers(spec, layers, list(by_hand))
     examples, experiments = examples[:_MOST_EXAMPLES], occlusion or ()
     page = Page(WIDTH, HEIGHT, _DENSITY)
     y = _title(page, spec, images) + _GAP / 2
     method = draw_method(page, y, graph, examples)
-    plan = row_plan(method, len(shown), len(examples), len(experiments))
+    plan, spare = row_plan(method, len(shown), len(examples), len(experiments))
+    _say_left_out(by_hand, plan.maps)
     chosen = [shown_maps(run, layer, plan.maps, by_hand.get(layer.name)) for layer in shown]
-    y = _layers(page, y + method + _GAP / 2, shown, chosen, plan)
+    y = _layers(page, y + method + _GAP / 2, shown, chosen, plan) + spare
     names = [layer.name for layer in shown]
     _pictures(page, y + _GAP / 2, names, examples, experiments)
     _footer(page, spec, images, BY_HAND if set(by_hand) == set(names) else CRITERION)
@@ -140,15 +141,30 @@ def draw_method(page: Page, y: float, graph: Graph, examples: Sequence[Explanati
     return _HEADING + diagram + (max(ends) - top + 8)
 
 
-def row_plan(method: float, layers: int, examples: int, occlusion: int) -> RowPlan:
-    """How many feature maps have room in a layer's row, beside what else is on the page.
+def row_plan(method: float, layers: int, examples: int, occlusion: int) -> tuple[RowPlan, float]:
+    """How the layers' rows are arranged beside what else is on the page, and what is left over.
 
-    `method` is the height of that panel; the rest are numbers of layers and of pictures.
+    Args:
+        method: the height of that panel.
+        layers: how many are shown.
+        examples: pictures explained.
+        occlusion: pictures occluded.
     """
     taken = _MARGIN + 58 + _GAP / 2 + method + _GAP / 2 + _HEADING
-    taken += _GAP / 2 + _pictures_height(examples, occlusion) + _FOOTER + _MARGIN
-    height = min(150.0, max(60.0, (HEIGHT - taken) / max(1, layers)))
-    return RowPlan.of(_INNER, height)
+    taken += _GAP / 2 + _pictures_height(layers, examples, occlusion) + _FOOTER + _MARGIN
+    room = HEIGHT - taken
+    plan = RowPlan.of(_INNER, room / max(1, layers))
+    return plan, room - layers * plan.height
+
+
+def _say_left_out(by_hand: Mapping[str, Sequence[int]], room: int) -> None:
+    """Name the feature maps that were asked for and do not fit."""
+    for layer, maps in by_hand.items():
+        if len(maps) > room:
+            log.warning(
+                "This poster has room for %d feature maps of a layer; left out of %s: %s.",
+                room, layer, ", ".join(map(str, maps[room:])),
+            )  # fmt: skip
 
 
 def _layers(
@@ -168,16 +184,16 @@ def _layers(
     return y
 
 
-def _pictures_height(examples: int, occlusion: int) -> float:
+def _pictures_height(layers: int, examples: int, occlusion: int) -> float:
     """The height of the row of single pictures."""
-    widths = _widths(examples, occlusion)
-    heights = [_example_height(widths[0])] if examples else []
+    widths = _widths(layers, examples, occlusion)
+    heights = [_example_height(widths[0], layers)] if examples else []
     if occlusion:
         heights.append(OcclusionPanel(widths[-1]).height)
     return _HEADING + max(heights) if heights else 0.0
 
 
-def _widths(examples: int, occlusion: int) -> list[float]:
+def _widths(layers: int, examples: int, occlusion: int) -> list[float]:
     """The widths of the panels side by side: at most two, both kinds equally high."""
     count = min(2, examples + occlusion)
     if count < 2:
@@ -188,15 +204,15 @@ def _widths(examples: int, occlusion: int) -> list[float]:
     narrow, wide = 0.4 * room, 0.7 * room
     while wide - narrow > 1:
         width = (narrow + wide) / 2
-        if _example_height(width) < OcclusionPanel(room - width).height:
+        if _example_height(width, layers) < OcclusionPanel(room - width).height:
             narrow = width
         else:
             wide = width
     return [narrow, room - narrow]
 
 
-def _example_height(width: float) -> float:
-    bands = Bands(width, MOST_LAYERS, SMALL)
+def _example_height(width: float, layers: int) -> float:
+    bands = Bands(width, layers, SMALL)
     return bands.depth_height + bands.top_height + 2.5 * bands.line
 
 
@@ -211,7 +227,7 @@ def _pictures(
 
     As many experiments are shown as have room beside the examples.
     """
-    widths = _widths(len(examples), len(occlusion))
+    widths = _widths(len(layers), len(examples), len(occlusion))
     experiments = occlusion[: max(min(1, len(occlusion)), 2 - len(examples))]
     panels: list[Explanation | Occluded] = [
         *examples[: len(widths) - len(experiments)],

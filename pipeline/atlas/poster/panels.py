@@ -21,6 +21,7 @@ SMALL = 18.0
 
 _LINE = leading(SMALL)
 _LABEL = 98.0  # width of a layer's own column
+_GOOD_LINE, _HIGHEST_LINE = 105.0, 150.0  # of feature maps
 _RAMP = "viridis"
 _OTHER = "#9aa0a6"
 
@@ -30,27 +31,37 @@ class RowPlan:
     """How the layers' rows are arranged, the same for all of them, in millimetres.
 
     Attributes:
-        height: of a row.
+        height: of a layer.
+        lines: of feature maps, one below the other, that it has.
         cell: side of a picture.
         tile: width of a feature map.
-        maps: how many stand in a row.
+        across: how many stand side by side.
         gap: between them.
     """
 
     height: float
+    lines: int
     cell: float
     tile: float
-    maps: int
+    across: int
     gap: float
 
+    @property
+    def maps(self) -> int:
+        """How many there are of a layer."""
+        return self.lines * self.across
+
     @classmethod
-    def of(cls, width: float, height: float) -> "RowPlan":
-        """The plan for rows of this width and height: as many maps as fit."""
+    def of(cls, width: float, room: float) -> "RowPlan":
+        """The plan for layers of this width and at most this height: as many maps as fit."""
+        lines = max(1, int(room // _GOOD_LINE))
+        height = min(_HIGHEST_LINE, room / lines)
         cell = (height - 1.5 * _LINE - 2 - 13) / 2
         tile = RANKS * cell + 2 * (RANKS - 1)
         least = 9.0
-        maps = max(2, min(9, int((width - _LABEL + least) // (tile + least))))
-        return cls(height, cell, tile, maps, (width - _LABEL - maps * tile) / (maps - 1))
+        across = max(2, min(9, int((width - _LABEL + least) // (tile + least))))
+        gap = (width - _LABEL - across * tile) / (across - 1)
+        return cls(lines * height, lines, cell, tile, across, gap)
 
 
 def name_size(layers: Sequence[LayerSpec]) -> float:
@@ -83,10 +94,13 @@ def draw_layer(
     for fact in facts:
         below = page.text(x, below, fact, SMALL, colour=QUIET, width=room)
     for n, shown in enumerate(maps[: plan.maps]):
-        left = x + _LABEL + n * (plan.tile + plan.gap)
-        page.text(left, y, f"map {shown.feature_map}", SMALL, bold=True)
+        line, column = divmod(n, plan.across)
+        left = x + _LABEL + column * (plan.tile + plan.gap)
+        over = y + line * plan.height / plan.lines
+        top = over + 1.5 * _LINE
+        page.text(left, over, f"map {shown.feature_map}", SMALL, bold=True)
         page.text(
-            left + plan.tile, y, shown.note, SMALL, colour=QUIET, align="right",
+            left + plan.tile, over, shown.note, SMALL, colour=QUIET, align="right",
             width=plan.tile - 5.2 * _LINE,
         )  # fmt: skip
         for rank, (projection, patch) in enumerate(winner_pictures(shown.winners, RANKS)):

@@ -11,9 +11,11 @@ from PIL import Image
 from pipeline import schema
 from pipeline.atlas.drawing.page import Page
 from pipeline.atlas.poster.choice import (
+    MOST_NAMED,
     RANKS,
     example_pictures,
     outstanding,
+    require_shown,
     shown_layers,
     shown_maps,
 )
@@ -125,10 +127,43 @@ def test_there_is_room_for_maps_whatever_else_is_shown(
     net: Net, examples: int, occlusion: int
 ) -> None:
     method = draw_method(Page(WIDTH, HEIGHT), 0, net.graph)
-    plan = row_plan(method, 5, examples, occlusion)
+    plan, _ = row_plan(method, 5, examples, occlusion)
     assert plan.maps >= 3
     assert plan.cell >= 20
     assert plan.gap >= 5
+
+
+@pytest.mark.parametrize("layers", range(1, MOST_NAMED + 1))
+@pytest.mark.parametrize("method", [220.0, 250.0])  # a short net's diagram, a long net's
+@pytest.mark.parametrize(("examples", "occlusion"), [(1, 0), (0, 1), (2, 2)])
+def test_as_many_layers_as_may_be_named_fill_the_page_and_no_more(
+    method: float, layers: int, examples: int, occlusion: int
+) -> None:
+    plan, spare = row_plan(method, layers, examples, occlusion)
+    assert 0 <= spare < 150
+    assert plan.cell >= 15
+    assert plan.gap >= 5
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_nothing_lies_over_the_footer_or_another_panel(
+    run: Store, spec: RunSpec, net: Net, count: int
+) -> None:
+    pictures = [read_picture(photo(seed), net.preprocessing) for seed in (1, 2)]
+    examples = explain_pictures(net, pictures, LAYERS)
+    page = compose(run, spec, net.graph, layers=LAYERS[:count], examples=examples)
+    (footer,) = (text for text in page.axes.texts if text.get_text().startswith("Feature maps sh"))
+    lowest = max(bottom for *_, bottom, _ in (image.get_extent() for image in page.axes.images))
+    assert lowest < footer.get_position()[1] - 4
+    pictures_start = next(
+        text.get_position()[1] for text in page.axes.texts if text.get_text().startswith("One pict")
+    )
+    of_layers = [
+        bottom
+        for left, _, bottom, top in (image.get_extent() for image in page.axes.images)
+        if left > 0 and top < pictures_start
+    ]
+    assert max(of_layers) < pictures_start
 
 
 def test_maps_are_chosen_by_the_criterion(run: Store, spec: RunSpec) -> None:
@@ -175,6 +210,8 @@ def test_wrong_maps(
 ) -> None:
     with pytest.raises(RequestError, match=why):
         compose(run, spec, net.graph, maps=maps)
+    with pytest.raises(RequestError, match=why):
+        require_shown(run, spec, None, maps)
 
 
 def test_a_run_without_projections(run: Store, spec: RunSpec, net: Net, tmp_path: Path) -> None:
@@ -191,6 +228,25 @@ def test_unknown_layers(spec: RunSpec) -> None:
     assert [layer.name for layer in shown_layers(spec, ["conv5", "conv1"])] == ["conv1", "conv5"]
     with pytest.raises(RequestError, match="no layer 'fc6'"):
         shown_layers(spec, ["fc6"])
+    with pytest.raises(RequestError, match="feature maps of conv3, which --layers leaves out"):
+        shown_layers(spec, ["conv5", "conv1"], ["conv3"])
+
+
+def test_more_layers_than_have_room(spec: RunSpec) -> None:
+    names = [f"conv{n}" for n in range(1, 8)]
+    layers = tuple(spec.layers[0].model_copy(update={"name": name}) for name in names)
+    many = spec.model_copy(update={"layers": layers})
+    assert len(shown_layers(many, names[:6])) == 6
+    with pytest.raises(RequestError, match="room for 6 layers, not 7; name fewer"):
+        shown_layers(many, names)
+
+
+def test_more_maps_than_have_room_are_named(
+    run: Store, spec: RunSpec, net: Net, caplog: pytest.LogCaptureFixture
+) -> None:
+    compose(run, spec, net.graph, layers=LAYERS, maps={"conv2": [0, 1, 2, 5, 6, 7] * 2})
+    assert "room for" in caplog.text
+    assert "left out of conv2" in caplog.text
 
 
 def test_examples_are_of_different_classes(run: Store, spec: RunSpec) -> None:
