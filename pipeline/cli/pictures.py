@@ -3,11 +3,14 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.options import asks_for, checked, names, say
 from pipeline.errors import RequestError
 from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
+
+if TYPE_CHECKING:
+    from pipeline.data.pictures import Made
 
 
 @asks_for(
@@ -50,10 +53,18 @@ def poster(**options: Any) -> None:
         say(place)
 
 
-def _tell(run: str, stored: list[str]) -> None:
-    for name in stored:
+def _tell(run: str, made: "Made") -> None:
+    """Where everything is; then what could not be used.
+
+    Raises:
+        RequestError: some pictures could not be.
+    """
+    from pipeline.commands.pictures import require_usable
+
+    for name in made.stored:
         say(f"{run.rstrip('/')}/{name}")
-    if not stored:
+    require_usable(made)
+    if not made.stored:
         say("Nothing was missing.")
 
 

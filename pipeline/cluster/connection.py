@@ -2,7 +2,10 @@
 
 import logging
 import os
+import shutil
 import socket
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +21,9 @@ _PATIENCE = 30.0
 
 _KNOCK = 5.0
 """Seconds that a cluster's address may take to accept a connection; Ray itself tries for 90."""
+
+_LONGEST_FOLDER = 30
+"""Bytes: a socket's name has at most 107 of them, of which Ray adds up to 76."""
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +49,9 @@ def connected(address: str | None = None) -> Iterator[None]:
     try:
         with ExitStack() as _ending:
             if not ray.is_initialized():
-                _connect(address or os.environ.get("RAY_ADDRESS") or "local")
+                place = address or os.environ.get("RAY_ADDRESS") or "local"
+                folder = _ending.enter_context(_short_folder()) if place == "local" else None
+                _connect(place, folder)
                 _ending.callback(ray.shutdown)
             yield
     finally:
@@ -57,21 +65,53 @@ def at_end(do: Callable[[], object]) -> None:
     _ending.callback(do)
 
 
-def _connect(address: str) -> None:
+def _connect(address: str, folder: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    local = address == "local"
     try:
         _knock(address)
         ray.init(
             address=address,
-            include_dashboard=False if address == "local" else None,
+            include_dashboard=False if local else None,
             logging_level=logging.ERROR,
             log_to_driver=False,
+            _temp_dir=folder,
         )
     except Exception as error:  # Ray has no common one for this
+        why = first_line(error)
         raise RequestError(
-            f"No Ray cluster answers at {address} ({first_line(error)}); "
+            f"A local Ray does not start ({why}); its files go to RAY_TMPDIR, else to /tmp."
+            if local
+            else f"No Ray cluster answers at {address} ({why}); "
             "check --address and RAY_ADDRESS, or leave them out for a local Ray."
         ) from error
+
+
+@contextmanager
+def _short_folder() -> Iterator[str | None]:
+    """A folder for a local Ray where its own would be too long for the names of its sockets.
+
+    Raises:
+        RequestError: there is no such place.
+    """
+    name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+    own = os.environ.get(name, "")
+    if not sys.platform.startswith("linux") or len(os.fsencode(own)) <= _LONGEST_FOLDER:
+        yield None  # Ray's own choice
+        return
+    no_room = f"The names of Ray's sockets do not fit below {own} ({name})"
+    try:
+        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    except OSError as error:
+        raise RequestError(
+            f"{no_room}, nor can they be in /tmp ({error.strerror}); "
+            f"set RAY_TMPDIR to a folder of at most {_LONGEST_FOLDER} letters."
+        ) from error
+    log.info("%s; they are in %s.", no_room, folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _knock(address: str) -> None:

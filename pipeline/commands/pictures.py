@@ -2,9 +2,10 @@
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from pipeline.atlas.drawing.type import unreadable
 from pipeline.atlas.explain.figure import explain_figures
 from pipeline.atlas.occlusion.figure import occlusion_figures
 from pipeline.atlas.poster.choice import example_pictures, most_telling, require_shown
@@ -29,18 +30,19 @@ log = logging.getLogger(__name__)
 
 POSTER_EXAMPLES = 2
 _MOST_REASONS = 5
+_MOST_SIGNS = 8
 _POSTER_TRIALS = 8
 """Pictures that are occluded for the poster; the most telling one is shown."""
 
 
-def explain_images(request: ExplainRequest) -> list[str]:
+def explain_images(request: ExplainRequest) -> Made:
     """The strongest activation of each layer of some pictures, as figures and tables.
 
     Returns:
-        The names of what was stored in the run.
+        The names of what was stored in the run, and why some pictures could not be used.
 
     Raises:
-        RequestError: there is no run, picture or layer of the name, or a picture cannot be used.
+        RequestError: there is no run, picture or layer of the name.
         IncompleteError: some could not be done; the others are.
     """
     run = Run(request.run)
@@ -48,17 +50,18 @@ def explain_images(request: ExplainRequest) -> list[str]:
     run.store.require_room("--run")
     dataset = dataset_of(run)
     wanted = find_pictures(request.images, run.store, dataset)
+    _say_unreadable(_names(wanted))
     net = run.mined_net
     draw = partial(explain_figures, run=run.store, spec=run.spec)
     work = partial(explain.explain_unit, dataset=dataset, run=run.store, layers=chosen, draw=draw)
     return _do(net, explain.units(wanted), work, "explaining", request)
 
 
-def occlude_images(request: OccludeRequest) -> list[str]:
+def occlude_images(request: OccludeRequest) -> Made:
     """Slide an occluder over some pictures, as figures and tables; does only what is missing.
 
     Returns:
-        The names of what was stored in the run.
+        The names of what was stored in the run, and why some pictures could not be used.
 
     Raises:
         RequestError: as `explain_images`, or the occluder does not fit, or there is no such class.
@@ -78,6 +81,7 @@ def occlude_images(request: OccludeRequest) -> list[str]:
     names = names_of_outputs(run.spec.class_names, net)
     if settings.label is None:
         _say_whose_class(wanted, names, net.name)
+    _say_unreadable([*_names(wanted), *(names.names.values() if names else ())])
     work = partial(
         occlude.occlude_unit,
         dataset=dataset,
@@ -126,6 +130,7 @@ def make_poster(request: PosterRequest) -> list[str]:
         examples=examples,
         occlusion=[most_telling(experiments)] if experiments else None,
     )
+    _say_unreadable(page.texts)
     out = re.sub(r"\.(pdf|png)$", "", request.out or f"{run.store.url}/poster")
     folder, _, name = out.rpartition("/")
     place = Store(folder or ".")
@@ -154,28 +159,21 @@ def _do(
     work: Callable[[Net, Sequence[Wanted]], Made],
     what: str,
     request: ExplainRequest | OccludeRequest,
-) -> list[str]:
-    """Do units of work on the cluster, or a single one right here.
-
-    Raises:
-        RequestError: some pictures cannot be used; the others are done.
-    """
-    stored, unusable, turned = Made.nothing()
+) -> Made:
+    """Do units of work on the cluster, or a single one right here."""
+    all_made = Made.nothing()
     with progress(f"{what}, pictures", sum(map(len, units))) as advance:
         if len(units) == 1 and request.address is None:
-            stored, unusable, turned = work(net, units[0])
+            all_made = work(net, units[0])
             advance(len(units[0]))
         elif units:
             with connection.connected(request.address):
                 for made in cluster.pictures(net, units, work, request.workers):
-                    stored += made.stored
-                    unusable += made.unusable
-                    turned += made.turned
+                    for so_far, more in zip(all_made, made, strict=True):
+                        so_far.extend(more)
                     advance(_tables(made.stored) + len(made.unusable))
-    _say_turned(turned)
-    if unusable:
-        raise RequestError(_unusable(unusable, _tables(stored)))
-    return stored
+    _say_turned(all_made.turned)
+    return all_made
 
 
 def _tables(names: Sequence[str]) -> int:
@@ -193,10 +191,33 @@ def _say_turned(names: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _unusable(reasons: Sequence[str], done: int) -> str:
-    said = [reason.rstrip(".") for reason in reasons[:_MOST_REASONS]]
-    if len(reasons) > len(said):
-        said.append(f"nor can {len(reasons) - len(said)} more")
-    if done:
+def require_usable(made: Made) -> None:
+    """Complain of the pictures that could not be used; the others are done.
+
+    Raises:
+        RequestError: there are some.
+    """
+    if not made.unusable:
+        return
+    said = [reason.rstrip(".") for reason in made.unusable[:_MOST_REASONS]]
+    if more := len(made.unusable) - len(said):
+        said.append(f"nor can {more} more")
+    if done := _tables(made.stored):
         said.append(f"{done} other{'s are' if done > 1 else ' is'} done")
-    return "; ".join(said) + "."
+    raise RequestError("; ".join(said) + ".")
+
+
+def _names(wanted: Sequence[Wanted]) -> list[str]:
+    """What figures call pictures."""
+    return [text for asked in wanted for text in (asked.title, asked.class_name or "")]
+
+
+def _say_unreadable(texts: Iterable[str]) -> None:
+    """One line on signs that figures cannot show here."""
+    if signs := unreadable(texts):
+        log.warning(
+            "No font here has %s%s: boxes stand for them in figures; install one that has them, "
+            "as Noto's for the script, and do the same again.",
+            " ".join(signs[:_MOST_SIGNS]),
+            f" and {len(signs) - _MOST_SIGNS} more signs" if len(signs) > _MOST_SIGNS else "",
+        )

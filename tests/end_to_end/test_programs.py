@@ -32,6 +32,22 @@ def test_the_demo(tmp_path: Path) -> None:
     assert "name another --out" in other.stderr
 
 
+def test_a_long_folder_for_temporary_files(pictures: Path, run: Run, tmp_path: Path) -> None:
+    """As a batch system sets it: too long for the names of Ray's sockets."""
+    folder = tmp_path / "of-a-batch-system" / "user-name-of-somebody" / "job-1234567890"
+    folder.mkdir(parents=True)
+    before = set(Path("/tmp").glob("ray-*"))
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_TMPDIR"}
+    done = subprocess.run(
+        program("mine", pictures, "--run", run.url, "--net", "demo", "--layers", "conv1"),
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**environment, "TMPDIR": str(folder)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"do not fit below {folder} (TMPDIR)" in done.stderr
+    assert set(Path("/tmp").glob("ray-*")) == before
+
+
 def heed_ctrl_c() -> None:
     """In a new process: heed Ctrl-C, even if these tests run in the background of a shell."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -101,11 +101,15 @@ def test_explain_does_the_others(
     names[1].write_bytes(names[1].read_bytes()[:200])
     names[2].write_text("Dear net,")
     command("explain", *names, "--run", undisturbed.url, code=2)
-    said = capsys.readouterr().err.splitlines()[-1]
+    printed = capsys.readouterr()
+    said = printed.err.splitlines()[-1]
     assert "torn.png cannot be used: " in said
     assert "letter.jpg cannot be used: not a JPEG" in said
     assert said.endswith("; 2 others are done.")
     stored = undisturbed.objects("explain")
+    told = [line.removeprefix(f"{undisturbed.url}/") for line in printed.out.splitlines()]
+    assert len(told) == 2 * 3
+    assert set(told) <= stored.keys()
     for name, there in zip(names, (True, False, False, True), strict=True):
         assert (f"explain/{Wanted(str(name)).file_stem}.parquet" in stored) is there
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.atlas.drawing.style import HAIR, INK, PAPER, POINT, text_on
-from pipeline.atlas.drawing.type import FAMILY, broken, fit, leading, text_width
+from pipeline.atlas.drawing.type import broken, families, fit, leading, text_width
 
 Pixels = NDArray[np.uint8]
 """A picture, (H, W, 3)."""
@@ -149,7 +149,7 @@ class Page:
             parse_math=False,
             size=fitted,
             color=colour,
-            family=FAMILY,
+            family=families(shown),
             weight="bold" if bold else "normal",
             ha=align,
             va="center_baseline" if rotation == 0 else "center",
@@ -267,6 +267,11 @@ class Page:
             colour=text_on(colour), bold=True, align="center",
         )  # fmt: skip
         return area
+
+    @property
+    def texts(self) -> list[str]:
+        """All that is written on it."""
+        return [text.get_text() for text in self.axes.texts]
 
     def figures(self) -> dict[str, bytes]:
         """The page as a picture and as a printable file: extension → content."""

@@ -1,15 +1,28 @@
-"""How much room type takes, and how to make it fit: millimetres and points."""
+"""How much room type takes, how to make it fit, and fonts for any script; millimetres, points."""
 
+import unicodedata
 from bisect import bisect_right
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import (
+    FontProperties,
+    findfont,
+    findSystemFonts,
+    fontManager,
+    get_font,
+)
+from matplotlib.ft2font import FT2Font
 from matplotlib.textpath import text_to_path
 
 from pipeline.atlas.drawing.style import POINT
 
-FAMILY = "DejaVu Sans"
+_FAMILY = "DejaVu Sans"
 """Comes with matplotlib, so figures look the same everywhere."""
+
+_BOXES = "Last Resort"
+"""What fonts are called that have a box for every character, and nothing to read."""
 
 LINE = 1.3
 """From line to line, in sizes of the type."""
@@ -23,10 +36,63 @@ def leading(size: float) -> float:
     return size * POINT * LINE
 
 
+def families(text: str) -> list[str]:
+    """The fonts that a text is set in: one, and what is installed for what that one lacks."""
+    lacking = _lacking(text)
+    return [_FAMILY, *(_others(lacking)[0] if lacking else ())]
+
+
+def unreadable(texts: Iterable[str]) -> str:
+    """The characters of texts that no installed font has, each once, in order."""
+    lacking = frozenset().union(*map(_lacking, texts))
+    return "".join(sorted(_others(lacking)[1]))
+
+
+@lru_cache(maxsize=4096)
+def _lacking(text: str) -> frozenset[str]:
+    """The characters that are to be seen and that the usual font does not have."""
+    own = get_font(findfont(_FAMILY))
+    return frozenset(c for c in text if not _is_shown_by(own, c))
+
+
+def _is_shown_by(font: FT2Font, character: str) -> bool:
+    """Whether it has a sign for a character, or nothing of that is to be seen."""
+    unseen = unicodedata.category(character)[0] in "CZ"  # control characters and spaces
+    return unseen or font.get_char_index(ord(character)) != 0
+
+
+@lru_cache(maxsize=256)
+def _others(lacking: frozenset[str]) -> tuple[list[str], frozenset[str]]:
+    """Families with these characters, the best one first, and what none of them has."""
+    having, chosen = _having(lacking), list[str]()
+    while best := max(having, key=lambda name: len(lacking & having[name]), default=""):
+        if not lacking & having[best]:
+            break
+        chosen.append(best)
+        lacking -= having.pop(best)
+    return chosen, lacking
+
+
+def _having(characters: frozenset[str]) -> dict[str, set[str]]:
+    """By family, by name, which of the characters it has."""
+    known = {font.fname for font in fontManager.ttflist}
+    for path in set(findSystemFonts()) - known:  # installed since matplotlib made its list
+        with suppress(Exception):  # no font, or a broken one
+            fontManager.addfont(path)
+    having: dict[str, set[str]] = {}
+    for font in sorted(fontManager.ttflist, key=lambda font: (font.name, font.fname)):
+        if font.style == "normal" and not font.name.startswith(_BOXES):
+            with suppress(OSError, RuntimeError):  # it is gone, or broken
+                opened = get_font(font.fname)
+                shown = {c for c in characters if _is_shown_by(opened, c)}
+                having.setdefault(font.name, set()).update(shown)
+    return having
+
+
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Millimetres that a line takes."""
-    font = FontProperties(family=FAMILY, weight="bold" if bold else "normal", size=100)
+    font = FontProperties(family=families(text), weight="bold" if bold else "normal", size=100)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(width) * POINT * size / 100
 
