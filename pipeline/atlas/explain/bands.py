@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from pipeline.atlas.drawing.page import Area, Page
-from pipeline.atlas.drawing.style import HAIR, POINT, QUIET, WASH
+from pipeline.atlas.drawing.style import HAIR, POINT, QUIET
 from pipeline.atlas.drawing.type import fit, leading, text_width
+from pipeline.atlas.drawing.words import in_words
 from pipeline.atlas.explain.items import (
     Item,
     depth_items,
@@ -147,10 +148,8 @@ class Bands:
             page.picture(place, squared(pixels), item.colour, 0.18 * self.line)
 
     def _inactive(self, page: Page, area: Area) -> None:
-        page.box(area, HAIR, 0.3, fill=WASH, dashed=True)
         text = "No activation: this picture leaves the whole layer at zero."
-        x, y = area.x + self.gap, area.y + area.height / 2 - 2 * self.line
-        page.lines(x, y, text, self.size, area.width - 2 * self.gap, colour=QUIET)
+        in_words(page, area, text, self.size)
 
     def _say_others(self, page: Page, x: float, y: float, maps: str, order: str) -> None:
         if self.winners is not None:

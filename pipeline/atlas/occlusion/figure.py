@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import ACCENT, HAIR, INK, POINT, QUIET, RANK_COLOURS, SECOND
 from pipeline.atlas.drawing.type import broken, leading
+from pipeline.atlas.drawing.words import in_words
 from pipeline.atlas.occlusion import maps
-from pipeline.atlas.places import without_secrets
+from pipeline.atlas.places import public_name
 from pipeline.config import RunSpec
 from pipeline.core.render import projection_contrast
 from pipeline.data.findings import Occluded
@@ -26,16 +27,18 @@ _COLUMNS = 5
 _SIZE = 8.0  # of the type
 _SMALL = 7.0
 _BAR = 3.0  # height of a colour bar
-_LEGEND = 6  # classes with a colour of their own, the rest is "other"
+_COLOURED = 6  # classes with a colour of their own, the rest is "other"
 _OTHER = "#b4b8be"
 _LEAST_SHARE = 0.02  # of the largest value: what a map's colours span at least
 _LEAST_PERCENT = 5.0  # likewise, percentage points
+_FLAT = 0.2  # of that: what changes by less is said in words
 
 _LINE, _SMALL_LINE = leading(_SIZE), leading(_SMALL)
 _INNER = _WIDTH - 2 * _MARGIN
 _SIDE = (_INNER - (_COLUMNS - 1) * _GAP) / _COLUMNS
-_ROW = 5.5 * _LINE + _SIDE + 1.4 + 1.05 * _LEGEND * _SMALL_LINE + 4
-"""The height of a picture's row: its name, its panels and the longest legend."""
+_LEGEND_LINE = 1.05 * _SMALL_LINE
+_ABOVE = 5.5 * _LINE
+"""What stands above a picture's panels: its name, the parameters, their titles."""
 
 READING = (
     "Maps lie over the picture: each pixel shows the place of the occluder whose middle is "
@@ -52,9 +55,13 @@ _ORIGIN = {
 
 def occlusion_figures(occluded: Occluded, spec: RunSpec) -> dict[str, bytes]:
     """The figure of one picture as files: extension → content."""
-    weights, data = without_secrets(spec.weights), without_secrets(spec.data)
-    net = f"{spec.net}, weights {weights} ({spec.weights_digest[:8]}), data {data}"
-    return occlusion_page([occluded], [net]).figures()
+    return occlusion_page([occluded], run_caption(spec)).figures()
+
+
+def run_caption(spec: RunSpec) -> list[str]:
+    """Net, weights and data in a line."""
+    weights = f"{public_name(spec.weights)} ({spec.weights_digest[:8]})"
+    return [f"{spec.net}, weights {weights}, data {public_name(spec.data)}"]
 
 
 def occlusion_page(rows: Sequence[Occluded], caption: Sequence[str] = ()) -> Page:
@@ -66,15 +73,23 @@ def occlusion_page(rows: Sequence[Occluded], caption: Sequence[str] = ()) -> Pag
     """
     lines = [line for text in (*caption, READING) for line in broken(text, _SIZE, _INNER)]
     head = 2 * _LINE + len(lines) * _LINE
-    page = Page(_WIDTH, 2 * _MARGIN + head + len(rows) * _ROW, density=8.0)
+    height = head + sum(map(_height, rows)) + (len(rows) - 1) * _GAP
+    page = Page(_WIDTH, 2 * _MARGIN + height, density=8.0)
     y = page.text(_MARGIN, _MARGIN, "Occlusion sensitivity", 14, bold=True, width=_INNER)
     for line in lines:
         y = page.text(_MARGIN, y, line, _SIZE, colour=QUIET)
     y = _MARGIN + head
     for occluded in rows:
         _draw_row(page, y, occluded)
-        y += _ROW
+        y += _height(occluded) + _GAP
     return page
+
+
+def _height(occluded: Occluded) -> float:
+    """Of a picture's row: what is above the panels, these, and the longest text below them."""
+    legend = min(len(np.unique(occluded.found.top_class)), _COLOURED)
+    below = max(1.8 + _BAR + 1 + 2 * _SMALL_LINE, 1 + 3 * _SMALL_LINE, 1.4 + legend * _LEGEND_LINE)
+    return _ABOVE + _SIDE + below
 
 
 def _draw_row(page: Page, y: float, occluded: Occluded) -> None:
@@ -159,10 +174,14 @@ def _scaled_map(
 ) -> None:
     """A map in colour, and its colour bar with what the value is without occluder.
 
-    The colours span at least `least`: rounding errors are no picture.
+    The colours span at least `least`, and what is flat is said in words: rounding errors are no
+    picture.
     """
     high = max(float(values.max()), without)
     low = min(float(values.min()), without)
+    if high - low <= _FLAT * least:
+        in_words(page, panel, maps.hardly_changes(_number(low), _number(high), unit), _SIZE)
+        return
     if high - low < least:
         low = max(0.0, high - least) if low >= 0 else high - least
     pixels = maps.ramped(maps.over_picture(occluded, values), (low, high), ramp)
@@ -171,7 +190,7 @@ def _scaled_map(
     bar = Area(panel.x, panel.bottom + 1.8, panel.width, _BAR)
     gradient = maps.ramped(np.linspace(0, 1, 256)[None], (0.0, 1.0), ramp)
     page.picture(bar, np.rint(gradient).astype(np.uint8), HAIR)
-    middle = bar.x + (without - low) / (high - low or 1.0) * bar.width
+    middle = bar.x + (without - low) / (high - low) * bar.width
     page.rule((middle, bar.y - 0.8), (middle, bar.bottom + 0.8), INK, 0.5)
     y = bar.bottom + 1
     page.text(bar.x, y, _number(low), _SMALL)
@@ -185,6 +204,9 @@ def _class_map(page: Page, panel: Area, occluded: Occluded) -> None:
     """Classes by colour, the correct one first, then by how often they come out on top."""
     found = occluded.found
     labels, counts = np.unique(found.top_class, return_counts=True)
+    if len(labels) == 1:
+        in_words(page, panel, maps.never_flips(_name(occluded, int(labels[0]))), _SIZE)
+        return
     times = dict(zip(labels.tolist(), counts.tolist(), strict=True))
     order = sorted(times, key=lambda label: (label != found.label, -times[label], label))
     correct, *rest = RANK_COLOURS[1], RANK_COLOURS[0], *RANK_COLOURS[2:]  # never another's colour
@@ -202,7 +224,7 @@ def _class_map(page: Page, panel: Area, occluded: Occluded) -> None:
     y = panel.bottom + 1.4
     for colour, name, count in entries:
         _entry(page, panel, y, colour, name, count / found.top_class.size)
-        y += _SMALL_LINE * 1.05
+        y += _LEGEND_LINE
 
 
 def _entry(page: Page, panel: Area, y: float, colour: str, name: str, share: float) -> None:

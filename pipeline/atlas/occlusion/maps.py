@@ -48,6 +48,17 @@ def example(occluded: Occluded) -> Pixels:
     return pixels
 
 
+def never_flips(name: str) -> str:
+    """What to say where hiding no place changes the most probable class."""
+    return f"{name} is the most probable class wherever the occluder stands."
+
+
+def hardly_changes(low: str, high: str, unit: str) -> str:
+    """What to say of values that are the same but for rounding."""
+    between = low if low == high else f"between {low} and {high}"
+    return f"Hardly changes: {between} ({unit}), wherever the occluder stands."
+
+
 def ramped(
     values: NDArray[np.floating], limits: tuple[float, float], ramp: str
 ) -> NDArray[np.floating]:

@@ -9,8 +9,17 @@ from numpy.typing import NDArray
 from pipeline.atlas.drawing.page import Area, Page, Pixels
 from pipeline.atlas.drawing.style import HAIR, POINT, QUIET, RANK_COLOURS
 from pipeline.atlas.drawing.type import LINE, fit, leading
+from pipeline.atlas.drawing.words import in_words
 from pipeline.atlas.explain.items import winner_pictures
-from pipeline.atlas.occlusion.maps import class_colours, example, over_picture, painted, ramped
+from pipeline.atlas.occlusion.maps import (
+    class_colours,
+    example,
+    hardly_changes,
+    never_flips,
+    over_picture,
+    painted,
+    ramped,
+)
 from pipeline.atlas.poster.choice import RANKS, ShownMap
 from pipeline.config import LayerSpec
 from pipeline.core.render import projection_contrast
@@ -23,6 +32,7 @@ _LINE = leading(SMALL)
 _LABEL = 98.0  # width of a layer's own column
 _GOOD_LINE, _HIGHEST_LINE = 105.0, 150.0  # of feature maps
 _RAMP = "viridis"
+_FLAT = 0.01  # of probability
 _OTHER = "#9aa0a6"
 
 
@@ -148,14 +158,20 @@ class OcclusionPanel:
             (f"probability of {name}", _ramped(probability, limits[4])),
             ("most probable class", painted(classes, colours)),
         )
+        words = _flat(occluded)
         for n, (title, pixels) in enumerate(pictures):
             row, column = divmod(n, 3)
             left, top = x + column * (cell + 1.6 * _LINE), y + row * (cell + 2.0 * _LINE)
             page.text(left, top, title, SMALL, width=cell)
             place = Area(left, top + 1.3 * _LINE, cell, cell)
+            if n in words:
+                in_words(page, place, words[n], SMALL)
+                continue
             page.picture(place, pixels, HAIR, sharp=row == 1)  # maps of data
             if n in limits:
                 _scale(page, Area(left, top + 1.5 * _LINE + cell, cell, 0.5 * _LINE), limits[n])
+        if len(order) == 1:
+            return
         left, top = x + 2 * (cell + 1.6 * _LINE), y + 2 * cell + 3.5 * _LINE
         legend = [
             (occluded.class_name(label), colours[label])
@@ -168,6 +184,18 @@ class OcclusionPanel:
             box = Area(left, top + 0.2 * _LINE, 0.7 * _LINE, 0.7 * _LINE)
             page.box(box, HAIR, 0, fill=colour)
             top = page.text(left + _LINE, top, entry, 0.85 * SMALL, width=cell - _LINE)
+
+
+def _flat(occluded: Occluded) -> dict[int, str]:
+    """Panels that would be of one colour, by number, and what to say instead."""
+    probability, classes = occluded.found.probability, np.unique(occluded.found.top_class)
+    low, high = float(probability.min()), float(probability.max())
+    words = {}
+    if high - low < _FLAT:
+        words[4] = hardly_changes(f"{low:.3g}", f"{high:.3g}", "probability")
+    if len(classes) == 1:
+        words[5] = never_flips(occluded.class_name(int(classes[0])))
+    return words
 
 
 def _ramped(values: NDArray[np.floating], limits: tuple[float, float]) -> Pixels:

@@ -13,7 +13,10 @@ from PIL import Image
 
 from pipeline.atlas.drawing.page import Page
 from pipeline.atlas.drawing.style import RANK_COLOURS
-from pipeline.atlas.occlusion.figure import occlusion_page
+from pipeline.atlas.occlusion.figure import occlusion_figures, occlusion_page, run_caption
+from pipeline.atlas.poster.panels import OcclusionPanel
+from pipeline.config import RunSpec
+from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.class_names import ClassNames
 from pipeline.data.demo.images import CLASS_NAMES, draw
 from pipeline.data.findings import Occluded, OccludeSettings
@@ -112,12 +115,50 @@ def test_an_inactive_layer_says_so(occluded: Occluded) -> None:
 
 
 def test_rounding_is_no_picture(occluded: Occluded) -> None:
-    flat = np.full((6, 6), 0.99999, np.float32)
-    flat[2, 2] -= 1e-6
-    found = replace(occluded.found, probability=flat, base_probability=0.99999)
+    flat = np.full((6, 6), 0.97999, np.float32)
+    flat[2, 2] -= 0.015
+    found = replace(occluded.found, probability=flat, base_probability=0.97999)
+    said = texts(occlusion_page([replace(occluded, found=found)]))
+    assert any(re.fullmatch(r"93(\.0)?", text) for text in said)
+
+
+def test_a_picture_that_never_flips_says_so_in_words(occluded: Occluded) -> None:
+    sure = np.full((6, 6), 0.99999, np.float32)
+    found = replace(
+        occluded.found, probability=sure, base_probability=1.0, top_class=np.full((6, 6), 3)
+    )
     page = occlusion_page([replace(occluded, found=found)])
-    said = texts(page)
-    assert any(re.fullmatch(r"95(\.0)?", text) for text in said)
+    said = " ".join(texts(page))
+    assert f"{CLASS_NAMES[3]} is the most probable class wherever the occluder stands." in said
+    assert "Hardly changes: 100 (probability, %), wherever the occluder stands." in said
+    assert len(page.axes.images) == 4  # the example, the projection, the total and its bar
+    poster = Page(400, 400)
+    OcclusionPanel(300).draw(poster, 10, 10, replace(occluded, found=found))
+    said = " ".join(texts(poster))
+    assert "is the most probable class wherever" in said
+    assert "Hardly changes: 1 (probability)" in said
+
+
+def test_no_margin_is_wasted(occluded: Occluded) -> None:
+    page = occlusion_page([occluded, many_classes(occluded)])
+    page.save("png")
+    lowest = min(text.get_window_extent().y0 for text in page.axes.texts) / page.density
+    assert 8 < lowest < 13  # millimetres
+
+
+def test_places_are_called_by_their_last_part(occluded: Occluded) -> None:
+    preprocessing = Preprocessing(112, 112, (0.0,) * 3, (1.0,) * 3)
+    spec = RunSpec(
+        net="demo", weights="/home/someone/net.pth", weights_digest="0" * 64, classes=16,
+        preprocessing=preprocessing, layers=(), data="/home/someone/pictures", format="folder",
+        fingerprint="f",
+    )  # fmt: skip
+    svg = occlusion_figures(occluded, spec)
+    assert sorted(svg) == ["pdf", "png"]
+    said = " ".join(texts(occlusion_page([occluded], run_caption(spec))))
+    assert "net.pth" in said
+    assert "data pictures" in said
+    assert "someone" not in said
 
 
 def test_maps_lie_over_the_picture(occluded: Occluded) -> None:
