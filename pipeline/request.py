@@ -3,9 +3,10 @@
 The text of a field is its option's help. Nothing here needs torch, so that help comes at once.
 """
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 Precision = Literal["exact", "fast"]
 DataFormat = Literal["folder", "webdataset", "parquet"]
@@ -20,6 +21,13 @@ _ADDRESS = "Ray cluster; by default the one that this process belongs to, else a
 Address = Annotated[str | None, Field(description=_ADDRESS)]
 Occluder = Annotated[int, Field(description="Side of the square, in pixels of the net's input.")]
 Stride = Annotated[int, Field(description="Pixels from one place of the square to the next.")]
+
+
+def _from_json(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+StorageOptions = Annotated[dict[str, Any] | None, BeforeValidator(_from_json)]
 
 
 class Frozen(BaseModel):
@@ -67,10 +75,18 @@ class Mining(Frozen):
     the labels are the net's classes; none: no names but the dataset's own."""
 
 
-class OnCluster(Frozen):
-    """Work on a run by the workers of a cluster."""
+class OfRun(Frozen):
+    """About a run, and what its dataset is read with."""
 
     run: Run
+    storage_options: StorageOptions = Field(default=None, exclude=True, repr=False)
+    """What fsspec is told of DATA and of a RUN that is no local folder, as JSON: {"anon": true};
+    {"s3://BUCKET": {"anon": true}} is for that bucket alone."""
+
+
+class OnCluster(OfRun):
+    """Work on a run by the workers of a cluster."""
+
     workers: Workers = None
     address: Address = None
 
@@ -81,6 +97,15 @@ class MineRequest(Mining, OnCluster):
     layers: Layers = None
     same_machines: bool = False
     """Refuse parts that were mined by unlike machines, whose last bits may differ."""
+
+
+class ShowRequest(OfRun):
+    """Look at a run in the terminal."""
+
+    layer: str | None = None
+    """One of its layers."""
+    feature_map: int | None = None
+    """One of its feature maps."""
 
 
 class ProjectRequest(OnCluster):
@@ -126,10 +151,9 @@ class OccludeRequest(OnCluster):
     """The correct class; by default the sample's, else the net's prediction."""
 
 
-class PosterRequest(Frozen):
+class PosterRequest(OfRun):
     """One page with what a run has found."""
 
-    run: Run
     out: str | None = None
     """Path or URL of the page; by default RUN/poster.pdf."""
     layers: Layers = None

@@ -24,7 +24,7 @@ from pipeline.data.results import (
     read_spec,
     read_winners,
 )
-from pipeline.data.store import Store
+from pipeline.data.store import Options, Store
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError
 
@@ -32,12 +32,16 @@ from pipeline.errors import RequestError
 class Run:
     """A run anywhere: a local path or any fsspec URL.
 
+    Args:
+        url: where it is.
+        storage_options: what fsspec is told beside it, as for `pandas.read_parquet`.
+
     Raises:
         RequestError: there is no run.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        self.store = Store(url)
+    def __init__(self, url: str | Path, storage_options: Options | None = None) -> None:
+        self.store = Store(url, storage_options)
         self.spec = read_spec(self.store)
 
     def __repr__(self) -> str:
@@ -165,9 +169,9 @@ class Run:
         return Image.fromarray(projection_contrast(whole))
 
 
-def open_run(url: str | Path) -> Run:
+def open_run(url: str | Path, storage_options: Options | None = None) -> Run:
     """Open a run anywhere: a local path or any fsspec URL."""
-    return Run(url)
+    return Run(url, storage_options)
 
 
 def _project_command(run: Run) -> str:

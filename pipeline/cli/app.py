@@ -14,7 +14,7 @@ import typer
 from pipeline.cli import bench, mine, pictures
 from pipeline.cli.options import asks_for, checked, say
 from pipeline.errors import AtlasError
-from pipeline.request import WORKERS, PosterRequest, ProjectRequest, PublishRequest
+from pipeline.request import WORKERS, PosterRequest, ProjectRequest, PublishRequest, ShowRequest
 from pipeline.terminal import Lines, console
 
 app = typer.Typer(
@@ -139,22 +139,16 @@ def nets(
 
 
 @app.command(epilog="Example: deconv-atlas show runs/alexnet conv5 12")
-def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Where the run is.")],
-    layer: Annotated[str | None, typer.Argument(metavar="LAYER", help="One of its layers.")] = None,
-    feature_map: Annotated[
-        int | None, typer.Argument(metavar="MAP", help="One of its feature maps.")
-    ] = None,
-) -> None:
+@asks_for(
+    ShowRequest,
+    positional=["run", "layer", "feature_map"],
+    metavars={"run": "RUN", "layer": "LAYER", "feature_map": "MAP"},
+)
+def show(**options: Any) -> None:
     """The run in the terminal: its state, a layer's feature maps, or a map's winners."""
-    from pipeline.commands.show import layer_table, run_table, winners_table
+    from pipeline.commands.show import shown
 
-    if layer is None:
-        say(run_table(run))
-    elif feature_map is None:
-        say(layer_table(run, layer))
-    else:
-        say(winners_table(run, layer, feature_map))
+    say(shown(checked(ShowRequest, options)))
 
 
 app.command(epilog="Example: deconv-atlas explain dog.jpg --run runs/alexnet")(pictures.explain)

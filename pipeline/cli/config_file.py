@@ -1,6 +1,7 @@
 """Options of the command line out of a TOML file."""
 
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -62,4 +63,6 @@ def _as_list(value: object) -> object:
 
 
 def _as_text(value: object) -> object:
+    if isinstance(value, dict):
+        return json.dumps(value)
     return ",".join(map(str, value)) if isinstance(value, list) else value

@@ -18,6 +18,9 @@ _LAST = ("workers", "address")
 _BOUNDS = {"ge": "min", "le": "max"}
 """Of numbers, as pydantic and typer call them."""
 
+_SECRET = ("storage_options",)
+"""What is never shown."""
+
 _FORMS = {"mean": "three numbers with commas between"}
 
 _Config = Annotated[
@@ -54,7 +57,8 @@ def asks_for(
             kind, default = list[kind], [default] if isinstance(default, str) else default
         if default in (None, ()):
             kind, default = kind | None, None
-        limits = {_BOUNDS[way]: at for limit in field.metadata for way, at in asdict(limit).items()}
+        bounds = (bound for limit in field.metadata for bound in asdict(limit).items())
+        limits = {_BOUNDS[way]: at for way, at in bounds if way in _BOUNDS}
         text = " ".join((field.description or "").split())
         make: Any = typer.Argument if name in positional else typer.Option
         flag = (
@@ -94,7 +98,10 @@ def checked(request: type[_Request], options: Mapping[str, Any]) -> _Request:
         name = str(wrong["loc"][0])
         allowed = wrong.get("ctx", {}).get("expected", "").replace("'", "") or _FORMS.get(name)
         value = options[name]
-        said = f" is {allowed}, not {value!r}" if allowed else f" {value}: {wrong['msg']}"
+        if name in _SECRET:
+            said = " is a JSON object, as '{\"anon\": true}'"
+        else:
+            said = f" is {allowed}, not {value!r}" if allowed else f" {value}: {wrong['msg']}"
         raise RequestError(f"--{name.replace('_', '-')}{said}.") from error
 
 

@@ -77,10 +77,13 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
         NumericsError: what is not finite is so when it is computed again.
     """
     asked = requests[0]
-    found = find_dataset(asked.data, format=asked.format, asked=asked_of(asked))
-    labels = load_labels(asked.labels) if asked.labels is not None else None
+    options = asked.storage_options
+    found = find_dataset(
+        asked.data, format=asked.format, asked=asked_of(asked), options=options
+    )
+    labels = load_labels(asked.labels, options) if asked.labels is not None else None
     for request in requests:  # before any weights are fetched
-        Store(request.run).require_room("--run")
+        Store(request.run, options).require_room("--run")
         _check_layers(request)
     jobs = [_checked(request, found, labels) for request in requests]
     for job in jobs:
@@ -96,7 +99,7 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
                 first = waiting[0].dataset
                 _mine_parts([job for job in waiting if job.dataset == first])
                 waiting = [job for job in waiting if job.dataset != first]
-    return [Run(job.run.url) for job in jobs]
+    return [Run(job.run.url, job.run.options) for job in jobs]
 
 
 def _check_layers(request: MineRequest) -> None:
@@ -108,7 +111,7 @@ def _check_layers(request: MineRequest) -> None:
 
 
 def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _Job:
-    run = Store(request.run)
+    run = Store(request.run, request.storage_options)
     weighted = load_net(
         request.net, request.weights, request.colour_order, request.mean, request.resize
     )

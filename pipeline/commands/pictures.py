@@ -19,7 +19,6 @@ from pipeline.data.class_name_files import names_of_outputs
 from pipeline.data.class_names import ClassNames, shown
 from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import Made, Wanted, find_pictures, read_picture
-from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
 from pipeline.run import Run
@@ -45,7 +44,7 @@ def explain_images(request: ExplainRequest) -> Made:
         RequestError: there is no run, picture or layer of the name.
         IncompleteError: some could not be done; the others are.
     """
-    run = Run(request.run)
+    run = Run(request.run, request.storage_options)
     chosen = choose_layers(run.layers, request.layers, "The run") if request.layers else None
     run.store.require_room("--run")
     dataset = dataset_of(run)
@@ -67,7 +66,7 @@ def occlude_images(request: OccludeRequest) -> Made:
         RequestError: as `explain_images`, or the occluder does not fit, or there is no such class.
         IncompleteError: some could not be done; the others are.
     """
-    run = Run(request.run)
+    run = Run(request.run, request.storage_options)
     settings = OccludeSettings(
         request.layer, request.occluder, request.stride, request.colour, request.label
     )
@@ -103,7 +102,7 @@ def make_poster(request: PosterRequest) -> list[str]:
     Raises:
         RequestError: there is no run, or it has no projections, or a name is unknown.
     """
-    run = Run(request.run)
+    run = Run(request.run, request.storage_options)
     require_shown(run.store, run.spec, request.layers, request.maps or {})
     net = run.mined_net
     settings = OccludeSettings(occluder=request.occluder, stride=request.stride)
@@ -133,7 +132,7 @@ def make_poster(request: PosterRequest) -> list[str]:
     _say_unreadable(page.texts)
     out = re.sub(r"\.(pdf|png)$", "", request.out or f"{run.store.url}/poster")
     folder, _, name = out.rpartition("/")
-    place = Store(folder or ".")
+    place = run.store.at(folder or ".")
     files = {f"{name}.{extension}": data for extension, data in sorted(page.figures().items())}
     for file, data in files.items():
         place.write(file, data)

@@ -36,7 +36,7 @@ def project_run(request: ProjectRequest) -> int:
         IncompleteError: some could not be; the same request again does only those.
         NumericsError: an activation does not come out as it was mined.
     """
-    run = Run(request.run)
+    run = Run(request.run, request.storage_options)
     opaque = {layer.name: layer.no_way_down for layer in run.spec.layers if layer.no_way_down}
     chosen = choose_projectable(run.layers, request.layers, "The run", opaque)
     if opaque and not request.layers:
@@ -100,12 +100,15 @@ def dataset_of(run: Run, *, labelled: bool = True) -> Dataset:
         RequestError: it is gone, or not what it was.
     """
     spec = run.spec
-    labels = load_labels(spec.labels) if labelled and spec.labels is not None else None
+    options = run.store.options
+    labels = load_labels(spec.labels, options) if labelled and spec.labels is not None else None
     if labels is not None and labels.digest != spec.labels_digest:
         raise RequestError(
             f"{labels.url} is not what {run.store.url} was mined with; put that back."
         )
-    dataset = open_dataset(spec.data, format=spec.format, asked=asked_of(spec), labels=labels)
+    dataset = open_dataset(
+        spec.data, format=spec.format, asked=asked_of(spec), labels=labels, options=options
+    )
     if dataset.fingerprint != spec.fingerprint:
         raise RequestError(
             f"{spec.data} is not what {run.store.url} was mined from: files were added, removed "

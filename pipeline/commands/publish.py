@@ -4,7 +4,6 @@ from pipeline import schema
 from pipeline.atlas.publish import Published, publish_pages, units
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
-from pipeline.data.store import Store
 from pipeline.request import PublishRequest
 from pipeline.run import Run
 from pipeline.terminal import progress
@@ -19,8 +18,8 @@ def publish_run(request: PublishRequest) -> tuple[Published, str]:
     Raises:
         RequestError: there is no run, or it has no projections yet.
     """
-    run = Run(request.run)
-    target = Store(request.dest or f"{run.store.url}/{schema.ATLAS}")
+    run = Run(request.run, request.storage_options)
+    target = run.store.at(request.dest or f"{run.store.url}/{schema.ATLAS}")
     target.require_room("DEST")
     waiting = units(run.store)
     total = sum(unit.last - unit.first for unit in waiting)

@@ -11,12 +11,26 @@ from pipeline.core.nets import known
 from pipeline.data.class_names import shown
 from pipeline.data.results import is_mined, projection_files, projection_keys
 from pipeline.data.weights.load import load_net
+from pipeline.request import ShowRequest
 from pipeline.run import Run
 
 
-def run_table(url: str) -> Table:
+def shown(request: ShowRequest) -> Table:
+    """What is asked for: the run, a layer of it, or a feature map.
+
+    Raises:
+        RequestError: there is no such run, layer or map.
+    """
+    run = Run(request.run, request.storage_options)
+    if request.layer is None:
+        return run_table(run)
+    if request.feature_map is None:
+        return layer_table(run, request.layer)
+    return winners_table(run, request.layer, request.feature_map)
+
+
+def run_table(run: Run) -> Table:
     """The run's state: per layer its maps, winners and projections."""
-    run = Run(url)
     spec = run.spec
     mined = is_mined(run.store)
     state = _finished(run) if mined else _unfinished(run)
@@ -51,9 +65,8 @@ def _unfinished(run: Run) -> str:
     return f"not mined to its end, {len(run.store.list(folder))} parts done"
 
 
-def layer_table(url: str, layer: str) -> Table:
+def layer_table(run: Run, layer: str) -> Table:
     """The feature maps of a layer: how active, how strong, and what their best winners show."""
-    run = Run(url)
     winners = run.winners(layer)
     maps = run.feature_maps()
     table = Table("map", "active", "max", "mean", "winners show", title=layer, box=None)
@@ -70,13 +83,12 @@ def layer_table(url: str, layer: str) -> Table:
     return table
 
 
-def winners_table(url: str, layer: str, feature_map: int) -> Table:
+def winners_table(run: Run, layer: str, feature_map: int) -> Table:
     """The winners of one feature map by rank.
 
     Raises:
         RequestError: there is no such map.
     """
-    run = Run(url)
     winners = run.winners(layer, feature_map)
     columns = ("rank", "activation", "class", "key", "y, x", "box in the picture")
     table = Table(*columns, title=f"{layer}, feature map {feature_map}", box=None)

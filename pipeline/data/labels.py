@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.samples import Sample, checked_label
-from pipeline.data.store import Store
+from pipeline.data.store import Options, Store
 from pipeline.errors import RequestError
 
 log = logging.getLogger(__name__)
@@ -75,13 +75,17 @@ class Labels:
             log.warning("%s has no label for %d pictures of %s.", self.url, without, part)
 
 
-def load_labels(url: str) -> LabelFile:
-    """The labels in a file (any fsspec URL): CSV, Parquet, or text.
+def load_labels(url: str, options: Options | None = None) -> LabelFile:
+    """The labels in a file: CSV, Parquet, or text.
+
+    Args:
+        url: any fsspec URL or local path.
+        options: of its file system.
 
     Raises:
         RequestError: the file cannot be read, or is none of these.
     """
-    store = Store(url)
+    store = Store(url, options)
     url = store.path() if store.is_local else store.url
     try:
         data = store.read("")
@@ -90,7 +94,7 @@ def load_labels(url: str) -> LabelFile:
     except FileNotFoundError as error:
         raise RequestError(f"There is no file of labels {url}; check the path.") from error
     except Exception as error:  # every file system has errors of its own
-        raise RequestError(f"Labels: {url} cannot be read ({error}); {_REMEDY}.") from error
+        raise RequestError(f"Labels: {url} cannot be read ({store.reason(error)}).") from error
     try:
         rows = _rows_of_parquet(data) if data.startswith(_PARQUET) else _rows(data)
         names, labels = _columns(rows)

@@ -147,7 +147,7 @@ def _bytes(wanted: Wanted, dataset: Dataset | None) -> bytes:
             raise RequestError(f"{wanted.name} is a sample of a run; its dataset is needed.")
         return next(data for _, data in dataset.fetch([wanted.located]))
     try:
-        return Store(wanted.name).read("")
+        return Store(wanted.name, dataset.options if dataset else None).read("")
     except RequestError:
         raise
     except FileNotFoundError as error:

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,33 +27,73 @@ _TYPES = {
 }
 
 
+Options = Mapping[str, Any]
+"""What fsspec is told beside a URL."""
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
+"""Scheme → the extra of this project that reads it."""
+
+_PUBLIC = ("url", "region", "project", "profile", "protocol")
+"""In the names of options whose values may be shown."""
+
+_SHORTEST_SECRET = 6
+
+
 class Store:
     """A folder addressed by any fsspec URL or local path; names in it are relative, with ``/``.
 
     Objects appear whole or not at all: on object stores by their nature, on a disk by writing
     beside the place and renaming. Two writers of one name are harmless, the last one stays.
 
+    Args:
+        url: the folder, or one file.
+        options: what fsspec is told beside it, for what is not on this machine's disks; what
+            stands below a URL, as ``{"s3://public": {"anon": True}}``, for what starts with it.
+
     Attributes:
         url: as it was given.
+        options: as they were given.
         fs: the fsspec file system.
     """
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, options: Options | None = None) -> None:
         self.url = str(url).rstrip("/") or "/"
+        self.options = options or {}
         try:
-            fs, root = fsspec.core.url_to_fs(self.url)
+            fs, root = fsspec.core.url_to_fs(self.url, **_options_for(self.url, self.options))
         except ImportError as error:
             scheme = self.url.split("://")[0]
+            extra = _EXTRAS.get(scheme)
+            how = f"pip install '.[{extra}]'" if extra else str(error)
             raise RequestError(
-                f"{self.url}: reading {scheme}:// needs a package that is not installed ({error})."
+                f"{self.url}: reading {scheme}:// needs a package that is not installed: {how}."
             ) from error
-        except ValueError as error:
-            raise RequestError(f"{self.url}: {error}.") from error
+        except (ValueError, TypeError) as error:
+            raise RequestError(f"{self.url}: {self.reason(error)}.") from error
         self.fs: Any = fs
         self._root = root.rstrip("/")
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
-        return Store, (self.url,)  # a connection stays in its process
+    def __reduce__(self) -> tuple[type["Store"], tuple[str, Options]]:
+        return Store, (self.url, self.options)  # a connection stays in its process
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Store):
+            return NotImplemented
+        return (self.url, self.options) == (other.url, other.options)
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def at(self, url: str) -> "Store":
+        """Another place, reached with the same options."""
+        return Store(url, self.options)
+
+    def reason(self, error: BaseException) -> str:
+        """What an error says, without the secrets in the options."""
+        said = " ".join(str(error).split()) or type(error).__name__
+        for secret in _secrets(self.options):
+            said = said.replace(secret, "…")
+        return said
 
     @property
     def is_local(self) -> bool:
@@ -77,7 +117,7 @@ class Store:
             yield
         except Exception as error:  # every file system has errors of its own
             raise RequestError(
-                f"{self.url} cannot be reached: {error or type(error).__name__}. "
+                f"{self.url} cannot be reached: {self.reason(error)}. "
                 "Check the address and the credentials."
             ) from error
 
@@ -121,7 +161,7 @@ class Store:
                 self.fs.pipe_file(self.path(name), data, **self._headers(name))
         except Exception as error:  # every file system has errors of its own
             raise WriteError(
-                f"{self.url}/{name} could not be written: {error}. "
+                f"{self.url}/{name} could not be written: {self.reason(error)}. "
                 "Make room or mend the access, then give the same command again."
             ) from error
 
@@ -161,6 +201,36 @@ class Store:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         self.write(name, sink.getvalue().to_pybytes())
+
+
+def _options_for(url: str, options: Options) -> dict[str, Any]:
+    """Those of the options that are for this URL."""
+    if fsspec.core.split_protocol(url)[0] in (None, "file", "local"):
+        return {}
+    chosen = {name: value for name, value in options.items() if "://" not in name}
+    for start in sorted(options.keys() - chosen.keys()):
+        if url.startswith(start):
+            chosen |= options[start]
+    return chosen
+
+
+def _secrets(value: object, name: str = "") -> Iterator[str]:
+    """Every text in options that may not be shown."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _secrets(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secrets(inner, name)
+    elif isinstance(value, str):
+        is_public = any(part in name.lower() for part in _PUBLIC)
+        if len(value) >= _SHORTEST_SECRET and not is_public:
+            yield value
+
+
+def without_signature(url: str) -> str:
+    """A URL without its query, which signs it; of other file systems a ``?`` is in the name."""
+    return url.partition("?")[0] if url.startswith(("http://", "https://")) else url
 
 
 def content_type(name: str) -> str:

@@ -7,10 +7,11 @@ import pytest
 
 from pipeline import schema
 from pipeline.atlas import manifest
-from pipeline.commands.show import layer_table, run_table, winners_table
+from pipeline.commands.show import shown
 from pipeline.core.graph.trace import trace
 from pipeline.core.nets.known import Net
 from pipeline.data.store import Store
+from pipeline.request import ShowRequest
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
@@ -56,9 +57,9 @@ def test_names_that_need_no_quoting_stay() -> None:
 def test_tables_of_pictures_without_classes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = NAMES["3"]
     for table in (
-        run_table(str(run)),
-        layer_table(str(run), name),
-        winners_table(str(run), name, 0),
+        shown(ShowRequest(run=str(run))),
+        shown(ShowRequest(run=str(run), layer=name)),
+        shown(ShowRequest(run=str(run), layer=name, feature_map=0)),
     ):
         console().print(table)
     printed = capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Data that needs a word said about it: said once to `mine`, known to what comes after."""
 
+import json
+import os
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from pipeline import open_run
 from pipeline.cli.app import run_app
+from pipeline.data.store import Store
 from tests.end_to_end.runs import command, finished
 
 
@@ -67,3 +70,33 @@ def test_labels_of_a_file(tmp_path: Path, jpeg: bytes, capsys: pytest.CaptureFix
     said = refused(capsys, *mining(data, run, "--labels", labels))
     assert "its labels digest is" in said
     assert "is not what" in refused(capsys, "explain", 0, "--run", run)
+
+
+def test_storage_options(
+    bucket: str,
+    tmp_path: Path,
+    jpeg: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Store(bucket).write("photos/a.jpg", jpeg)
+    options = {"endpoint_url": os.environ["AWS_ENDPOINT_URL"], "key": "me", "secret": "not-to-see"}
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    config, run = tmp_path / "mine.toml", f"{bucket}/run"
+    config.write_text("[storage-options]\n" + "".join(f"{k} = '{v}'\n" for k, v in options.items()))
+    made = finished(*mining(f"{bucket}/photos", run, "--config", config))
+    assert made.returncode == 0, made.stderr
+    said = "--storage-options", json.dumps(options)
+    for arguments in (
+        ["show", run, "conv1"],
+        ["explain", 0, "--run", run],
+    ):
+        again = finished(*arguments, *said)
+        assert again.returncode == 0, again.stderr
+    store = Store(bucket, options)
+    for name in store.list("run"):
+        assert b"not-to-see" not in store.read(name)
+    assert {*open_run(run, options).winners()["key"]} == {"a.jpg"}
+    wrong = refused(capsys, "show", run, "--storage-options", '{"secret": "not-to-see"')
+    assert wrong == "--storage-options is a JSON object, as '{\"anon\": true}'."

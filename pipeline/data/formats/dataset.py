@@ -20,6 +20,7 @@ from pipeline.data.formats.files import Listing, list_files, reaching
 from pipeline.data.formats.reading import UnreadableError, lost, until_broken
 from pipeline.data.labels import LabelFile, Labels, labels_of_files, labels_of_members
 from pipeline.data.samples import NOTHING_ASKED, Asked, Located, Part, Sample
+from pipeline.data.store import Options
 from pipeline.errors import RequestError
 from pipeline.request import DataFormat
 
@@ -56,6 +57,7 @@ class Dataset:
         reader: how it is read.
         asked: what of this was said and not found.
         labels: those of the pictures, where they are in a file of their own.
+        options: of its file system.
     """
 
     url: str
@@ -64,6 +66,7 @@ class Dataset:
     reader: Reader
     asked: Asked = NOTHING_ASKED
     labels: Labels | None = None
+    options: Options | None = field(default=None, repr=False)
     _parts: tuple[Part, ...] | None = field(default=None, repr=False, compare=False)
 
     def parts(self) -> list[Part]:
@@ -74,7 +77,7 @@ class Dataset:
         """
         if self._parts is not None:
             return list(self._parts)
-        again = open_dataset(self.url, format=self.format, asked=self.asked)
+        again = open_dataset(self.url, format=self.format, asked=self.asked, options=self.options)
         if again.fingerprint != self.fingerprint:
             raise RequestError(f"{self.url} has changed since it was listed; start the run anew.")
         return again.parts()
@@ -133,7 +136,7 @@ class _Kind:
     def of(self, listing: Listing) -> dict[str, int]:
         """Those of the files that are such."""
         files = listing.files.items()
-        such = {name: size for name, size in files if name.lower().endswith(self.suffixes)}
+        such = {name: size for name, size in files if listing.plain(name).endswith(self.suffixes)}
         if not (self.ignores_underscores and listing.is_folder):
             return such
         return {name: size for name, size in such.items() if not re.match(r"(.*/)?_", name)}
@@ -167,11 +170,14 @@ class Found:
             RequestError: nothing in it can be used.
         """
         listing, format = self.listing, self.format
-        with reaching(listing.url):
+        with reaching(listing.url, listing.store):
             reader, parts = _KINDS[format].open(listing, class_names, self.asked)
         fingerprint = _fingerprint(format, listing)
         own = None if labels is None else _labels(labels, format, listing, class_names)
-        return Dataset(listing.url, format, fingerprint, reader, self.asked, own, parts)
+        options = listing.store.options
+        return Dataset(
+            listing.url, format, fingerprint, reader, self.asked, own, options, parts
+        )
 
 
 def open_dataset(
@@ -181,17 +187,23 @@ def open_dataset(
     class_names: ClassNames | None = None,
     asked: Asked = NOTHING_ASKED,
     labels: LabelFile | None = None,
+    options: Options | None = None,
 ) -> Dataset:
     """What `url` names; as `find_dataset`, and opened.
 
     Raises:
         RequestError: nothing is there, or nothing in it can be used.
     """
-    return find_dataset(url, format=format, asked=asked).open(class_names, labels)
+    found = find_dataset(url, format=format, asked=asked, options=options)
+    return found.open(class_names, labels)
 
 
 def find_dataset(
-    url: str, *, format: DataFormat | None = None, asked: Asked = NOTHING_ASKED
+    url: str,
+    *,
+    format: DataFormat | None = None,
+    asked: Asked = NOTHING_ASKED,
+    options: Options | None = None,
 ) -> Found:
     """What `url` names: a folder, one file, a glob, or a brace range.
 
@@ -199,11 +211,12 @@ def find_dataset(
         url: any fsspec URL or local path.
         format: what it is; None detects it.
         asked: what else is said of it.
+        options: of its file system.
 
     Raises:
         RequestError: nothing is there, or nothing that is data.
     """
-    listing = list_files(url)
+    listing = list_files(url, options)
     chosen = format or _detected(listing)
     kind = _KINDS[chosen]
     files = kind.of(listing)

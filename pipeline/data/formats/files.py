@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from pipeline import schema
-from pipeline.data.store import Store
+from pipeline.data.store import Options, Store, without_signature
 from pipeline.errors import AtlasError, RequestError
 
 _BRACE = re.compile(r"\{(\d+)\.\.(\d+)(?:\.\.(\d+))?\}|\{([^{}]*,[^{}]*)\}")
@@ -47,9 +47,13 @@ class Listing:
         """The full URL or path of a file."""
         return f"{self.store.url.rstrip('/')}/{name}"
 
+    def plain(self, name: str) -> str:
+        """The name of a file in lower case, without what signs its URL."""
+        return name[: len(without_signature(self.shard(name))) - len(self.shard(""))].lower()
+
 
 @contextmanager
-def reaching(url: str) -> Iterator[None]:
+def reaching(url: str, store: Store) -> Iterator[None]:
     """Whatever fails in here is the request's fault: `url` cannot be read as it stands.
 
     Raises:
@@ -60,28 +64,33 @@ def reaching(url: str) -> Iterator[None]:
     except AtlasError:
         raise
     except Exception as error:  # every file system has errors of its own
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise RequestError(
-            f"{url} cannot be read: {reason.rstrip('.')}; "
+            f"{url} cannot be read: {store.reason(error).rstrip('.')}; "
             "check the address and the right to read it."
         ) from error
 
 
-def list_files(url: str) -> Listing:
+def list_files(url: str, options: Options | None = None) -> Listing:
     """The files of `url`: a folder's in order of their names, a brace range's as it counts.
+
+    Args:
+        url: what is asked for.
+        options: of its file system.
 
     Raises:
         RequestError: nothing is there, it cannot be listed, or a member of a brace range lacks.
     """
     if pieces := _joined(url):
-        return _union([list_files(piece) for piece in pieces])
-    store = Store(url)
+        return _union([list_files(piece, options) for piece in pieces])
+    store = Store(url, options)
     url = store.path() or "/" if store.is_local else store.url
-    pattern = _PATTERN.search(url)
-    fixed = url[: pattern and pattern.start()].rpartition("/")[0]  # the folder that is no pattern
+    place = without_signature(url)
+    signature = url[len(place) :]
+    pattern = _PATTERN.search(place)
+    fixed = place[: pattern and pattern.start()].rpartition("/")[0]  # the folder that is no pattern
     if pattern and fixed.endswith(":/"):
         raise RequestError(f"{url}: the bucket cannot be a pattern; name one bucket.")
-    with reaching(url):
+    with reaching(url, store):
         kind = _kind(store)
         if kind == "directory":
             if store.is_local:
@@ -90,13 +99,15 @@ def list_files(url: str) -> Listing:
                 files = store.list()
             files = {name: size for name, size in files.items() if not _is_hidden(name)}
             files = _without_runs(url, files)
-            return Listing(url, Store(url), files, is_folder=True)
+            return Listing(url, store.at(url), files, is_folder=True)
         if kind is not None:
-            folder, _, name = url.rpartition("/")
-            return _named(url, Store(folder), [name])
+            folder, _, name = place.rpartition("/")
+            return _named(url, store.at(folder), [name + signature])
         if pattern:
-            return _named(url, Store(fixed), _matching(url, fixed))
-    raise RequestError(f"{url} does not exist; check the path or the bucket's name.")
+            names = _matching(place, store.at(fixed))
+            return _named(url, store.at(fixed), [name + signature for name in names])
+    check = "or the signature" if signature else "or the bucket's name"
+    raise RequestError(f"{url} does not exist; check the path {check}.")
 
 
 # --- listing ----------------------------------------------------------------------------------
@@ -156,7 +167,7 @@ def _union(listings: list[Listing]) -> Listing:
         raise RequestError(f"{url}: the shards must be in one bucket; copy them together.")
     start = len(shared) + 1
     below = {name[start:]: size for name, size in files.items()}
-    return Listing(url, Store(shared or "/"), below, is_folder=False)
+    return Listing(url, listings[0].store.at(shared or "/"), below, is_folder=False)
 
 
 def _walk(folder: str, prefix: str, above: Set[tuple[int, int]]) -> Iterator[tuple[str, int]]:
@@ -196,11 +207,10 @@ def _named(url: str, store: Store, names: list[str]) -> Listing:
     return Listing(url, store, files, is_folder=False)
 
 
-def _matching(url: str, folder: str) -> list[str]:
-    """The files below `folder` that match, each once."""
-    store = Store(folder)
+def _matching(url: str, store: Store) -> list[str]:
+    """The files below a folder that match, each once."""
     names: list[str] = []
-    for pattern in expand_braces(url[len(folder) + 1 :]):
+    for pattern in expand_braces(url[len(store.url.rstrip("/")) + 1 :]):
         names += _globbed(store, pattern) if _GLOB.search(pattern) else [pattern]
     if not names:
         raise RequestError(f"{url} matches no file; check the pattern.")

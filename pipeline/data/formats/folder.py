@@ -21,28 +21,27 @@ class Folder:
     """Reads the files of an image folder.
 
     Args:
-        url: the folder.
+        store: the folder.
         classes: class folder, with a slash → label and name, where most pictures are below one;
             else WordNet id → label and name, for files that are named by it.
     """
 
-    url: str
+    store: Store
     classes: Mapping[str, tuple[int | None, str]]
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The files of a part; what cannot be read has a `problem`."""
-        store = Store(self.url)
-        for key, data in zip(part.keys, read_files(store, part.keys), strict=True):
+        for key, data in zip(part.keys, read_files(self.store, part.keys), strict=True):
             label, class_name = self.classes.get(_class_of(key), (None, None))
             written = key.encode("utf-8", "replace").decode()  # a disk's names can be any bytes
             problem = None if written == key else "its name is not UTF-8"
             if isinstance(data, BaseException):
-                problem = why_unreadable(data, store)
+                problem = why_unreadable(data, self.store)
                 if problem is None:
                     raise data
                 data = b""
             picture = b"" if problem else data
-            yield Sample(self.url, written, picture, label, class_name, problem=problem)
+            yield Sample(part.shard, written, picture, label, class_name, problem=problem)
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """The files of some samples.
@@ -50,7 +49,7 @@ class Folder:
         Raises:
             IncompleteError: one of them is no longer there.
         """
-        contents = read_files(Store(shard), [located.key for located in wanted])
+        contents = read_files(self.store.at(shard), [located.key for located in wanted])
         for located, data in zip(wanted, contents, strict=True):
             if isinstance(data, FileNotFoundError):
                 raise lost(f"{shard}/{located.key}", "gone") from data
@@ -77,7 +76,7 @@ def open_folder(
     parts = (Part("", url, tuple(keys[at : at + size])) for at in range(0, len(keys), size))
     of_folders = folder_classes(folders, names) if folders else {}
     classes = {f"{name}/": known for name, known in of_folders.items()} or _by_wnid(names)
-    return Folder(url, classes), numbered(parts)
+    return Folder(listing.store, classes), numbered(parts)
 
 
 def _class_folders(keys: Sequence[str]) -> tuple[list[str], int]:

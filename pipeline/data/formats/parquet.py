@@ -18,7 +18,6 @@ from pipeline.data.formats.files import Listing
 from pipeline.data.formats.parquet_file import ColumnError, ParquetFile, Row
 from pipeline.data.formats.reading import UnreadableError, why_unreadable
 from pipeline.data.samples import (
-    NOTHING_ASKED,
     Asked,
     Located,
     Part,
@@ -46,17 +45,19 @@ class Parquet:
 
     Args:
         names: of the classes.
+        place: any, reached as the shards are.
         partitions: folder → label, where folders say it (``label=cat/``) and files need not.
         asked: which columns.
     """
 
     names: ClassNames | None
+    place: Store
     partitions: Mapping[str, int | str]
-    asked: Asked = NOTHING_ASKED
+    asked: Asked
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The samples of a part; what is left of a damaged row group is one with a `problem`."""
-        with ParquetFile(part.shard, self.asked) as file:
+        with ParquetFile(self.place.at(part.shard), self.asked) as file:
             for group in part.row_groups or range(len(file.rows_of_groups)):
                 yield from self._group(part.shard, file, group)
 
@@ -65,7 +66,7 @@ class Parquet:
         of_folder = self.partitions.get(shard.rpartition("/")[0])
         try:
             for content in file.rows(group):
-                data, problem = _picture(shard, content)
+                data, problem = self._picture(shard, content)
                 value = of_folder if file.columns.label is None else content.label
                 label, class_name = checked_label(_whole(value))
                 if label is not None and label < len(classes):
@@ -79,35 +80,36 @@ class Parquet:
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures, from the row groups that have them."""
         of_row = {int(located.key): located for located in wanted}
-        with ParquetFile(shard, self.asked) as file:
+        with ParquetFile(self.place.at(shard), self.asked) as file:
             groups = groupby(sorted(of_row), lambda row: bisect_right(file.first_rows, row) - 1)
             for group, numbers in groups:
                 rows = enumerate(file.rows(group), file.first_rows[group])
                 for number in numbers:
                     row = next((row for at, row in rows if at == number), None)
-                    data, _ = _picture(shard, row) if row else (None, None)
+                    data, _ = self._picture(shard, row) if row else (None, None)
                     if data is None:
                         raise UnreadableError(f"row {number} has no picture")
                     yield of_row[number], data
 
-
-def _picture(shard: str, row: Row) -> tuple[bytes | None, str | None]:
-    """The picture of a row, or why there is none; a relative path starts at the shard's folder."""
-    if row.data is not None:
-        return row.data, None
-    if not row.path:
-        return None, "the row has no picture"
-    is_whole = "://" in row.path or row.path.startswith("/")
-    store = Store(row.path if is_whole else f"{shard.rpartition('/')[0]}/{row.path}")
-    try:
-        return store.read(""), None
-    except FileNotFoundError:
-        return None, f"the row has no picture, only the path {store.url}, where there is none"
-    except Exception as error:  # every file system has errors of its own
-        reason = why_unreadable(error, store)
-        if reason is None:
-            raise
-        return None, f"the row has no picture, only the path {store.url} ({reason})"
+    def _picture(self, shard: str, row: Row) -> tuple[bytes | None, str | None]:
+        """The picture of a row, or why there is none; a path starts at the shard's folder."""
+        if row.data is not None:
+            return row.data, None
+        if not row.path:
+            return None, "the row has no picture"
+        is_whole = "://" in row.path or row.path.startswith("/")
+        path = row.path if is_whole else f"{shard.rpartition('/')[0]}/{row.path}"
+        try:
+            return self.place.at(path).read(""), None
+        except FileNotFoundError:
+            reason: str | None = "where there is none"
+        except RequestError as error:  # of no known protocol, say
+            reason = str(error)
+        except Exception as error:  # every file system has errors of its own
+            reason = why_unreadable(error, self.place.at(path))
+            if reason is None:
+                raise
+        return None, f"the row has no picture, only the path {path}: {reason}"
 
 
 # --- opening ----------------------------------------------------------------------------------
@@ -121,28 +123,30 @@ def open_parquet(
     Raises:
         RequestError: the first readable file has no column of pictures, or no file is readable.
     """
-    shards = [listing.shard(name) for name in listing.files]
+    shards = [listing.store.at(listing.shard(name)) for name in listing.files]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(partial(_rows_of_groups, asked=asked), shards)
         footers = dict(zip(shards, found, strict=True))
     for shard, footer in footers.items():
         if isinstance(footer, ColumnError):
-            raise RequestError(f"{shard}: {footer}.")
+            raise RequestError(f"{shard.url}: {footer}.")
         if not isinstance(footer, UnreadableError):
             _say_what_is_unused(shard, asked)
             break
     else:
         shard, footer = next(iter(footers.items()))
-        raise RequestError(f"{shard}: {footer}; no file can be read, so write or copy them again.")
+        raise RequestError(
+            f"{shard.url}: {footer}; no file can be read, so write or copy them again."
+        )
     parts = (
-        Part("", shard, row_groups=groups)
+        Part("", shard.url, row_groups=groups)
         for shard, footer in footers.items()
         for groups in ([()] if isinstance(footer, UnreadableError) else split(footer))
     )
-    return Parquet(names, _partitions(listing), asked), numbered(parts)
+    return Parquet(names, listing.store, _partitions(listing), asked), numbered(parts)
 
 
-def _say_what_is_unused(shard: str, asked: Asked) -> None:
+def _say_what_is_unused(shard: Store, asked: Asked) -> None:
     """One line of the log where a column that is called labels holds something else."""
     with (
         suppress(UnreadableError),
@@ -150,9 +154,9 @@ def _say_what_is_unused(shard: str, asked: Asked) -> None:
     ):  # damage is said as it is mined
         label, unused = file.columns.label, file.columns.unused
         if unused is not None:
-            log.warning("%s: column %s holds no labels and is not used.", shard, unused)
+            log.warning("%s: column %s holds no labels and is not used.", shard.url, unused)
         elif label is not None and file.has_fractions(label):
-            log.warning("%s: in column %r only whole numbers are labels.", shard, label)
+            log.warning("%s: in column %r only whole numbers are labels.", shard.url, label)
 
 
 def _partitions(listing: Listing) -> dict[str, int | str]:
@@ -181,7 +185,7 @@ def _whole(value: object) -> object:
     return value
 
 
-def _rows_of_groups(shard: str, asked: Asked) -> tuple[int, ...] | UnreadableError:
+def _rows_of_groups(shard: Store, asked: Asked) -> tuple[int, ...] | UnreadableError:
     try:
         with ParquetFile(shard, asked) as file:
             return file.rows_of_groups

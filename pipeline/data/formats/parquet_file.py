@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.data.formats.reading import UnreadableError, open_file
 from pipeline.data.samples import NOTHING_ASKED, Asked
+from pipeline.data.store import Store
 
 _ROWS_AT_ONCE = 32
 _OF_IMG2DATASET = ("jpg", "png", "webp")
@@ -76,11 +77,11 @@ class ParquetFile:
         columns: which are pictures and labels.
     """
 
-    def __init__(self, url: str, asked: Asked = NOTHING_ASKED) -> None:
+    def __init__(self, shard: Store, asked: Asked = NOTHING_ASKED) -> None:
         self._stream: _Watched | None = None
         try:
             with self._reporting():
-                self._stream = _Watched(open_file(url))
+                self._stream = _Watched(open_file(shard))
                 self._file = pq.ParquetFile(
                     pa.PythonFile(self._stream, mode="r"),
                     buffer_size=_BUFFER,

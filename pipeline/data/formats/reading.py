@@ -25,9 +25,8 @@ class UnreadableError(Exception):
         self.key = key
 
 
-def open_file(url: str) -> Any:
+def open_file(store: Store) -> Any:
     """A binary stream of a file, read ahead in blocks."""
-    store = Store(url)
     return store.fs.open(store.path(), "rb", block_size=_BLOCK, cache_type="readahead")
 
 

@@ -15,7 +15,7 @@ from pipeline.data.formats.files import Listing
 from pipeline.data.formats.reading import UnreadableError, open_file, read_files, until_broken
 from pipeline.data.formats.tar import Member, members
 from pipeline.data.samples import PICTURES, Asked, Located, Part, Sample, checked_label, numbered
-from pipeline.data.store import Store
+from pipeline.data.store import Store, without_signature
 from pipeline.errors import RequestError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -40,12 +40,13 @@ class WebDataset:
     """
 
     names: ClassNames | None
+    place: Store
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The samples of a shard, as far as it is whole."""
         shard = part.shard
         is_plain = not _is_compressed(shard)
-        for group in _with_labels_ahead(shard, _groups(shard)):
+        for group in _with_labels_ahead(shard, _groups(self.place.at(shard))):
             pictures = [extension for extension in PICTURES if extension in group]
             if not pictures:
                 yield from _unusable(shard, group)
@@ -62,9 +63,10 @@ class WebDataset:
 
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures: by byte range where they have one, or else out of the stream."""
-        yield from _ranges(shard, [located for located in wanted if located.offset is not None])
+        store = self.place.at(shard)
+        yield from _ranges(store, [located for located in wanted if located.offset is not None])
         if streamed := [located for located in wanted if located.offset is None]:
-            yield from _members(shard, streamed)
+            yield from _members(store, streamed)
 
 
 def open_webdataset(
@@ -75,27 +77,27 @@ def open_webdataset(
     Raises:
         RequestError: the first whole shard has no picture, or no shard is whole.
     """
-    reader = WebDataset(names)
+    reader = WebDataset(names, listing.store)
     parts = numbered(Part("", listing.shard(name)) for name in listing.files)
     first_problem = None
     for part in parts:
         samples = until_broken(part.shard, reader.read(part))
         first = next((sample for sample in samples if not _has_dots(sample)), None)
         if first is None:
-            _refuse_tar_of_tars(part.shard)
+            _refuse_tar_of_tars(listing.store.at(part.shard))
             raise RequestError(
                 f"{part.shard} holds no picture: no member's extension, which is all that follows "
                 f"the first dot, is {', '.join(PICTURES[:-1])} or {PICTURES[-1]}; "
                 "check that it is an image dataset."
             )
         if first.problem is None:
-            _say_what_has_no_picture(part.shard)
+            _say_what_has_no_picture(listing.store.at(part.shard))
             return reader, parts
         first_problem = first_problem or f"{part.shard}: {first.problem}"
     raise RequestError(f"{first_problem}; no shard has a picture, so write or copy them again.")
 
 
-def _say_what_has_no_picture(shard: str) -> None:
+def _say_what_has_no_picture(shard: Store) -> None:
     """One line of the log if many of a shard's first members belong to no picture."""
     names: list[str] = []
 
@@ -114,19 +116,19 @@ def _say_what_has_no_picture(shard: str) -> None:
         log.warning(
             "%s: of its first %d names, %d have no known extension but only %s, which is all that "
             "follows the first dot, and are not used; pictures are %s.",
-            shard, len(of_key), len(strange), ", ".join(extensions[:5]), ", ".join(PICTURES),
+            shard.url, len(of_key), len(strange), ", ".join(extensions[:5]), ", ".join(PICTURES),
         )  # fmt: skip
 
 
-def _refuse_tar_of_tars(shard: str) -> None:
+def _refuse_tar_of_tars(shard: Store) -> None:
     """Refuse what ImageNet's training set is as downloaded, with the command that unpacks it."""
     with _opened(shard) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
         inner = next((member.name for member in archive if member.name.endswith(".tar")), None)
     if inner is not None:
-        folder = shard.rpartition("/")[2].partition(".")[0]
+        folder = shard.url.rpartition("/")[2].partition(".")[0]
         raise RequestError(
-            f"{shard} is a tar of tars ({inner} …); unpack it with `mkdir {folder} && "
-            f"tar -xf {shard} -C {folder}` and give that folder."
+            f"{shard.url} is a tar of tars ({inner} …); unpack it with `mkdir {folder} && "
+            f"tar -xf {shard.url} -C {folder}` and give that folder."
         )
 
 
@@ -138,20 +140,20 @@ def _class_of_tar(shard: str, name: str) -> str | None:
 
 
 def _is_compressed(shard: str) -> bool:
-    return shard.lower().endswith((".gz", ".tgz"))
+    return without_signature(shard).lower().endswith((".gz", ".tgz"))
 
 
 @contextmanager
-def _opened(shard: str) -> Iterator[BufferedIOBase]:
+def _opened(shard: Store) -> Iterator[BufferedIOBase]:
     with open_file(shard) as raw:
-        if _is_compressed(shard):
+        if _is_compressed(shard.url):
             with gzip.GzipFile(fileobj=raw) as stream:
                 yield stream
         else:
             yield raw
 
 
-def _groups(shard: str) -> Iterator[dict[str, Member]]:
+def _groups(shard: Store) -> Iterator[dict[str, Member]]:
     """Extension → member of each sample; what was complete before a break comes out too."""
     key = ""
     group: dict[str, Member] = {}
@@ -240,10 +242,10 @@ def _label(group: Mapping[str, Member]) -> tuple[int | None, str | None]:
     return label, class_name
 
 
-def _ranges(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
+def _ranges(shard: Store, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
     starts = [located.offset or 0 for located in wanted]
     ends = [(located.offset or 0) + (located.length or 0) for located in wanted]
-    contents = read_files(Store(shard), [""] * len(wanted), starts, ends)
+    contents = read_files(shard, [""] * len(wanted), starts, ends)
     for located, data in zip(wanted, contents, strict=True):
         if isinstance(data, BaseException):
             raise data
@@ -252,11 +254,11 @@ def _ranges(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, by
         yield located, data
 
 
-def _members(shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
+def _members(shard: Store, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
     missing = {located.key: located for located in wanted}
     with _opened(shard) as stream:
         for member in members(stream, missing.__contains__, lambda: _opened(shard)):
-            if member.offset is not None and not _is_compressed(shard):
+            if member.offset is not None and not _is_compressed(shard.url):
                 continue  # another of that name, which would have been fetched by its range
             yield missing.pop(member.name), member.data
             if not missing:

@@ -73,7 +73,7 @@ def test_a_path_where_no_picture_is(tmp_path: Path) -> None:
     first, gone = read(dataset)
     assert first.data == PICTURES[0]
     path = tmp_path / "gone.jpg"
-    assert gone.problem == f"the row has no picture, only the path {path}, where there is none"
+    assert gone.problem == f"the row has no picture, only the path {path}: where there is none"
     with pytest.raises(IncompleteError, match="row 1 has no picture"):
         list(dataset.fetch([gone.located]))
 
