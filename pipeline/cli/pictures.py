@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.options import asks_for, checked, names, say
+from pipeline.cli.options import asks_for, checked, say
 from pipeline.errors import RequestError
 from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
 
@@ -37,8 +37,7 @@ def occlude(**options: Any) -> None:
     """
     from pipeline.commands.pictures import occlude_images
 
-    own = {"images": _images(options["images"]), "colour": _colour(options["colour"])}
-    request = checked(OccludeRequest, options | own)
+    request = checked(OccludeRequest, options | {"colour": _colour(options["colour"])})
     _tell(request.run, occlude_images(request))
 
 
@@ -48,8 +47,7 @@ def poster(**options: Any) -> None:
     from pipeline.commands.pictures import make_poster
 
     maps = options["maps"] and dict(map(_maps, options["maps"]))
-    own = {"images": _images(options["images"]), "maps": maps}
-    for place in make_poster(checked(PosterRequest, options | own)):
+    for place in make_poster(checked(PosterRequest, options | {"maps": maps})):
         say(place)
 
 
@@ -66,14 +64,6 @@ def _tell(run: str, made: "Made") -> None:
     require_usable(made)
     if not made.stored:
         say("Nothing was missing.")
-
-
-def _images(given: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Pictures, with commas between or one each: a file's own name may have a comma."""
-    if not given:
-        return None
-    listed = ((text,) if Path(text).is_file() else names(text) for text in given)
-    return tuple(image for images in listed for image in images)
 
 
 def _colour(text: str | None) -> tuple[int, int, int] | None:

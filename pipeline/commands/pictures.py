@@ -74,7 +74,7 @@ def occlude_images(request: OccludeRequest) -> Made:
         run.spec.layer(request.layer)
     run.store.require_room("--run")
     dataset = dataset_of(run)
-    wanted = find_pictures(request.images, run.store, dataset)
+    wanted = find_pictures(request.images, run.store, dataset, lists=True)
     net = run.mined_net
     occlude.check(net, settings)
     names = names_of_outputs(run.spec.class_names, net)
@@ -109,7 +109,7 @@ def make_poster(request: PosterRequest) -> list[str]:
     plan, names = occlude.prepare(net, settings), names_of_outputs(run.spec.class_names, net)
     dataset = dataset_of(run)
     if request.images:
-        wanted = find_pictures(request.images, run.store, dataset)
+        wanted = find_pictures(request.images, run.store, dataset, lists=True)
     else:
         wanted = example_pictures(run.store, run.spec.layers[-1], _POSTER_TRIALS)
     pictures = [read_picture(asked, net.preprocessing, dataset) for asked in wanted]

@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +19,12 @@ from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.decoding import decode, upright
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.results import read_all_winners, require_mined
-from pipeline.data.samples import Located, Sample
+from pipeline.data.samples import Located, Part
 from pipeline.data.store import Store
 from pipeline.data.tables import samples_in_part
 from pipeline.errors import RequestError, SampleError
+
+_MOST_NUMBERS = 5
 
 _COLUMNS = ["sample", "shard", "key", "offset", "length", "label", "class_name"]
 
@@ -159,7 +161,11 @@ def _bytes(wanted: Wanted, dataset: Dataset | None) -> bytes:
 
 
 def find_pictures(
-    asked: Sequence[str], run: Store | None = None, dataset: Dataset | None = None
+    asked: Sequence[str],
+    run: Store | None = None,
+    dataset: Dataset | None = None,
+    *,
+    lists: bool = False,
 ) -> list[Wanted]:
     """What each word names: a sample of a run by its number or key, else a path or URL.
 
@@ -167,64 +173,129 @@ def find_pictures(
         asked: as a user gave them.
         run: where samples are looked up; None takes every word for a path or URL.
         dataset: the run's.
+        lists: whether a word may be several, with commas between; names may have commas too.
 
     Raises:
-        RequestError: a sample is not in the dataset, or a picture is nowhere.
+        RequestError: a sample is not in the dataset, a picture is nowhere, or there are several.
     """
     if run is None or dataset is None:
         return [Wanted(word) for word in asked]
     # most samples that one asks for have won something, and are found without a search
-    winners = read_all_winners(run, _COLUMNS)
-    return [_find(word, run, dataset, winners) for word in asked]
+    known = _Known(run, dataset, read_all_winners(run, _COLUMNS))
+    words = [word for text in asked for word in (known.listed(text) if lists else [text])]
+    return [known.find(word) for word in words]
 
 
-def _find(word: str, run: Store, dataset: Dataset, winners: pa.Table) -> Wanted:
-    is_number = word.isdecimal()
-    named = pc.equal(winners["sample"], int(word)) if is_number else pc.equal(winners["key"], word)
-    for row in winners.filter(named).slice(0, 1).to_pylist():
+@dataclass(frozen=True)
+class _Known:
+    """Where pictures are looked for: in a run, its dataset, and the current folder."""
+
+    run: Store
+    dataset: Dataset
+    winners: pa.Table
+
+    def listed(self, text: str) -> list[str]:
+        """What a list with commas names, unless the whole is a name (or a URL with commas)."""
+        pieces = [piece.strip() for piece in text.split(",") if piece.strip()]
+        if len(pieces) == 1 or self._is_picture(text):
+            return [text]
+        is_url = "://" in text
+        if is_url and not all("://" in piece or self._is_picture(piece) for piece in pieces):
+            return [text]
+        return pieces
+
+    def find(self, word: str) -> Wanted:
+        """The picture that a word names.
+
+        Raises:
+            RequestError: there is none, or it cannot be used, or there are several.
+        """
+        sample = self._winner(word) or self._search(word)
+        here, is_here = Path(word), _is_file(word)
+        if sample is None:
+            if is_here or "://" in word:
+                return Wanted(word)
+            raise self._nowhere(word)
+        assert sample.located is not None
+        there = Path(sample.located.shard, sample.located.key)
+        if is_here and not (there.is_file() and here.samefile(there)):
+            raise RequestError(
+                f"There are two pictures {word}: a file here, and sample {sample.sample} of the "
+                f"run; give ./{word} for the one, or "
+                f"{sample.name if word.isdecimal() else sample.sample} for the other."
+            )
+        return sample
+
+    def _is_picture(self, word: str) -> bool:
+        return (
+            word.isdecimal()
+            or _is_file(word)
+            or pc.any(pc.equal(self.winners["key"], word)).as_py()
+            or self._is_file_of_dataset(word)
+        )
+
+    def _is_file_of_dataset(self, word: str) -> bool:
+        return any(word in part.keys for part in self.dataset.parts())
+
+    def _winner(self, word: str) -> Wanted | None:
+        column, value = ("sample", int(word)) if word.isdecimal() else ("key", word)
+        rows = self.winners.filter(pc.equal(self.winners[column], value)).to_pylist()
+        if not rows:
+            return None
+        numbers = sorted({row["sample"] for row in rows})
+        if len(numbers) > 1:
+            raise RequestError(
+                f"Several samples of the run are called {word}; give the number of one: "
+                f"{', '.join(map(str, numbers[:_MOST_NUMBERS]))}"
+                f"{', …' if len(numbers) > _MOST_NUMBERS else '.'}"
+            )
+        row = rows[0]
         located = Located(row["shard"], row["key"], row["offset"], row["length"])
-        if not is_number:
-            _require_alone(word, row)
         return Wanted(row["key"], located, row["sample"], row["label"], row["class_name"])
-    if not is_number and ("://" in word or Path(word).is_file()):
-        return Wanted(word)
-    for number, sample in _search(word, run, dataset):
-        if sample.problem is not None:
-            raise RequestError(f"{sample.key} cannot be used: {sample.problem}.")
-        return Wanted(sample.key, sample.located, number, sample.label, sample.class_name)
-    raise RequestError(
-        f"There is no picture {word}: no such file, and no winner of the run has this key; "
-        "check the path, or give the sample's number."
-    )
 
+    def _search(self, word: str) -> Wanted | None:
+        """A sample that won nothing: by counting, or as a file of an image folder's parts.
 
-def _require_alone(word: str, row: Mapping[str, Any]) -> None:
-    """Refuse a name that a sample of the run and another file here both have."""
-    here, there = Path(word), Path(row["shard"], row["key"])
-    if here.is_file() and not (there.is_file() and here.samefile(there)):
-        raise RequestError(
-            f"There are two pictures {word}: a file here, and sample {row['sample']} of the run; "
-            f"give ./{word} for the one, or {row['sample']} for the other."
+        Raises:
+            RequestError: it cannot be used, or the run is not mined to its end.
+        """
+        if not (word.isdecimal() or self._is_file_of_dataset(word)):
+            return None
+        first = 0
+        for part, count in self._counts():
+            if word.isdecimal():
+                places = [int(word) - first] if first <= int(word) < first + count else []
+            else:
+                places = [part.keys.index(word)] if word in part.keys else []
+            for place, sample in self.dataset.pick(part, places):
+                if sample.problem is not None:
+                    raise RequestError(f"{sample.key} cannot be used: {sample.problem}.")
+                label = sample.label, sample.class_name
+                return Wanted(sample.key, sample.located, first + place, *label)
+            first += count
+        return None
+
+    def _counts(self) -> Iterator[tuple[Part, int]]:
+        """The parts, and how many samples each has."""
+        require_mined(self.run)
+        name_of = schema.screen_name if self.run.list(schema.SCREEN) else schema.heap_name
+        for part in self.dataset.parts():
+            yield part, samples_in_part(self.run, name_of(part.name))
+
+    def _nowhere(self, word: str) -> RequestError:
+        if word.isdecimal():
+            total = sum(count for _, count in self._counts())
+            return RequestError(
+                f"There is no sample {word}: the dataset has {total}, counted from 0."
+            )
+        return RequestError(
+            f"There is no picture {word}: no such file, and no winner of the run has this key; "
+            "check the path, or give the sample's number."
         )
 
 
-def _search(word: str, run: Store, dataset: Dataset) -> Iterator[tuple[int, Sample]]:
-    """A sample that won nothing: by counting, or as a file of an image folder's parts.
-
-    Raises:
-        RequestError: its number is beyond the dataset, or the run is not mined to its end.
-    """
-    require_mined(run)
-    name_of = schema.screen_name if run.list(schema.SCREEN) else schema.heap_name
-    first = 0
-    for part in dataset.parts():
-        count = samples_in_part(run, name_of(part.name))
-        if word.isdecimal():
-            places = [int(word) - first] if first <= int(word) < first + count else []
-        else:
-            places = [part.keys.index(word)] if word in part.keys else []
-        for place, sample in dataset.pick(part, places):
-            yield first + place, sample
-        first += count
-    if word.isdecimal():
-        raise RequestError(f"There is no sample {word}: the dataset has {first}, counted from 0.")
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except (OSError, ValueError):  # a long list is longer than any name
+        return False

@@ -112,3 +112,76 @@ def test_a_file_here_that_is_called_like_a_sample(
     assert here.sample is None
     monkeypatch.chdir(data)  # where the file here is the sample itself
     assert find_pictures([key], run, dataset)[0].sample == 7
+
+
+def test_a_file_here_that_is_called_like_a_sample_that_won_nothing(
+    run: Store, dataset: Dataset, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tench").mkdir()
+    (tmp_path / "tench" / "95.png").write_bytes((data / "crane" / "03.png").read_bytes())
+    with pytest.raises(RequestError, match=r"a file here, and sample 95 of the run; give \./tench"):
+        find_pictures(["tench/95.png"], run, dataset)
+    monkeypatch.chdir(data)
+    assert find_pictures(["tench/95.png"], run, dataset)[0].sample == 95
+
+
+@pytest.mark.parametrize(("number", "key"), [("7", "crane/07.png"), ("95", "tench/95.png")])
+def test_a_file_here_whose_name_is_a_number(
+    number: str,
+    key: str,
+    run: Store,
+    dataset: Dataset,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (number, "1234"):
+        (tmp_path / name).write_bytes((data / "crane" / "03.png").read_bytes())
+    with pytest.raises(RequestError, match=rf"give \./{number} for the one, or {key} for the"):
+        find_pictures([number], run, dataset)
+    (here,) = find_pictures(["1234"], run, dataset)  # there is no such sample
+    assert (here.name, here.sample) == ("1234", None)
+
+
+def test_a_key_of_several_samples(run: Store, dataset: Dataset) -> None:
+    row = {"shard": "b.tar", "key": "crane/07.png", "sample": 60}
+    run.write_table("winners/layer=x/part-0.parquet", pa.Table.from_pylist([row], schema.WINNER))
+    try:
+        with pytest.raises(
+            RequestError, match=r"called crane/07\.png; give the number .*: 7, 60\."
+        ):
+            find_pictures(["crane/07.png"], run, dataset)
+    finally:
+        run.fs.rm(run.path("winners/layer=x"), recursive=True)
+
+
+def test_lists_with_commas_and_names_with_commas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/tench, Tinca/1,2.png", "mine, own.png", "3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    dataset = open_dataset("data")
+    run = Store(tmp_path / "run")
+    (part,) = dataset.parts()
+    heap = schema.HEAP.with_metadata({schema.SAMPLES_IN_PART: b"1"})
+    run.write_table(schema.heap_name(part.name), heap.empty_table())
+    run.write_table(schema.FEATURE_MAPS, schema.FEATURE_MAP.empty_table())
+
+    def found(*asked: str) -> list[tuple[str, int | None]]:
+        wanted = find_pictures(asked, run, dataset, lists=True)
+        return [(picture.name, picture.sample) for picture in wanted]
+
+    key, own, url = "tench, Tinca/1,2.png", "mine, own.png", "https://x/a,b.jpg"
+    assert found(key, own) == [(key, 0), (own, None)]
+    assert found("0, 3.png") == [(key, 0), ("3.png", None)]
+    assert found(url) == [(url, None)]
+    assert found("https://x/a.jpg,s3://b/c.jpg,0") == [
+        ("https://x/a.jpg", None), ("s3://b/c.jpg", None), (key, 0)
+    ]  # fmt: skip
+    assert len(found(",".join(["0"] * 3000))) == 3000
+    with pytest.raises(RequestError, match=r"no picture nowhere\.png"):
+        found("3.png,nowhere.png")
