@@ -26,6 +26,12 @@ _OF_NAMES |= {"picture", "position", "index", "sample", "imageid"}
 _PARQUET = b"PAR1"
 _WHOLE = re.compile(r"(-?\d+)\.0*")  # as pandas writes numbers where one is missing
 _PAIR = 2
+_DEVKIT = ("490", "361", "171", "822", "297", "482", "13", "704", "599", "164")
+"""How ImageNet's ILSVRC2012_validation_ground_truth.txt begins."""
+
+_ENOUGH = 3
+"""Numbers of it by which it is known."""
+
 _REMEDY = (
     "give one label per line, in the order of the pictures' sorted names, or two columns: name "
     "or position, and label, as CSV or Parquet"
@@ -100,7 +106,21 @@ def load_labels(url: str, options: Options | None = None) -> LabelFile:
         names, labels = _columns(rows)
     except (ValueError, csv.Error, pa.ArrowException) as error:
         raise RequestError(f"Labels: {url}: {error}; {_REMEDY}.") from error
-    return LabelFile(url, hashlib.sha256(data).hexdigest(), names, labels)
+    digest = hashlib.sha256(data).hexdigest()
+    if not names and len(labels) >= _ENOUGH and labels[: len(_DEVKIT)] == _DEVKIT[: len(labels)]:
+        names, labels = _of_devkit(labels)
+    return LabelFile(url, digest, names, labels)
+
+
+def _of_devkit(numbers: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and classes of ImageNet's validation pictures, of the devkit's text file.
+
+    Its numbers, 1 to 1000, are those of the devkit; nets count the classes from 0, in the order
+    of their WordNet ids.
+    """
+    order = Path(__file__).with_name("ilsvrc2012.txt").read_text().split()
+    names = (f"ILSVRC2012_val_{number:08}" for number in range(1, len(numbers) + 1))
+    return tuple(names), tuple(order[int(number) - 1] for number in numbers)
 
 
 # --- reading the file -------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from importlib.resources import files
 from pathlib import Path
 
 import pyarrow as pa
@@ -96,6 +97,25 @@ def test_members_of_a_tar(tmp_path: Path) -> None:
     assert labels(data, file) == [(2, None), (1, None)]
     with pytest.raises(RequestError, match="in the order of the pictures, which a tar need not"):
         labels(data, written(data, "1\n2\n"))
+
+
+def test_the_text_file_of_imagenets_devkit(tmp_path: Path) -> None:
+    data = tmp_path / "val"
+    data.mkdir()
+    for number in (1, 2, 7):  # some of the pictures
+        (data / f"ILSVRC2012_val_{number:08}.JPEG").write_bytes(b"x")
+    file = written(data, "490\n361\n171\n822\n297\n482\n13\n704\n599\n164\n")
+    names = ClassNames({65: "sea snake", 970: "alp", 334: "porcupine"})
+    assert labels(data, file, names) == [(65, "sea snake"), (970, "alp"), (334, "porcupine")]
+
+
+def test_the_devkits_order_has_every_class_once() -> None:
+    text = files("pipeline.data").joinpath("ilsvrc2012.txt").read_text()
+    order = list(map(int, text.split()))
+    assert sorted(order) == list(range(1000))
+    first = [278, 212, 250, 193]  # kit fox, English setter, Siberian husky, Australian terrier
+    assert order[:4] == first
+    assert order[-1] == 543  # dumbbell
 
 
 def test_what_has_no_label_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
