@@ -72,6 +72,9 @@ def projections_name(layer: str, batch: str) -> str:
 SAMPLES_IN_PART = b"samples"
 """Key of a heap file's metadata: how many samples the part has, unusable ones included."""
 
+REMARKS = b"remarks"
+"""Another: a JSON list of what there is to say of the part's data."""
+
 
 MACHINE = b"machine"
 """Key of the same, and of what screening and second looks store: who made it, as JSON."""

@@ -1,8 +1,6 @@
 """The commands on single pictures."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.options import asks_for, checked, say

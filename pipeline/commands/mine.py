@@ -1,8 +1,8 @@
 """Stage 1, from a request to a finished run: checked first, then mined, then merged."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -30,7 +30,7 @@ from pipeline.terminal import progress
 
 log = logging.getLogger(__name__)
 
-_NAMED = 5
+_MOST_SAID = 5
 """Remarks that are said; the others are counted."""
 
 _FIRST = 16
@@ -146,36 +146,24 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
     if work:
         targets = [job.target for job in jobs]
         first = None
-        with (
-            _told_at_the_end() as remarks,
-            progress(what, len(parts), len(parts) - len(work)) as advance,
-        ):
+        with progress(what, len(parts), len(parts) - len(work)) as advance:
             for part_done in cluster.mine(
                 targets, dataset, work, asked.top_k, asked.precision, asked.workers
             ):
-                remarks |= dict.fromkeys(part_done.remarks)
                 advance(1)
                 first = first or part_done.machine
                 if part_done.machine != first:
                     for job in jobs:
                         _require_alike(job)
+    remarks: dict[str, None] = {}
     for job in jobs:
         looks = None if exact else _look_again(job)
         _note_machines(job)
-        merge(job.run, job.spec, [part.name for part in parts], looks)
-
-
-@contextmanager
-def _told_at_the_end() -> Iterator[dict[str, None]]:
-    """Collects what workers have to say of the data, to be said however a block ends."""
-    remarks: dict[str, None] = {}
-    try:
-        yield remarks
-    finally:
-        for line in list(remarks)[:_NAMED]:
-            log.warning("%s", line)
-        if len(remarks) > _NAMED:
-            log.warning("The same or the like holds of %d more parts.", len(remarks) - _NAMED)
+        remarks |= dict.fromkeys(merge(job.run, job.spec, [part.name for part in parts], looks))
+    for line in list(remarks)[:_MOST_SAID]:
+        log.warning("%s", line)
+    if len(remarks) > _MOST_SAID:
+        log.warning("The same or the like holds of %d more parts.", len(remarks) - _MOST_SAID)
 
 
 def _mined_by(run: Store) -> tuple[MinedBy, ...]:

@@ -75,10 +75,12 @@ class Seen:
     Attributes:
         pictures: those that were used, in the order of the part.
         skipped: those that could not be.
+        remarks: what else there is to say of the data.
     """
 
     pictures: list[Picture] = field(default_factory=list)
     skipped: list[Picture] = field(default_factory=list)
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pictures) + len(self.skipped)

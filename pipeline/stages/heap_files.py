@@ -1,5 +1,6 @@
 """What stage 1 stores of a part, as tables."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -90,9 +91,15 @@ def _map_columns(net: Net, heaps: Heaps) -> dict[str, Any]:
 
 
 def _of_part(table: pa.Table, net: Net, seen: Seen) -> pa.Table:
-    """The table of a part, which tells how many samples the part has, and who mined it."""
-    count = {schema.SAMPLES_IN_PART: str(len(seen))}
-    return table.replace_schema_metadata(count | machine_metadata(net.device))
+    """The table of a part, which tells of its samples, what to say of them, and who mined it."""
+    facts = {schema.SAMPLES_IN_PART: str(len(seen)), schema.REMARKS: json.dumps(seen.remarks)}
+    return table.replace_schema_metadata(facts | machine_metadata(net.device))
+
+
+def remarks_of(table: pa.Table) -> list[str]:
+    """What there is to say of a part's data."""
+    said: list[str] = json.loads(table.schema.metadata.get(schema.REMARKS, b"[]"))
+    return said
 
 
 def _sources(pictures: Sequence[Picture], positions: NDArray[np.int64]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pipeline.core.heaps.certificate import Flags
 from pipeline.data.results import read_parts, read_skipped
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages.heap_files import ranking_values
+from pipeline.stages.heap_files import ranking_values, remarks_of
 from pipeline.stages.rescore import Looks
 
 _MOST_WAITING = 2**20
@@ -22,7 +22,7 @@ _MOST_WAITING = 2**20
 _STATISTICS = ("images", "active", "max", "total", "total_squares")
 
 
-def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None = None) -> None:
+def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None = None) -> list[str]:
     """Merge the heaps of these parts, given in the order of the dataset.
 
     A sample's position in the dataset is its position in its part plus the samples of all parts
@@ -36,6 +36,9 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
         looks: of a run in reduced precision, at its images exactly: the winners come from there,
             the statistics over all images from the screening.
 
+    Returns:
+        What there is to say of the parts' data, each line once.
+
     Raises:
         RequestError: no image of the dataset could be used.
         IncompleteError: a heap file cannot be read.
@@ -43,12 +46,14 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
     """
     entries: list[pa.Table] = []
     statistics: list[pa.Table] = []
+    remarks: dict[str, None] = {}
     before = 0
     for table in _of_parts(run, parts, screened=looks is not None):
         if looks is None:
             entries = _added(entries, _explode(table, before), spec.top_k)
         statistics.append(table.select(["layer", "feature_map", *_STATISTICS]))
         before += int(table.schema.metadata[schema.SAMPLES_IN_PART])
+        remarks |= dict.fromkeys(remarks_of(table))
     looked_at = [unit.file for unit in looks.units] if looks is not None else []
     for table in read_parts(run, looked_at, schema.HEAP.names):
         entries = _added(entries, _explode(table, 0), spec.top_k)
@@ -63,6 +68,7 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
         run.write_table(schema.winners_name(layer.name), _with_boxes(rows, layer, spec))
     _leave_readable(run, parts)
     run.write_table(schema.FEATURE_MAPS, feature_maps)
+    return list(remarks)
 
 
 def _of_parts(run: Store, parts: Sequence[str], *, screened: bool) -> Iterator[pa.Table]:

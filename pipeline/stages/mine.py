@@ -35,19 +35,11 @@ Watch = Callable[[Batch, Tensor], None]
 
 @dataclass(frozen=True)
 class PartDone:
-    """What came of one part.
-
-    Attributes:
-        part: its name.
-        images: how many were used.
-        skipped: how many could not be.
-        remarks: what else there is to say of its data.
-    """
+    """What came of one part."""
 
     part: str
     images: int
     skipped: int
-    remarks: tuple[str, ...] = ()
     machine: Machine | None = field(default=None, compare=False)
 
 
@@ -137,6 +129,7 @@ def mine_part(
     for miner, run, of_net in zip(miners, runs, heaps, strict=True):
         # looked at only now: on a GPU every look waits for what is under way
         own, seen = (of_net, seen_by_all) if of_net.finite else mine_finite(miner, top_k, read)
+        seen = replace(seen, remarks=tuple(remarks))
         write_skipped(run, part.name, seen)
         if miner.screens:
             table, name = screen_table(miner.net, own, seen), schema.screen_name(part.name)
@@ -144,7 +137,7 @@ def mine_part(
             table, name = heap_table(miner.net, own, seen), schema.heap_name(part.name)
         run.write_table(name, table)
     counts = len(seen_by_all.pictures), len(seen_by_all.skipped)
-    return PartDone(part.name, *counts, tuple(remarks), this_machine(miners[0].net.device))
+    return PartDone(part.name, *counts, this_machine(miners[0].net.device))
 
 
 def mine(
