@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from itertools import groupby
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
-from pipeline.data.formats.parquet_file import ColumnError, ParquetFile, Row
+from pipeline.data.formats.parquet_file import IN_THE_PATH, ColumnError, ParquetFile, Row
 from pipeline.data.formats.reading import UnreadableError, why_unreadable
 from pipeline.data.samples import (
     Asked,
@@ -123,6 +123,9 @@ def open_parquet(
     Raises:
         RequestError: the first readable file has no column of pictures, or no file is readable.
     """
+    partitions = _partitions(listing, asked.label_column)
+    if partitions and asked.label_column is not None:  # no column of the files
+        asked = replace(asked, label_column=IN_THE_PATH)
     shards = [listing.store.at(listing.shard(name)) for name in listing.files]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(partial(_rows_of_groups, asked=asked), shards)
@@ -143,7 +146,7 @@ def open_parquet(
         for shard, footer in footers.items()
         for groups in ([()] if isinstance(footer, UnreadableError) else split(footer))
     )
-    return Parquet(names, listing.store, _partitions(listing), asked), numbered(parts)
+    return Parquet(names, listing.store, partitions, asked), numbered(parts)
 
 
 def _say_what_is_unused(shard: Store, asked: Asked) -> None:
@@ -159,15 +162,16 @@ def _say_what_is_unused(shard: Store, asked: Asked) -> None:
             log.warning("%s: in column %r only whole numbers are labels.", shard.url, label)
 
 
-def _partitions(listing: Listing) -> dict[str, int | str]:
+def _partitions(listing: Listing, column: str | None) -> dict[str, int | str]:
     """Folder → label, as pandas and Spark read ``label=cat/part-0.parquet``.
 
     The labels are numbers if every one is, else names.
     """
+    starts = _LABELLED if column is None else (f"{column}=",)
     texts: dict[str, str] = {}
     for name in listing.files:
         folder = name.rpartition("/")[0]
-        said = [part.split("=", 1)[1] for part in folder.split("/") if part.startswith(_LABELLED)]
+        said = [part.split("=", 1)[1] for part in folder.split("/") if part.startswith(starts)]
         if said and said[-1] != _NULL:
             texts[listing.shard(name).rpartition("/")[0]] = unquote(said[-1])
     if all(_INTEGER.fullmatch(text) for text in texts.values()):

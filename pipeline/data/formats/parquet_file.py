@@ -15,6 +15,9 @@ from pipeline.data.formats.reading import UnreadableError, open_file
 from pipeline.data.samples import NOTHING_ASKED, Asked
 from pipeline.data.store import Store
 
+IN_THE_PATH = "="
+"""What is asked for as the column of labels where folders say them: no column is called so."""
+
 _ROWS_AT_ONCE = 32
 _OF_IMG2DATASET = ("jpg", "png", "webp")
 _BYTES = (pa.binary(), pa.large_binary(), pa.binary_view())
@@ -183,7 +186,9 @@ def find_columns(schema: pa.Schema, asked: Asked) -> Columns:
     features = _features(schema)
     image = _image_column(schema, features, asked.image_column)
     called = ["label", "labels", *_of_type(features, "ClassLabel")]
-    if asked.label_column is not None:
+    if asked.label_column == IN_THE_PATH:
+        called = []
+    elif asked.label_column is not None:
         called = [_require(schema, asked.label_column, _is_label, "labels", "label")]
     label = _first(schema, called, _is_label)
     other = None if label else _first(schema, called, lambda _: True)

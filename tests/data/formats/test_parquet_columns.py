@@ -51,6 +51,15 @@ def test_columns_that_are_asked_for(tmp_path: Path) -> None:
     assert [data for _, data in dataset.fetch([samples[1].located])] == [PICTURES[1]]
 
 
+def test_a_column_of_labels_in_the_path(tmp_path: Path) -> None:
+    for name, data in zip(("ant", "bee"), PICTURES, strict=False):
+        (tmp_path / f"kind={name}").mkdir()
+        opened(tmp_path / f"kind={name}", {"image": [data], "label": [9]})
+    dataset = open_dataset(str(tmp_path), asked=Asked(label_column="kind"))
+    assert [(s.label, s.class_name) for s in read(dataset)] == [(None, "ant"), (None, "bee")]
+    assert [sample.label for sample in read(open_dataset(str(tmp_path)))] == [9, 9]
+
+
 @pytest.mark.parametrize("has_bytes", [True, False])
 def test_pictures_that_are_files(has_bytes: bool, tmp_path: Path) -> None:
     (tmp_path / "far").mkdir()
