@@ -33,6 +33,14 @@ def test_options_reach_the_place_wherever_it_is_sent(s3: str, options: Options) 
     assert again.at(f"{s3}/a").read("x") == b"1"
 
 
+def test_checksums_can_be_left_out(s3: str, options: Options) -> None:
+    """The README's remedy for stores that refuse them reaches the client."""
+    asked = {"config_kwargs": {"request_checksum_calculation": "when_required"}}
+    store = Store(s3, {**options, **asked})
+    store.write("a", b"1")
+    assert store.fs.s3.meta.config.request_checksum_calculation == "when_required"
+
+
 def test_options_of_one_bucket_alone(s3: str, options: Options, tmp_path: Path) -> None:
     store = Store(s3, {s3: options})
     store.write("x", b"1")
