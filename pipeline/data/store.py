@@ -33,7 +33,7 @@ Options = Mapping[str, Any]
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
 """Scheme → the extra of this project that reads it."""
 
-_PUBLIC = ("url", "region", "project", "profile", "protocol")
+_PUBLIC = ("url", "endpoint", "region", "project", "profile", "protocol")
 """In the names of options whose values may be shown."""
 
 _SHORTEST_SECRET = 6

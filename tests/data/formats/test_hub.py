@@ -37,7 +37,10 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         if not re.match(r"(/api)?/datasets/someone/photos", path):
-            self.send_error(404)
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif "/resolve/" in path:
             asked = re.match(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
             first, last = (int(asked[1]), int(asked[2])) if asked else (0, len(self.content))
