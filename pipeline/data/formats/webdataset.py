@@ -21,7 +21,8 @@ from pipeline.errors import RequestError
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _EXTENSIONS = frozenset({*PICTURES, "cls", "json"})
 
-_LOOKED_AT = 200  # members of the first shard: some megabytes
+_LOOKED_AT = 200  # members of the first shard
+_LOOKED_INTO = 32 << 20  # bytes of it, at most
 
 _WNID = re.compile(r"(n\d{8})_")
 _DOTS = "all that follows the first dot, "
@@ -100,12 +101,12 @@ def open_webdataset(
 def _say_what_has_no_picture(shard: Store) -> None:
     """One line of the log if many of a shard's first members belong to no picture."""
     names: list[str] = []
-
-    def enough(name: str) -> bool:
-        names.append(name)
-        return len(names) == _LOOKED_AT
-
     with suppress(UnreadableError), _opened(shard) as stream:
+
+        def enough(name: str) -> bool:
+            names.append(name)
+            return len(names) == _LOOKED_AT or stream.tell() > _LOOKED_INTO
+
         next(members(stream, enough, lambda: _opened(shard)), None)
     of_key: dict[str, set[str]] = {}
     for key, extension in filter(all, map(_split, names)):
