@@ -25,6 +25,7 @@ _OF_NAMES = {"name", "file", "filename", "file_name", "path", "image", "key", "i
 _OF_NAMES |= {"picture", "position", "index", "sample", "imageid"}
 _PARQUET = b"PAR1"
 _WHOLE = re.compile(r"(-?\d+)\.0*")  # as pandas writes numbers where one is missing
+_POSITION = re.compile(r"[0-9]{1,9}")
 _PAIR = 2
 _DEVKIT = ("490", "361", "171", "822", "297", "482", "13", "704", "599", "164")
 """How ImageNet's ILSVRC2012_validation_ground_truth.txt begins."""
@@ -104,7 +105,7 @@ def load_labels(url: str, options: Options | None = None) -> LabelFile:
     try:
         rows = _rows_of_parquet(data) if data.startswith(_PARQUET) else _rows(data)
         names, labels = _columns(rows)
-    except (ValueError, csv.Error, pa.ArrowException) as error:
+    except (ValueError, csv.Error, pa.ArrowException, OSError) as error:  # some damage is one
         raise RequestError(f"Labels: {url}: {error}; {_REMEDY}.") from error
     digest = hashlib.sha256(data).hexdigest()
     if not names and len(labels) >= _ENOUGH and labels[: len(_DEVKIT)] == _DEVKIT[: len(labels)]:
@@ -200,7 +201,7 @@ def labels_of_files(file: LabelFile, keys: Sequence[str], names: ClassNames | No
                 f"{file.url}: {shared} is the name of several pictures; give their paths."
             )
         return found
-    if all(map(str.isdecimal, file.names)):
+    if all(map(_POSITION.fullmatch, file.names)):
         return _by_position(file, keys, names)
     raise RequestError(
         f"{file.url} names none of the pictures: its first is {file.names[0]}, theirs {keys[0]}; "

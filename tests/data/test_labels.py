@@ -2,12 +2,15 @@
 
 import io
 import tarfile
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats.dataset import open_dataset
@@ -137,11 +140,25 @@ def test_what_has_no_label_is_said(folder: Path, caplog: pytest.LogCaptureFixtur
         ("name,label\na.jpg,\n", "it has no labels"),
         ("\xff".encode("latin-1"), "labels: .* codec can't decode"),
         (b"PAR1 and no more", "labels: "),
+        (f"{'9' * 5000},1\n1,2\n", "names none of the pictures"),
     ],
 )
 def test_wrong_files(content: bytes | str, sentence: str, folder: Path) -> None:
     with pytest.raises(RequestError, match=sentence):
         labels(folder, written(folder, content))
+
+
+@given(data=st.data())
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_files_are_refused_or_read(data: st.DataObject, folder: Path) -> None:
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"name": NAMES, "label": [1, 2, 3]}), stream)
+    whole = data.draw(st.sampled_from([stream.getvalue(), b'name,label\na.jpg,1\nb.jpg,"2"\n']))
+    damaged = bytearray(whole)
+    for at in data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=5)):
+        damaged[at] = data.draw(st.integers(0, 255))
+    with suppress(RequestError):
+        labels(folder, written(folder, bytes(damaged)))
 
 
 def test_no_file(folder: Path) -> None:

@@ -103,7 +103,7 @@ class Parquet:
             return self.place.at(path).read(""), None
         except FileNotFoundError:
             reason: str | None = "where there is none"
-        except RequestError as error:  # of no known protocol, say
+        except (RequestError, ValueError) as error:  # of no known protocol, or with a zero byte
             reason = str(error)
         except Exception as error:  # every file system has errors of its own
             reason = why_unreadable(error, self.place.at(path))

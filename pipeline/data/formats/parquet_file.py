@@ -204,7 +204,7 @@ def _image_column(schema: pa.Schema, features: dict[str, dict[str, Any]], asked:
     image = _first(schema, ["image", *_of_type(features, "Image"), *_OF_IMG2DATASET], _is_picture)
     if image is not None:
         return image
-    possible: list[str] = [name for name in schema.names if _is_picture(schema.field(name).type)]
+    possible: list[str] = [field.name for field in schema if _is_picture(field.type)]
     if len(possible) == 1:
         return possible[0]
     if possible:
@@ -213,7 +213,7 @@ def _image_column(schema: pa.Schema, features: dict[str, dict[str, Any]], asked:
         )
     if "image" in schema.names:
         _require(schema, "image", _is_picture, "pictures", "image")
-    has = ", ".join(f"{name} ({schema.field(name).type})" for name in schema.names) or "none"
+    has = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
     raise ColumnError(
         f"no column of pictures (binary, or a struct with bytes) is among its columns: {has}; "
         "check that it is an image dataset"
@@ -227,7 +227,7 @@ def _require(schema: pa.Schema, name: str, suits: Any, what: str, option: str) -
             f"there is no column {name!r}; name one of {', '.join(schema.names)} "
             f"with --{option}-column"
         )
-    kind = schema.field(name).type
+    kind = _type_of(schema, name)
     if suits(kind):
         return name
     if option == "image" and kind in _TEXTS:
@@ -254,7 +254,13 @@ def _of_type(features: dict[str, dict[str, Any]], kind: str) -> list[str]:
 
 def _first(schema: pa.Schema, names: Sequence[str], suits: Any) -> str | None:
     there = (name for name in names if name in schema.names)
-    return next((name for name in there if suits(schema.field(name).type)), None)
+    return next((name for name in there if suits(_type_of(schema, name))), None)
+
+
+def _type_of(schema: pa.Schema, name: str) -> pa.DataType:
+    if schema.names.count(name) > 1:
+        raise ColumnError(f"it has several columns called {name!r}; leave one")
+    return schema.field(name).type
 
 
 def _is_picture(kind: pa.DataType) -> bool:

@@ -76,6 +76,19 @@ def test_pictures_that_are_files(has_bytes: bool, tmp_path: Path) -> None:
     assert [data for _, data in fetched] == PICTURES
 
 
+@pytest.mark.parametrize("path", ["foo://x.jpg", "a\0b.jpg", "x" * 5000, "."])
+def test_a_path_that_makes_no_sense(path: str, tmp_path: Path) -> None:
+    (sample,) = read(opened(tmp_path, {"image": [{"path": path}]}))
+    assert "the row has no picture, only the path" in (sample.problem or "")
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([BINARY, BINARY], names=["image", "image"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(RequestError, match=r"a\.parquet: it has several columns called 'image'"):
+        open_dataset(str(tmp_path))
+
+
 def test_a_path_where_no_picture_is(tmp_path: Path) -> None:
     rows = [{"bytes": PICTURES[0], "path": "a.jpg"}, {"bytes": None, "path": "gone.jpg"}]
     dataset = opened(tmp_path, {"image": rows})
@@ -93,6 +106,7 @@ def test_a_path_where_no_picture_is(tmp_path: Path) -> None:
         ({"text": ["a"], "label": [1]}, "no column of pictures .* text .string., label .int64."),
         ({"image": ["path/to.jpg"]}, "column 'image' holds text .string., perhaps paths or URLs"),
         ({"image": [[1, 2, 3]]}, "column 'image' .list<.* holds no pictures"),
+        ({"image": [[b"x"]]}, "column 'image' .list<.* holds no pictures"),
         ({"a": BINARY, "b": BINARY}, "in a or b; say which with --image-column"),
     ],
 )
