@@ -13,7 +13,7 @@ from pipeline.cli.config_file import read_config
 from pipeline.errors import RequestError
 from pipeline.terminal import console
 
-_LAST = ("workers", "address")
+_LAST = ("workers", "address", "storage_options")
 
 _BOUNDS = {"ge": "min", "le": "max"}
 """Of numbers, as pydantic and typer call them."""

@@ -8,6 +8,7 @@ from PIL import Image
 from pipeline import schema
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.labels import load_labels
 from pipeline.data.pictures import find_pictures, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
@@ -69,6 +70,13 @@ def test_so_is_a_sample_that_won_nothing(run: Store, dataset: Dataset, word: str
     assert (wanted.name, wanted.sample, wanted.class_name) == ("tench/95.png", 95, "tench")
     picture = read_picture(wanted, PREPROCESSING, dataset)
     assert tuple(picture.pixels[0, 0]) == colour(95)
+
+
+def test_its_label_is_that_of_a_file_of_labels(run: Store, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("tench/95.png,7\n")
+    dataset = open_dataset(str(data), labels=load_labels(str(tmp_path / "labels.csv")))
+    (wanted,) = find_pictures(["95"], run, dataset)
+    assert (wanted.label, wanted.class_name) == (7, None)
 
 
 def test_a_file_of_ones_own(run: Store, dataset: Dataset, data: Path) -> None:
