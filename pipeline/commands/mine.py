@@ -78,9 +78,7 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
     """
     asked = requests[0]
     options = asked.storage_options
-    found = find_dataset(
-        asked.data, format=asked.format, asked=asked_of(asked), options=options
-    )
+    found = find_dataset(asked.data, format=asked.format, asked=asked_of(asked), options=options)
     labels = load_labels(asked.labels, options) if asked.labels is not None else None
     for request in requests:  # before any weights are fetched
         Store(request.run, options).require_room("--run")

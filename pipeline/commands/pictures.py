@@ -16,7 +16,7 @@ from pipeline.commands.project import dataset_of
 from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
 from pipeline.data.class_name_files import names_of_outputs
-from pipeline.data.class_names import ClassNames, shown
+from pipeline.data.class_names import ClassNames, called
 from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import Made, Wanted, find_pictures, read_picture
 from pipeline.errors import RequestError
@@ -147,7 +147,7 @@ def _say_whose_class(wanted: Sequence[Wanted], names: ClassNames, net: str) -> N
                 "The label of %s (%s) is not known to be a class of %s, so the class that the net "
                 "takes it for stands for the correct one; give --label, or if the dataset's labels "
                 "are the net's classes, mine with --class-names net.",
-                asked.name, shown(asked.label, asked.class_name), net,
+                asked.name, called(asked.label, asked.class_name), net,
             )  # fmt: skip
             return
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from pipeline import schema
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets import known
-from pipeline.data.class_names import shown
+from pipeline.data.class_names import called
 from pipeline.data.results import is_mined, projection_files, projection_keys
 from pipeline.data.weights.load import load_net
 from pipeline.request import ShowRequest
@@ -110,11 +110,11 @@ def winners_table(run: Run, layer: str, feature_map: int) -> Table:
 def _classes(winners: pd.DataFrame) -> "pd.Series[Any]":
     """What the class of each winner is called; None where it is unknown."""
     pairs = zip(winners["label"], winners["class_name"], strict=True)
-    called = [
-        shown(None if pd.isna(label) else int(label), None if pd.isna(name) else name)
+    names = [
+        called(None if pd.isna(label) else int(label), None if pd.isna(name) else name)
         for label, name in pairs
     ]
-    return pd.Series(called, winners.index, dtype=object)
+    return pd.Series(names, winners.index, dtype=object)
 
 
 def nets_table() -> Table:

@@ -73,7 +73,7 @@ def _plain(name: str) -> str:
     return " ".join(re.sub("[_-]", " ", first).lower().split()) or name
 
 
-def shown(label: int | None, class_name: str | None) -> str | None:
+def called(label: int | None, class_name: str | None) -> str | None:
     """What a class is called where it is shown: ``class 3`` where only its number is known."""
     return f"class {label}" if class_name is None and label is not None else class_name
 

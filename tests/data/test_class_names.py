@@ -8,7 +8,7 @@ from torchvision.models import AlexNet_Weights
 
 from pipeline.core.nets.known import Net
 from pipeline.data.class_name_files import load_class_names, names_for_labels, names_of_outputs
-from pipeline.data.class_names import ClassNames, described, folder_classes, is_same, shown
+from pipeline.data.class_names import ClassNames, called, described, folder_classes, is_same
 from pipeline.errors import RequestError
 from tests.stages import tiny
 
@@ -201,8 +201,8 @@ def test_names_of_signs_alone_differ() -> None:
 
 
 def test_what_is_shown() -> None:
-    assert (shown(3, "cat"), shown(3, None), shown(None, "cat")) == ("cat", "class 3", "cat")
-    assert shown(None, None) is None
+    assert (called(3, "cat"), called(3, None), called(None, "cat")) == ("cat", "class 3", "cat")
+    assert called(None, None) is None
 
 
 def test_numbered_folders_go_by_number_not_by_spelling() -> None:

@@ -11,7 +11,7 @@ from pipeline.atlas.explain.bands import RANKS, Bands, Winners
 from pipeline.atlas.layers import spread_by_depth
 from pipeline.atlas.places import public_name
 from pipeline.config import RunSpec
-from pipeline.data.class_names import shown
+from pipeline.data.class_names import called
 from pipeline.data.findings import Explanation
 from pipeline.data.results import read_projections
 from pipeline.data.store import Store
@@ -116,7 +116,7 @@ def _choice(explanation: Explanation, layers: Sequence[str]) -> list[str]:
 
 def _title(explanation: Explanation) -> str:
     picture = explanation.picture
-    class_name = shown(picture.wanted.label, picture.wanted.class_name)
+    class_name = called(picture.wanted.label, picture.wanted.class_name)
     return f"{picture.title} ({class_name})" if class_name else picture.title
 
 

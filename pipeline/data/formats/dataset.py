@@ -175,9 +175,7 @@ class Found:
         fingerprint = _fingerprint(format, listing)
         own = None if labels is None else _labels(labels, format, listing, class_names)
         options = listing.store.options
-        return Dataset(
-            listing.url, format, fingerprint, reader, self.asked, own, options, parts
-        )
+        return Dataset(listing.url, format, fingerprint, reader, self.asked, own, options, parts)
 
 
 def open_dataset(
