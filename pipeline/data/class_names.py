@@ -79,7 +79,7 @@ def called(label: int | None, class_name: str | None) -> str | None:
 
 
 @cache
-def _imagenet() -> tuple[str, ...]:
+def imagenet_wnids() -> tuple[str, ...]:
     """The WordNet ids of ImageNet's thousand classes, in the order of its nets' outputs."""
     return tuple(_WNIDS.read_text("ascii").split())
 
@@ -90,7 +90,7 @@ def _wnids_of(categories: Sequence[str]) -> dict[str, int]:
     if len(categories) != len(imagenet):
         return {}
     same = sum(is_same(*names) for names in zip(categories, imagenet, strict=True))
-    return {wnid: at for at, wnid in enumerate(_imagenet())} if same >= _ALIKE * 1000 else {}
+    return {wnid: at for at, wnid in enumerate(imagenet_wnids())} if same >= _ALIKE * 1000 else {}
 
 
 def described(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.class_names import ClassNames, described
+from pipeline.data.class_names import ClassNames, described, imagenet_wnids
 from pipeline.data.samples import Sample, checked_label
 from pipeline.data.store import Options, Store
 from pipeline.errors import RequestError
@@ -114,14 +114,15 @@ def load_labels(url: str, options: Options | None = None) -> LabelFile:
 
 
 def _of_devkit(numbers: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and classes of ImageNet's validation pictures, of the devkit's text file.
+    """Names and WordNet ids of ImageNet's validation pictures, of the devkit's text file.
 
     Its numbers, 1 to 1000, are those of the devkit; nets count the classes from 0, in the order
     of their WordNet ids.
     """
+    wnids = imagenet_wnids()
     order = Path(__file__).with_name("ilsvrc2012.txt").read_text().split()
     names = (f"ILSVRC2012_val_{number:08}" for number in range(1, len(numbers) + 1))
-    return tuple(names), tuple(order[int(number) - 1] for number in numbers)
+    return tuple(names), tuple(wnids[int(order[int(number) - 1])] for number in numbers)
 
 
 # --- reading the file -------------------------------------------------------------------------

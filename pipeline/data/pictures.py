@@ -25,7 +25,6 @@ from pipeline.data.tables import samples_in_part
 from pipeline.errors import RequestError, SampleError
 
 _MOST_NUMBERS = 5
-
 _COLUMNS = ["sample", "shard", "key", "offset", "length", "label", "class_name"]
 
 

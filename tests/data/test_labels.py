@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torchvision.models import AlexNet_Weights
 
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats.dataset import open_dataset
@@ -108,8 +109,9 @@ def test_the_text_file_of_imagenets_devkit(tmp_path: Path) -> None:
     for number in (1, 2, 7):  # some of the pictures
         (data / f"ILSVRC2012_val_{number:08}.JPEG").write_bytes(b"x")
     file = written(data, "490\n361\n171\n822\n297\n482\n13\n704\n599\n164\n")
-    names = ClassNames({65: "sea snake", 970: "alp", 334: "porcupine"})
+    names = ClassNames.of(AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
     assert labels(data, file, names) == [(65, "sea snake"), (970, "alp"), (334, "porcupine")]
+    assert labels(data, file) == [(None, wnid) for wnid in ("n01751748", "n09193705", "n02346627")]
 
 
 def test_the_devkits_order_has_every_class_once() -> None:
