@@ -163,6 +163,14 @@ def test_search_finds(open_page):
         page.wait_for_function("place => location.hash === place", arg=place)
 
 
+def test_a_new_page_does_not_take_the_keyboard_from_the_search(open_page):
+    page = open_page()
+    page.evaluate("location.hash = '#/conv2'; document.getElementById('search').focus()")
+    page.wait_for_function("document.querySelector('h1').textContent.includes('conv2')")
+    page.keyboard.type("cat")
+    assert page.locator("#search").input_value() == "cat"
+
+
 @both
 def test_search_by_keyboard_mouse_and_in_vain(open_page):
     page = open_page()

@@ -37,7 +37,8 @@ function go() {
   main.replaceChildren(place.make());
   markLayer(place.layer, hash);
   window.scrollTo(0, stay);
-  if (!first) main.focus({ preventScroll: true });
+  const typing = document.activeElement.closest("input, select, textarea"); // since it was left
+  if (!first && !typing) main.focus({ preventScroll: true });
 }
 
 function markLayer(layer, hash) {

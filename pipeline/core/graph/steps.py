@@ -40,7 +40,7 @@ class Conv(Op):
 
 @dataclass(frozen=True)
 class MaxPool(Op):
-    """A maximum over windows; going up it records its switches."""
+    """A maximum over windows; going up it records its switches, the first of equal places."""
 
     kernel: Kernel
     ceil_mode: bool
