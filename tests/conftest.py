@@ -12,6 +12,13 @@ settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes, one of them has all tests that want a cluster or a browser."""
+    for item in items:
+        if item.nodeid.startswith(("tests/end_to_end/", "tests/bench/", "tests/browser/")):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """One thread for torch: small nets gain nothing from more, and sums always come out alike."""
