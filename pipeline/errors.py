@@ -10,6 +10,9 @@ AtlasError
 All of them pickle, since they travel between the processes of a cluster.
 """
 
+TRIES = 3
+"""How often a unit of work, or a write, is tried when its process or its store fails."""
+
 
 class AtlasError(Exception):
     """Whatever this project raises on purpose; its text is a sentence for the user."""

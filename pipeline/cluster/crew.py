@@ -12,10 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipeline.cluster.connection import Seats, at_end, await_room, first_line
 from pipeline.cluster.process import settle
-from pipeline.errors import AtlasError, IncompleteError
-
-_TRIES = 3
-"""How often a unit of work is tried when its process or its store fails."""
+from pipeline.errors import TRIES, AtlasError, IncompleteError
 
 _PATIENCE = 60.0
 """Seconds without any result until a line says so."""
@@ -138,7 +135,7 @@ class Crew:
         except RayError as error:
             self._replace(worker)
             self._lost += unit is None
-            if self._lost > _TRIES * len(self._members):
+            if self._lost > TRIES * len(self._members):
                 raise IncompleteError(
                     f"No worker could start: {first_line(error)}. "
                     "Mend the cluster, then give the same command again."
@@ -227,8 +224,8 @@ def bounded(
                 yield result
                 continue
             why = first_line(error)
-            log.warning("%s failed (try %d of %d): %s", unit.name, unit.attempt, _TRIES, why)
-            if unit.attempt < _TRIES:
+            log.warning("%s failed (try %d of %d): %s", unit.name, unit.attempt, TRIES, why)
+            if unit.attempt < TRIES:
                 waiting.append(replace(unit, attempt=unit.attempt + 1))
             else:
                 failed.append(f"{unit.name} ({why})")

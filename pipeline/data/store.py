@@ -1,6 +1,8 @@
 """Where things are kept: a folder on a disk or a prefix of a bucket, behind one small face."""
 
+import logging
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.errors import RequestError, WriteError
+from pipeline.errors import TRIES, RequestError, WriteError
+
+log = logging.getLogger(__name__)
 
 # not from `mimetypes`: what it knows depends on the machine
 _TYPES = {
@@ -37,6 +41,13 @@ _PUBLIC = ("url", "endpoint", "region", "project", "profile", "protocol")
 """In the names of options whose values may be shown."""
 
 _SHORTEST_SECRET = 6
+
+_PAUSE = 1.0
+"""Seconds until a write is tried again, and twice as many until the next time."""
+
+_NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+_HOPELESS = (*_NO_PLACE, PermissionError)
+"""What writing again cannot mend: no such bucket, something in the way, not allowed."""
 
 
 class Store:
@@ -149,21 +160,30 @@ class Store:
         return self.fs.open(self.path(name), "rb")
 
     def write(self, name: str, data: bytes) -> None:
-        """Store `data` under `name`, whole or not at all.
+        """Store `data` under `name`, whole or not at all; what may pass is tried again.
 
         Raises:
             WriteError: the disk is full, the bucket is gone, or writing is not allowed.
         """
-        try:
-            if self.is_local:
-                _write_beside_and_rename(Path(self.path(name)), data)
-            else:
-                self.fs.pipe_file(self.path(name), data, **self._headers(name))
-        except Exception as error:  # every file system has errors of its own
-            raise WriteError(
-                f"{self.url}/{name} could not be written: {self.reason(error)}. "
-                "Make room or mend the access, then give the same command again."
-            ) from error
+        for attempt in range(1, TRIES + 1):
+            try:
+                return self._write(name, data)
+            except Exception as error:  # every file system has errors of its own
+                failed = f"{self.url}/{name} could not be written"
+                if attempt == TRIES or isinstance(error, _HOPELESS):
+                    raise WriteError(
+                        f"{failed}: {self.reason(error)}. "
+                        "Make room or mend the access, then give the same command again."
+                    ) from error
+                log.warning("%s (try %d of %d): %s", failed, attempt, TRIES, self.reason(error))
+                time.sleep(_PAUSE * 2 ** (attempt - 1))
+        return None
+
+    def _write(self, name: str, data: bytes) -> None:
+        if self.is_local:
+            _write_beside_and_rename(Path(self.path(name)), data)
+        else:
+            self.fs.pipe_file(self.path(name), data, **self._headers(name))
 
     def require_room(self, option: str) -> None:
         """Refuse a place where nothing can be written, before any work; a bucket is not asked.
