@@ -177,6 +177,7 @@ EXPLANATION = pa.schema(
         pa.field("rank", pa.int16()),
         pa.field("feature_map", pa.int32()),
         *_ACTIVATION,
+        _BEFORE,
         *_BOX,
         *_SOURCE_BOX,
         *_PICTURES,

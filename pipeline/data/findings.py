@@ -26,6 +26,8 @@ class Activation:
         y: row in the feature map.
         x: column in the feature map.
         value: the activation, above zero.
+        unrectified: the same before a rectification that only cuts values off, by which the maps
+            of a layer are ranked.
         box: top, left, bottom, right of its receptive field, clipped, in the net's input.
         source_box: the same in the original picture's pixels.
         projection: (3, bottom - top, right - left) float32, in the net's input space.
@@ -37,9 +39,15 @@ class Activation:
     y: int
     x: int
     value: float
+    unrectified: float
     box: tuple[int, int, int, int]
     source_box: tuple[float, float, float, float]
     projection: NDArray[np.float32]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether rectification did not cut the activation off."""
+        return self.value == self.unrectified
 
     @property
     def contrast(self) -> NDArray[np.uint8]:

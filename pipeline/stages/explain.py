@@ -14,7 +14,8 @@ from torch import Tensor
 from pipeline import schema
 from pipeline.config import LayerSpec, choose_projectable
 from pipeline.core.graph.trace import Layer
-from pipeline.core.heaps.topk import ranked, strongest
+from pipeline.core.heaps.peaks import Peaks
+from pipeline.core.heaps.topk import ranked
 from pipeline.core.nets.known import Net
 from pipeline.core.projection.deconvnet import Ascent, Seeds, ascend, project
 from pipeline.data.findings import Activation, Explanation
@@ -99,14 +100,21 @@ def explain_pictures(
     if not pictures:
         return []
     images = torch.stack([picture.image for picture in pictures]).to(net.device)
-    ascent = ascend(graph, net.preprocessing.normalise(images))
+    normalised = net.preprocessing.normalise(images)
+    peaks = Peaks.of(graph)
+    with torch.inference_mode():
+        peaks_of = peaks.of_layers(normalised)
+    bars = torch.split(peaks.bounds.to(net.device).bar, [layer.maps for layer in graph.layers])
+    ascent = ascend(graph, normalised)
     found: list[list[Activation]] = [[] for _ in pictures]
     specs = tuple(LayerSpec.of(graph, layer) for layer in graph.layers)
-    for layer, spec in zip(graph.layers, specs, strict=True):
-        maps = top if layer == graph.layers[-1] else 1
-        seeds = _strongest_maps(ascent.activations[layer.name], layer, maps)
+    for layer, spec, (values, places), bar in zip(graph.layers, specs, peaks_of, bars, strict=True):
+        count = top if layer == graph.layers[-1] else 1
+        seeds = _strongest_maps(values, places, bar, layer, count)
+        unrectified = values[seeds.image, seeds.feature_map].tolist()
         projections = project(graph, layer, ascent, seeds)
-        for image, activation in _activations(net, spec, ascent, seeds, projections, pictures):
+        records = _activations(net, spec, ascent, seeds, unrectified, projections, pictures)
+        for image, activation in records:
             found[image].append(activation)
     return [
         Explanation(picture, specs, tuple(activations))
@@ -114,12 +122,18 @@ def explain_pictures(
     ]
 
 
-def _strongest_maps(maps: Tensor, layer: Layer, count: int) -> Seeds:
-    """The strongest position of each image's `count` strongest maps, where above zero.
+def _strongest_maps(values: Tensor, places: Tensor, bar: Tensor, layer: Layer, count: int) -> Seeds:
+    """The strongest position of each image's `count` strongest maps, where they fire.
 
     Equal values go to the lower map, and in a map to the first position in row-major order.
+
+    Args:
+        values: (N, C) the largest of each map, before a rectification that only cuts values off.
+        places: (N, C) where they stand, flattened.
+        bar: (C,) what is above it fires.
+        layer: whose maps they are.
+        count: of the maps.
     """
-    values, places = strongest(maps)
     if not bool(values.isfinite().all()):
         image, feature_map = (~values.isfinite()).nonzero()[0].tolist()
         raise NumericsError(
@@ -128,7 +142,7 @@ def _strongest_maps(maps: Tensor, layer: Layer, count: int) -> Seeds:
         )
     channels = torch.arange(layer.maps, device=values.device).expand_as(values)
     order = ranked(values, channels)[:, :count]
-    image, rank = (values.gather(1, order) > 0).nonzero(as_tuple=True)
+    image, rank = (values > bar).gather(1, order).nonzero(as_tuple=True)
     chosen = order[image, rank]
     place = places[image, chosen]
     return Seeds(image, chosen, place // layer.size[1], place % layer.size[1])
@@ -139,6 +153,7 @@ def _activations(
     layer: LayerSpec,
     ascent: Ascent,
     seeds: Seeds,
+    unrectified: Sequence[float],
     projections: Sequence[Tensor],
     pictures: Sequence[Picture],
 ) -> list[tuple[int, Activation]]:
@@ -156,7 +171,7 @@ def _activations(
         above, before, below, behind = sources[n].tolist()
         activation = Activation(
             layer.name, int((image[:n] == i).sum()) + 1,
-            int(maps[n]), int(y[n]), int(x[n]), value,
+            int(maps[n]), int(y[n]), int(x[n]), value, unrectified[n],
             (top, left, bottom, right), (above, before, below, behind),
             projections[n].cpu().numpy().astype(np.float32),
         )  # fmt: skip
@@ -189,6 +204,7 @@ def _row(explanation: Explanation, activation: Activation) -> dict[str, object]:
         "rank": activation.rank,
         "feature_map": activation.feature_map,
         "activation": activation.value,
+        "before_rectification": None if activation.is_whole else activation.unrectified,
         "y": activation.y,
         "x": activation.x,
         **dict(zip(schema.SIDES, activation.box, strict=True)),

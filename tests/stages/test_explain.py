@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from pipeline import schema
 from pipeline.atlas.explain.figure import figure_layers, found_winners
@@ -20,6 +21,7 @@ from pipeline.data.pictures import Picture, Wanted, find_pictures, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages.explain import explain_pictures, explain_unit, to_table, units
+from tests.stages import tiny
 
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5"]
 
@@ -185,3 +187,23 @@ def test_the_picture_itself_is_no_other_winner(net: Net, tmp_path: Path) -> None
     winners = found_winners(run, explanation, figure_layers(explanation))
     assert set(winners) == {("conv1", feature_map) for feature_map in maps[:2]}
     assert all(frame["sample"].tolist() == [3, 1, 9] for frame in winners.values())
+
+
+@pytest.mark.parametrize("rectifier", [nn.ReLU6(inplace=True), nn.Hardtanh(-6, 6)])
+def test_what_saturates_is_ranked_by_what_it_was_before(rectifier: nn.Module) -> None:
+    """Maps of 9, 90 and 900 at their strongest are all 6, and so are other places of theirs."""
+    conv = nn.Conv2d(3, 3, 1, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_(255 / 3 * torch.tensor([0.1, 10.0, 1.0])[:, None, None, None])
+    net = tiny.net_of(nn.Sequential(conv, rectifier))
+    pixels = np.full((tiny.SIDE, tiny.SIDE, 3), 70, np.uint8)
+    pixels[5, 7] = 90
+    (explanation,) = explain_pictures(
+        net, [read_picture(Image.fromarray(pixels), net.preprocessing)]
+    )
+    found = explanation.of("first")
+    assert [one.feature_map for one in found] == [1, 2, 0]
+    assert {(one.y, one.x) for one in found} == {(5, 7)}
+    assert [one.value for one in found] == [6.0] * 3
+    rows = to_table(explanation).to_pydict()
+    assert rows["before_rectification"] == pytest.approx([900.0, 90.0, 9.0])

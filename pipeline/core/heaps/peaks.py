@@ -1,7 +1,7 @@
 """Of every layer only what mining needs: each map's largest value and where it stands."""
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,9 +45,14 @@ class Peaks:
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Of normalised images (N, 3, H, W): values (N, M), float32, and flat places (N, M)."""
-        weight = next(self.trunk.parameters(), images)
-        values, places = zip(*self.trunk(images.to(weight.dtype)), strict=True)
+        values, places = zip(*self.of_layers(images), strict=True)
         return torch.cat(values, 1).float(), torch.cat(places, 1)
+
+    def of_layers(self, images: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+        """Of normalised images, for each layer: values and flat places, (N, C) each."""
+        weight = next(self.trunk.parameters(), images)
+        found: Sequence[tuple[Tensor, Tensor]] = self.trunk(images.to(weight.dtype))
+        return found
 
 
 def _cut_short(

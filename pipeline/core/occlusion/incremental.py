@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from pipeline.core.graph.spelling import Spelling
 from pipeline.core.graph.steps import Add, AvgPool, Concat, Conv, Input, MaxPool, Step
 from pipeline.core.graph.whole_net import WholeNet, tail
 from pipeline.core.occlusion.base import Base
@@ -43,6 +44,20 @@ class Chunk:
     tapped: Tensor | None
 
 
+@dataclass(frozen=True)
+class Tapped:
+    """The tapped layer of one image, (1, C, H, W).
+
+    Attributes:
+        maps: as they are.
+        before: as they were before a rectification that only cuts values off: what of two that
+            are cut off alike is the stronger.
+    """
+
+    maps: Tensor
+    before: Tensor
+
+
 class Incremental:
     """A net cut into a windowed part and a tail, for one set of occluders.
 
@@ -65,6 +80,8 @@ class Incremental:
         most_groups: int = 5,
     ) -> None:
         self.net, self.tap = net, tap
+        (tapped,) = (node for node in net.traced.graph.nodes if node.name == tap)
+        self._cut_off = tapped if Spelling.of(net.traced).bounds(tapped) else None
         self.windowed = _windowed(net)
         self.frontier = [
             node.name
@@ -97,13 +114,16 @@ class Incremental:
                 read.update(self.net.steps[name].inputs)
         return read
 
-    def base(self, image: Tensor) -> tuple[Base, Tensor, Tensor]:
-        """The pass without occluder over one image (1, 3, H, W): base, tapped maps, output."""
+    def base(self, image: Tensor) -> tuple[Base, Tapped, Tensor]:
+        """The pass without occluder over one image (1, 3, H, W), and its output."""
         recorded: dict[str, Tensor] = {}
-        wanted = self.watched | {self.tap}
+        before: list[Tensor] = []
+        wanted, cut = self.watched | {self.tap}, self._cut_off
 
         class Recorder(fx.Interpreter):
             def run_node(self, n: fx.Node) -> Any:
+                if n is cut:  # which may overwrite what it reads
+                    before.append(self.env[n.all_input_nodes[0]].clone())
                 value = super().run_node(n)
                 if n.name in wanted:  # some sums overwrite their first term
                     overwritten = any(user.target is operator.iadd for user in n.users)
@@ -112,7 +132,8 @@ class Incremental:
 
         output = Recorder(self.net.traced).run(image)
         base = Base({name: maps for name, maps in recorded.items() if name in self.watched})
-        return base, recorded[self.tap], output
+        maps = recorded[self.tap]
+        return base, Tapped(maps, *before or [maps]), output
 
     def chunks(self, base: Base, value: Tensor, size: int, at_once: int) -> Iterator[Chunk]:
         """Run the windowed part, some occluders at a time.

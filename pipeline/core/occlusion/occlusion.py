@@ -66,7 +66,8 @@ class Sensitivity:
     Attributes:
         tops: (R,) the occluder's first row at each place.
         lefts: (Q,) its first column.
-        feature_map: the map that was strongest without occluder (by its largest activation).
+        feature_map: the map that was strongest without occluder, by its largest activation; of
+            those that are cut off alike, by what it was before.
         place: (y, x) of that activation in the map.
         activation: that activation.
         label: the class that `probability` is of.
@@ -136,12 +137,13 @@ class Occlusion:
         """
         with torch.inference_mode():
             image = image[None].contiguous(memory_format=torch.channels_last)
-            base, maps, logits = self.incremental.base(image)
+            base, tapped, logits = self.incremental.base(image)
             if label is not None and not 0 <= label < logits.shape[1]:
                 raise ValueError(f"the net has classes 0 to {logits.shape[1] - 1}, not {label}")
-            values, places = strongest(maps)
+            values, places = strongest(tapped.before)
             chosen = int(values[0].argmax())
-            place = divmod(int(places[0, chosen]), maps.shape[3])
+            strongest_map = tapped.maps[0, chosen]
+            place = divmod(int(places[0, chosen]), strongest_map.shape[1])
             softmax = logits[0].softmax(0)
             label = int(softmax.argmax()) if label is None else label
             found = (
@@ -155,9 +157,9 @@ class Occlusion:
             lefts=self.lefts,
             feature_map=chosen,
             place=place,
-            activation=float(values[0, chosen]),
+            activation=float(strongest_map[place]),
             label=label,
-            base_total=float(maps[0, chosen].sum()),
+            base_total=float(strongest_map.sum()),
             base_probability=float(softmax[label]),
             base_class=int(softmax.argmax()),
             total=total.cpu().numpy(),

@@ -269,3 +269,17 @@ def test_an_occluder_of_the_whole_image() -> None:
         one_colour = torch.tensor([1.0, 0.0, -1.0]).double()[:, None, None].expand(3, 112, 112)
         wanted = net(one_colour[None]).softmax(1)[0, 4]
     assert found.probability[0, 0] == pytest.approx(float(wanted), rel=1e-9)
+
+
+@pytest.mark.parametrize("rectifier", [nn.ReLU6(inplace=True), nn.Hardtanh(-6, 6)])
+def test_of_maps_cut_off_alike_the_strongest_is_watched(rectifier: nn.Module) -> None:
+    conv = nn.Conv2d(3, 3, 1, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor([0.1, 10.0, 1.0])[:, None, None, None])
+    net = nn.Sequential(conv, rectifier, nn.Flatten(), nn.Linear(3 * 64, 2)).eval()
+    image = torch.full((3, 8, 8), 25.0)
+    image[:, 5, 6] = 30.0
+    (layer,) = trace(net, (8, 8)).layers
+    found = Occlusion(net, layer, (8, 8), Occluder(3, 2)).measure(image)
+    assert (found.feature_map, found.place, found.activation) == (1, (5, 6), 6.0)
+    assert found.base_total == 6 * 64
