@@ -18,6 +18,7 @@ from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.core.projection.deconvnet import ascend
 from pipeline.core.render import projection_contrast
 from pipeline.data.pictures import Picture, Wanted, find_pictures, read_picture
+from pipeline.data.samples import Located
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages.explain import explain_pictures, explain_unit, to_table, units
@@ -171,17 +172,34 @@ def test_layers_spread_by_depth(net: Net) -> None:
     assert spread_by_depth(explanation.layers[:4], 6) == list(explanation.layers[:4])
 
 
-def test_the_picture_itself_is_no_other_winner(net: Net, tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["sample", "path", "link", "URL", "elsewhere"])
+def test_the_picture_itself_is_no_other_winner(
+    net: Net, tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(5).save(tmp_path / "7.png")
+    (tmp_path / "link.png").symlink_to("7.png")
+    monkeypatch.chdir(tmp_path)
+    shard = "s3://bucket/photos" if given == "elsewhere" else str(tmp_path)
+    wanted = {
+        "sample": Wanted("7.png", Located(shard, "7.png"), 7),
+        "path": Wanted("./7.png"),
+        "link": Wanted(str(tmp_path / "link.png")),
+        "URL": Wanted(f"file://{tmp_path}/7.png"),
+        "elsewhere": Wanted("s3://bucket/photos/7.png"),
+    }[given]
     picture = read_picture(photo(5), net.preprocessing)
-    named = Picture(Wanted("a", sample=7), picture.image, picture.size)
+    named = Picture(wanted, picture.image, picture.size)
     (explanation,) = explain_pictures(net, [named], ["conv1"])
     maps = [one.feature_map for one in explanation.found]
     rows = [
-        {"feature_map": feature_map, "rank": rank, "sample": sample}
+        {
+            "feature_map": feature_map, "rank": rank, "sample": sample,
+            "shard": shard, "key": f"{sample}.png",
+        }
         for feature_map in (*maps[:2], 31 - maps[0])
         for rank, sample in enumerate((3, 7, 1, 9, 2), start=1)
-    ]
-    run = Store(tmp_path)
+    ]  # fmt: skip
+    run = Store(tmp_path / "run")
     name = schema.projections_name("conv1", "part-1")
     run.write_table(name, pa.Table.from_pylist(rows, schema=schema.PROJECTION))
     winners = found_winners(run, explanation, figure_layers(explanation))

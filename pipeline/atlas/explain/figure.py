@@ -1,6 +1,8 @@
 """The figure of one picture: what excites each layer most, and what else excites the same maps."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,6 +15,7 @@ from pipeline.atlas.places import public_name
 from pipeline.config import RunSpec
 from pipeline.data.class_names import called
 from pipeline.data.findings import Explanation
+from pipeline.data.pictures import Wanted
 from pipeline.data.results import read_projections
 from pipeline.data.store import Store
 
@@ -54,10 +57,20 @@ def found_winners(run: Store, explanation: Explanation, layers: Sequence[str]) -
             continue
         # one more than is shown, in case the picture is itself a winner
         rows = read_projections(run, layer.name, maps, RANKS + 1)
-        others = rows[rows["sample"] != explanation.picture.wanted.sample]
+        others = rows[[not _is_same(explanation.picture.wanted, row) for row in rows.itertuples()]]
         for feature_map, of_map in others.groupby("feature_map"):
             winners[layer.name, int(str(feature_map))] = of_map.head(RANKS)
     return winners
+
+
+def _is_same(wanted: Wanted, row: Any) -> bool:
+    """Whether a winner is the picture itself: the sample, or the file of an image folder."""
+    if wanted.located is not None:
+        return bool(row.sample == wanted.sample)
+    own, there = wanted.name.removeprefix("file://"), f"{row.shard}/{row.key}"
+    if "://" in own:
+        return own == there
+    return Path(there).is_file() and Path(own).samefile(there)
 
 
 def run_caption(spec: RunSpec) -> tuple[str, ...]:
