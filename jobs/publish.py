@@ -1,8 +1,6 @@
 """`deconv-atlas publish` on a cluster: ``ray job submit … -- python -m jobs.publish …``."""
 
-import sys
-
-from pipeline.cli.app import main
+from jobs.entry import run
 
 if __name__ == "__main__":
-    main(["publish", *sys.argv[1:]])
+    run("publish")

@@ -16,6 +16,14 @@ from pipeline.request import DataFormat, Frozen, Mining
 _NAMED = 6
 """Layers that are named where there may be many."""
 
+_DIGESTS = {
+    "fingerprint": "{0.data} is not what {run} was mined from: "
+    "files were added, removed or changed",
+    "weights_digest": "The weights of {0.weights} are not those that {run} was mined with",
+    "labels_digest": "The labels (--labels {0.labels}) are not those that {run} was mined with",
+}
+"""What it means that a field differs, where its value says nothing."""
+
 
 class LayerSpec(Frozen):
     """A layer of the run's net: its maps, their size (H, W), and what each position sees.
@@ -101,6 +109,11 @@ class RunSpec(Mining):
             if name in ("versions", "machines", "labels"):
                 continue
             mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs and name in _DIGESTS:
+                raise RequestError(
+                    f"{_DIGESTS[name].format(self, run=run)}; "
+                    "put back what was there, or name another --run."
+                )
             if mine != theirs:
                 raise RequestError(
                     f"{run} belongs to another configuration: its {name.replace('_', ' ')} is "

@@ -5,32 +5,41 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+from pipeline import schema
 from pipeline.data.store import Store, content_type
 from pipeline.errors import RequestError
 
 INDEX = "index.html"
 
 
-def serve(atlas: Store, port: int) -> ThreadingHTTPServer:
-    """A server of the atlas on localhost; the caller runs it and closes it.
+def serve(place: Store, port: int) -> ThreadingHTTPServer:
+    """A server of an atlas on localhost; the caller runs it and closes it.
 
     Args:
-        atlas: where `publish` put it.
+        place: where `publish` put it, or the run that it was put into.
         port: to listen on; 0 takes a free one.
 
     Raises:
         RequestError: there is no atlas, or the port is taken.
     """
-    if not atlas.exists(INDEX):
-        raise RequestError(
-            f"There is no atlas at {atlas.url}; `deconv-atlas publish --run RUN` makes one."
-        )
+    atlas = _atlas_at(place)
     try:
         return ThreadingHTTPServer(("127.0.0.1", port), _handler(atlas))
     except OSError as error:
         raise RequestError(
             f"Port {port} cannot be used ({error}); choose another --port."
         ) from error
+
+
+def _atlas_at(place: Store) -> Store:
+    if place.exists(INDEX):
+        return place
+    if place.exists(f"{schema.ATLAS}/{INDEX}"):
+        return place.at(f"{place.url}/{schema.ATLAS}")
+    run = place.url if place.exists(schema.RUN) else "RUN"
+    raise RequestError(
+        f"There is no atlas at {place.url}; `deconv-atlas publish --run {run}` makes one."
+    )
 
 
 def _handler(atlas: Store) -> type[BaseHTTPRequestHandler]:

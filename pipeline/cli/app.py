@@ -1,6 +1,7 @@
 """The command line: options in, one function of `commands` or `run` called, a few lines out."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import bench, mine, pictures
-from pipeline.cli.options import asks_for, checked, say
+from pipeline.cli.config_file import ConfigFile
+from pipeline.cli.options import PROGRAM, asks_for, called_as, checked, next_command, say
 from pipeline.errors import AtlasError
 from pipeline.request import WORKERS, PosterRequest, ProjectRequest, PublishRequest, ShowRequest
 from pipeline.terminal import Lines, console
@@ -65,7 +67,7 @@ def project(**options: Any) -> None:
     request = checked(ProjectRequest, options)
     count = project_run(request)
     say(f"{count} winners projected." if count else "Nothing was missing.")
-    say(f"Next: deconv-atlas publish --run {request.run}")
+    say(f"Next: {next_command('publish', request.run)}")
 
 
 @app.command(epilog="Example: deconv-atlas publish --run runs/alexnet s3://atlases/alexnet")
@@ -80,14 +82,16 @@ def publish(**options: Any) -> None:
         say(f"{published.missing} of them have winners without projections.")
     if published.unprojected:
         say(f"Not projected yet: {', '.join(published.unprojected)}.")
-    say(f"Look at it: deconv-atlas serve {where}")
+    say(f"Look at it: deconv-atlas serve {shlex.quote(where)}")
 
 
 @app.command(epilog="Example: deconv-atlas serve runs/alexnet/atlas --port 8000")
 def serve(
     atlas: Annotated[
         str,
-        typer.Argument(metavar="ATLAS", help="Where `publish` put it: a path or any fsspec URL."),
+        typer.Argument(
+            metavar="ATLAS", help="Where `publish` put it, or the RUN: a path or any fsspec URL."
+        ),
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
 ) -> None:
@@ -161,8 +165,13 @@ app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json ben
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; leaves with 0 (done), 1 (incomplete) or 2 (a wrong request)."""
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> None:
+    """Run the command line; leaves with 0 (done), 1 (incomplete) or 2 (a wrong request).
+
+    Args:
+        arguments: those that this process was given by default.
+        program: what it is called here, with {} for the command.
+    """
     sys.path.append(str(Path.cwd()))  # a net of one's own may be in the current folder
     for stream in (sys.stdout, sys.stderr):  # a terminal or log may not know all signs
         if isinstance(stream, TextIOWrapper):
@@ -170,7 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[Lines()])
     logging.getLogger("pipeline").setLevel(logging.INFO)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # on weights that a font does not have
-    sys.exit(run_app(arguments))
+    with called_as(program):
+        sys.exit(run_app(arguments))
 
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
@@ -183,12 +193,22 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
     except AtlasError as error:
         return _complain(str(error), error.exit_code)
     except _UsageError as error:
-        return _complain(_with_hint(error.format_message(), given), 2)
+        return _complain(_with_hint(_blame(error), given), 2)
     except (typer.Abort, KeyboardInterrupt):
         code = _STOPPED
     if code == _STOPPED:
         return _complain("Stopped; the same command goes on from here.", 1)
     return code
+
+
+def _blame(error: Any) -> str:
+    """What click says of an option, or the file that the option comes from."""
+    name = getattr(getattr(error, "param", None), "name", None)
+    options = getattr(error.ctx, "params", {})
+    file: ConfigFile | None = options.get("config")
+    if file and name in file.options and error.ctx.get_parameter_source(name).name == "DEFAULT_MAP":
+        return f"{file.url}: {name}: {error.message}"
+    return str(error.format_message())
 
 
 def _with_hint(message: str, given: Sequence[str]) -> str:

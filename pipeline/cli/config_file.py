@@ -4,15 +4,34 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import typer
 
 from pipeline.errors import RequestError
 
+_KINDS = {int: "a whole number", bool: "true or false"}
 
-def read_config(context: typer.Context, url: str | None) -> str | None:
-    """Take the options of a TOML file as defaults: its own keys, and its table for the command."""
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A TOML file, and the options of one command that it gives."""
+
+    url: str
+    options: Mapping[str, object]
+
+
+def read_config(
+    context: typer.Context, url: str | None, kinds: Mapping[str, type]
+) -> ConfigFile | None:
+    """Take the options of a TOML file as defaults: its own keys, and its table for the command.
+
+    Args:
+        context: of the command.
+        url: of the file; None if there is none.
+        kinds: of its options: int, bool, list, or str for all else.
+    """
     if url is None:
         return None
     content = {key.replace("-", "_"): value for key, value in _toml(url).items()}
@@ -28,12 +47,10 @@ def read_config(context: typer.Context, url: str | None) -> str | None:
     own = {key.replace("-", "_"): value for key, value in own.items()}
     _require_known(f"{url}, [{command}]", own, known[command])
     shared = {key: value for key, value in content.items() if key in known[command]}
-    many = {param.name for param in context.command.params if getattr(param, "multiple", False)}
     context.default_map = {
-        key: _as_list(value) if key in many else _as_text(value)
-        for key, value in (shared | own).items()
+        key: _of_kind(url, key, value, kinds[key]) for key, value in (shared | own).items()
     }
-    return url
+    return ConfigFile(url, context.default_map)
 
 
 def _toml(url: str) -> dict[str, Any]:
@@ -58,11 +75,16 @@ def _require_known(where: str, content: Mapping[str, object], known: Iterable[st
             raise RequestError(f"{where}: there is no option {key!r}; {hint}")
 
 
-def _as_list(value: object) -> object:
-    return value if isinstance(value, list) else [value]
+def _of_kind(url: str, key: str, value: object, kind: type) -> object:
+    """A value as the command line would have it.
 
-
-def _as_text(value: object) -> object:
+    Raises:
+        RequestError: it is no number or no flag, where that is wanted.
+    """
+    if kind is list:
+        return value if isinstance(value, list) else [value]
+    if kind in _KINDS and type(value) is not kind:  # to Python true is a number too
+        raise RequestError(f"{url}: {key} is {_KINDS[kind]}, not {value!r}.")
     if isinstance(value, dict):
         return json.dumps(value)
     return ",".join(map(str, value)) if isinstance(value, list) else value

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.options import asks_for, checked, say
+from pipeline.cli.options import asks_for, checked, next_command, say
 from pipeline.errors import RequestError
 from pipeline.request import MineRequest
 
@@ -74,4 +74,4 @@ def _say_mined(run: "Run") -> None:
         say(f"JPEGs of {slow} parts were decoded by Pillow, the slowest way; install torchcodec.")
     if skipped:
         say(f"{skipped} samples could not be used; {run.store.url}/skipped says why.")
-    say(f"Next: deconv-atlas project --run {run.store.url}")
+    say(f"Next: {next_command('project', run.store.url)}")

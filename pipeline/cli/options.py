@@ -1,6 +1,9 @@
 """Options, made of the fields of requests, and back again; and how commands answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
 from inspect import Parameter, Signature
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -9,7 +12,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.table import Table
 
-from pipeline.cli.config_file import read_config
+from pipeline.cli.config_file import ConfigFile, read_config
 from pipeline.errors import RequestError
 from pipeline.terminal import console
 
@@ -23,10 +26,10 @@ _SECRET = ("storage_options",)
 
 _FORMS = {"mean": "three numbers with commas between"}
 
-_Config = Annotated[
-    str | None,
-    typer.Option(help="TOML file with any of these options.", callback=read_config, is_eager=True),
-]
+PROGRAM = "deconv-atlas {}"
+"""What the program is called on a command line, with {} for the command."""
+
+_program = ContextVar("program", default=PROGRAM)
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 _Request = TypeVar("_Request", bound=BaseModel)
@@ -47,11 +50,16 @@ def asks_for(
         metavars: what values are called in the help, if not by their type.
     """
     fields, called = request.model_fields, metavars or {}
+    kinds: dict[str, type] = {}
+
+    def config_of(context: typer.Context, url: str | None) -> ConfigFile | None:
+        return read_config(context, url, kinds)
 
     def parameter(name: str) -> Parameter:
         field = fields[name]
         types = (field.annotation, *get_args(field.annotation))
         kind: Any = next((simple for simple in (bool, int) if simple in types), str)
+        kinds[name] = list if name in repeated else kind
         default = Parameter.empty if field.is_required() else field.default
         if name in repeated:
             kind, default = list[kind], [default] if isinstance(default, str) else default
@@ -70,7 +78,11 @@ def asks_for(
 
     def decorate(command: _Command) -> _Command:
         ordered = sorted(fields, key=lambda name: (not fields[name].is_required(), name in _LAST))
-        config = Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=_Config)
+        about = "TOML file with any of these options."
+        option = typer.Option(help=about, callback=config_of, is_eager=True)
+        config = Parameter(
+            "config", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+        )
         signature = Signature([*map(parameter, ordered), config])
         command.__signature__ = signature  # type: ignore[attr-defined]
         return command
@@ -85,7 +97,7 @@ def checked(request: type[_Request], options: Mapping[str, Any]) -> _Request:
         RequestError: naming the first option that has a wrong value, and the right ones.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    given.pop("config", None)  # its callback has read it
+    file: ConfigFile | None = given.pop("config", None)
     for name, value in given.items():
         kind = request.model_fields[name].annotation
         is_list = any(get_origin(part) is tuple for part in (kind, *get_args(kind)))
@@ -98,16 +110,34 @@ def checked(request: type[_Request], options: Mapping[str, Any]) -> _Request:
         name = str(wrong["loc"][0])
         allowed = wrong.get("ctx", {}).get("expected", "").replace("'", "") or _FORMS.get(name)
         value = options[name]
+        option = f"--{name.replace('_', '-')}"
+        if file is not None and file.options.get(name) == value:
+            option = f"{file.url}: {name}"
         if name in _SECRET:
             said = " is a JSON object, as '{\"anon\": true}'"
         else:
             said = f" is {allowed}, not {value!r}" if allowed else f" {value}: {wrong['msg']}"
-        raise RequestError(f"--{name.replace('_', '-')}{said}.") from error
+        raise RequestError(f"{option}{said}.") from error
 
 
 def say(what: "str | Table") -> None:
     """A result, to stdout."""
     console().print(what)
+
+
+def next_command(command: str, run: str) -> str:
+    """What to give next, as it is given here: by itself or as a job."""
+    return f"{_program.get().format(command)} --run {shlex.quote(run)}"
+
+
+@contextmanager
+def called_as(program: str) -> Iterator[None]:
+    """What the program is called in a block, with {} for the command."""
+    token = _program.set(program)
+    try:
+        yield
+    finally:
+        _program.reset(token)
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -76,10 +76,12 @@ def test_ctrl_c_on_a_terminal(cluster: Cluster, tars: Path, run: Run) -> None:
     assert "Traceback" not in text
 
 
-def test_serve(undisturbed: Run) -> None:
+@pytest.mark.parametrize("place", ["/atlas", "", "/"])
+def test_serve(undisturbed: Run, place: str) -> None:
+    """An atlas, or the run that it is of."""
     atlas = f"{undisturbed.url}/atlas"
     with subprocess.Popen(
-        program("serve", atlas, "--port", 0),
+        program("serve", f"{undisturbed.url}{place}", "--port", 0),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -133,7 +133,7 @@ def test_a_picture_with_a_comma_in_its_name(
         (["project", "--run", "r", "--unpooling", "mean"], ["sum or max"]),
         (["publish", "--run", "r"], ["no run at r"]),
         (["show", "r"], ["no run at r"]),
-        (["serve", "r"], ["no atlas at r"]),
+        (["serve", "r"], ["no atlas at r", "publish --run RUN"]),
         (["nets", "vgg99"], ["vgg99", "did you mean"]),
     ],
 )
@@ -317,6 +317,18 @@ def test_a_run_of_another_configuration(
     assert "name another --run" in sentence
 
 
+def test_a_dataset_that_has_changed(
+    cluster: Cluster, photos: Path, jpeg: bytes, tmp_path: Path, said: Said
+) -> None:
+    run = tmp_path / "run"
+    assert run_app([str(argument) for argument in mining(photos, run)]) == 0
+    (photos / "two.jpg").write_bytes(jpeg)
+    for sentence in (said(*mining(photos, run)), said("project", "--run", run)):
+        assert f"{photos} is not what {run} was mined from" in sentence
+        assert "another --run" in sentence
+        assert not re.search(r"[0-9a-f]{64}", sentence)
+
+
 def test_stages_out_of_order(undisturbed: Run, tmp_path: Path, said: Said) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -381,8 +393,12 @@ def test_options_from_a_file(
         ('nett = "demo"', ["'nett'", "did you mean net?"]),
         ("[minne]\ntop_k = 1", ["'minne'", "did you mean mine?"]),
         ('mine = "x"', ["[mine]"]),
-        ('data = "x"\nrun = "r"\ntop_k = "many"', ["--top-k"]),
-        ('data = "x"\nrun = "r"\nprecision = "quick"', ["exact or fast"]),
+        ('data = "x"\nrun = "r"\ntop_k = "many"', ["job.toml: top_k is a whole number, not 'm"]),
+        ('data = "x"\nrun = "r"\ntop-k = 2.7', ["job.toml: top_k is a whole number, not 2.7"]),
+        ('data = "x"\nrun = "r"\ntop_k = true', ["job.toml: top_k is a whole number, not True"]),
+        ('data = "x"\nrun = "r"\ntop_k = 0', ["job.toml: top_k", "1"]),
+        ('data = "x"\nrun = "r"\nsame_machines = "no"', ["same_machines is true or false"]),
+        ('data = "x"\nrun = "r"\nprecision = "quick"', ["job.toml: precision is exact or fast"]),
         ('data = "x"\nrun = "r"\nnet = ["demo", "demo"]', ["one net twice"]),
     ],
 )

@@ -1,0 +1,64 @@
+"""Jobs as Ray runs them: submitted over HTTP to a cluster of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+from ray.job_submission import JobSubmissionClient
+
+from pipeline.data.demo.images import draw
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def dashboard() -> Iterator[str]:
+    """The address of a cluster that takes jobs."""
+    pytest.importorskip("aiohttp_cors", reason="ray's dashboard needs ray[default]")
+    nodes = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": True, "dashboard_port": 0},
+    )
+    yield f"http://{nodes.head_node.webui_url}"
+    nodes.shutdown()
+
+
+def submitted(dashboard: str, command: str, *arguments: object) -> "subprocess.CompletedProcess":
+    """`ray job submit`, waited for."""
+    entry = [sys.executable, "-m", f"jobs.{command}", *map(str, arguments)]
+    code = "from ray.scripts.scripts import main; main()"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code, "job", "submit", "--address", dashboard, "--", *entry],
+        capture_output=True, text=True, timeout=240, check=False, env=environment,
+    )  # fmt: skip
+
+
+def test_a_job_says_what_comes_next_as_a_job(dashboard: str, tmp_path: Path) -> None:
+    (photos := tmp_path / "photos").mkdir()
+    draw(0).image.save(photos / "one.png")
+    run = tmp_path / "my run"
+    options = ["--net", "demo", "--layers", "conv1", "--run", run]
+    done = submitted(dashboard, "mine", photos, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    following = f"Next: ray job submit --working-dir . -- python -m jobs.project --run '{run}'"
+    assert following in done.stdout
+    assert "Exit status" not in done.stdout
+
+
+def test_a_job_that_was_a_wrong_request_says_so_in_its_message(dashboard: str) -> None:
+    done = submitted(dashboard, "mine", "nowhere", "--run", "r", "--net", "demo")
+    assert done.returncode == 1
+    jobs = JobSubmissionClient(dashboard).list_jobs()
+    (job,) = [job for job in jobs if "nowhere" in job.entrypoint]
+    assert job.driver_exit_code == 2
+    *_, sentence, last = str(job.message).strip().splitlines()
+    assert "nowhere does not exist" in sentence
+    assert last == "Exit status 2: the request was wrong; the same job would fail again."
