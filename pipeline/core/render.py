@@ -1,10 +1,12 @@
 """Projections as pictures: signed values become colours around mid-grey."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 MID_GREY = 128
 """What a projection's zero looks like."""
@@ -28,7 +30,8 @@ def projection_contrast(
     usual nets, so that would shift the hues a little and claim a precision that is not there.
 
     Args:
-        projection: shape (3, H, W), real, channels in the order of the net's input (RGB).
+        projection: shape (C, H, W), real, channels in the order of the net's input: grey, RGB or
+            RGBA, of which alpha is not shown.
         percentile: of the non-zero magnitudes, in (0, 100].
 
     Returns:
@@ -38,13 +41,22 @@ def projection_contrast(
         ValueError: the shape is another, or a value is not finite.
     """
     values = _as_array(projection)
-    if values.ndim != 3 or values.shape[0] != 3:
-        raise ValueError(f"a projection has shape (3, H, W), not {values.shape}")
+    if values.ndim != 3 or values.shape[0] not in (1, 3, 4):
+        raise ValueError(f"a projection has shape (C, H, W) with C 1, 3 or 4, not {values.shape}")
+    values = in_colour(values)
     if not np.isfinite(values).all():
         raise ValueError("a projection has finite values only")
     scaled = np.clip(_scaled(values, percentile), -1, 1)
     grey = MID_GREY + np.rint(scaled * (255 - MID_GREY))
     return np.ascontiguousarray(grey.astype(np.uint8).transpose(1, 2, 0))
+
+
+def in_colour(channels: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    """What is shown of the channels of a net's input: (C, H, W) to (3, H, W).
+
+    Grey is shown as grey, and of R, G, B and alpha the colours.
+    """
+    return np.repeat(channels, 3, axis=0) if len(channels) == 1 else channels[:3]
 
 
 def _as_array(projection: "torch.Tensor | npt.NDArray[Any]") -> npt.NDArray[np.float64]:

@@ -26,7 +26,7 @@ class Picture:
     Attributes:
         sample: what was read, its bytes dropped.
         position: of the sample in its part, unusable ones counted too.
-        images: uint8 (3, crop, crop), one per preprocessing; empty where there is a problem.
+        images: uint8 (C, H, W), one per preprocessing; empty where there is a problem.
         size: (height, width) of the original picture.
         problem: why there is no image.
     """
@@ -57,7 +57,7 @@ class Batch:
 
     Attributes:
         stream: which one it is for.
-        images: uint8 (size, 3, crop, crop); the tail of the last one is black.
+        images: uint8 (size, C, H, W); the tail of the last one is black.
         pictures: those that could be decoded: one per image, the tail apart.
         skipped: those met on the way that could not; in the batches of the first stream alone.
     """
@@ -94,11 +94,13 @@ def decode_sample(
     if sample.problem is not None:
         return Picture(read, position, problem=sample.problem)
     try:
-        pixels = decode(sample.data)
-        images = tuple(preprocessing.prepare(pixels) for preprocessing in preprocessings)
+        modes = dict.fromkeys(preprocessing.mode for preprocessing in preprocessings)
+        decoded = {mode: decode(sample.data, mode) for mode in modes}
+        images = tuple(way.prepare(decoded[way.mode]) for way in preprocessings)
     except SampleError as error:
         return Picture(read, position, problem=str(error))
-    return Picture(read, position, images, (pixels.shape[1], pixels.shape[2]))
+    height, width = next(iter(decoded.values())).shape[1:]
+    return Picture(read, position, images, (height, width))
 
 
 def batches(
@@ -117,8 +119,9 @@ def batches(
     ways = list(dict.fromkeys(stream.preprocessing for stream in streams))
 
     def empty(number: int) -> Batch:
-        size, crop = streams[number].size, streams[number].preprocessing.crop
-        return Batch(number, torch.zeros(size, 3, crop, crop, dtype=torch.uint8))
+        size, way = streams[number].size, streams[number].preprocessing
+        shape = size, way.channels, *way.input_size
+        return Batch(number, torch.zeros(shape, dtype=torch.uint8))
 
     filling = [empty(number) for number in range(len(streams))]
     ahead = max(stream.size for stream in streams)

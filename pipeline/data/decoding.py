@@ -1,7 +1,7 @@
 """Encoded pictures to tensors, exactly as `torchvision.datasets.ImageFolder` loads them.
 
-The reference is its `pil_loader`: Pillow, converted to RGB. So transparency is dropped without
-blending, 16-bit greys and CMYK become what Pillow makes of them, an animation is its first frame,
+The reference is its `pil_loader`: Pillow, converted to RGB (or to what else a net takes: grey, `L`,
+or colours and alpha, `RGBA`). So transparency is dropped without blending where there is no alpha, 16-bit greys and CMYK become what Pillow makes of them, an animation is its first frame,
 and the EXIF orientation is **not** applied: nets trained on ImageNet with torchvision have seen
 such photographs lying on their sides.
 
@@ -28,6 +28,7 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from pipeline.core.nets.preprocessing import Mode
 from pipeline.data.jpeg import jpeg_decoder, segments, without_exif
 from pipeline.errors import SampleError
 
@@ -39,11 +40,16 @@ _PLAIN: dict[bytes, type[ImageFile]] = {
 }
 """How the files of the formats start that Pillow reads without more ado; it reads no pixel yet."""
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_PNG_ALPHA = b"tRNS"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's start-of-frame markers
 
 
-def decode(data: bytes) -> torch.Tensor:
-    """The picture as uint8 of shape (3, H, W), RGB; its memory may be channels-last.
+def decode(data: bytes, mode: Mode = "RGB") -> torch.Tensor:
+    """The picture as uint8 of shape (C, H, W); its memory may be channels-last.
+
+    Args:
+        data: the file's content.
+        mode: what Pillow would convert it to.
 
     Raises:
         SampleError: it is empty, of no known format, damaged, or a decompression bomb.
@@ -52,16 +58,16 @@ def decode(data: bytes) -> torch.Tensor:
         raise SampleError("the file is empty")
     try:
         if data.startswith(_JPEG):
-            return _jpeg(data)
+            return _jpeg(data, mode)
         if data.startswith(_PNG):
             _check_size(*struct.unpack(">II", data[16:24]))
-            return _pixels(PngImageFile(BytesIO(_png_pixels(data))))
+            return _pixels(PngImageFile(BytesIO(_png_pixels(data, mode))), mode)
         if data.startswith(_RIFF) and data[8:12] == b"WEBP":
             _check_size(*_webp_size(data))
-            return _pixels(WebPImageFile(BytesIO(data)))
+            return _pixels(WebPImageFile(BytesIO(data)), mode)
         for start, plugin in _PLAIN.items():
             if data.startswith(start):
-                return _pixels(plugin(BytesIO(data)))
+                return _pixels(plugin(BytesIO(data)), mode)
     except SampleError:
         raise
     except Exception as error:  # decoders raise nearly anything over damaged bytes
@@ -76,7 +82,7 @@ def upright(data: bytes, picture: torch.Tensor) -> tuple[torch.Tensor, bool]:
 
     Args:
         data: the file.
-        picture: what `decode` made of it, (3, H, W).
+        picture: what `decode` made of it, (C, H, W).
     """
     turn = None
     if data.startswith((_JPEG, _PNG, _RIFF)):
@@ -109,17 +115,22 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _pixels(image: Image.Image) -> torch.Tensor:
+def _pixels(image: Image.Image, mode: Mode) -> torch.Tensor:
     with image:
         _check_size(*image.size)
-        array = np.array(image.convert("RGB"))
-    return torch.from_numpy(array).permute(2, 0, 1)
+        return from_pillow(image, mode)
+
+
+def from_pillow(image: Image.Image, mode: Mode) -> torch.Tensor:
+    """A Pillow image as `decode` returns it."""
+    array = np.array(image.convert(mode))
+    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
 
 
 # --- JPEG -------------------------------------------------------------------------------------
 
 
-def _jpeg(data: bytes) -> torch.Tensor:
+def _jpeg(data: bytes, mode: Mode) -> torch.Tensor:
     frames = (data[start + 4 : end] for marker, start, end in segments(data) if marker in _FRAMES)
     frame = next(frames, None)
     if frame is None:
@@ -130,15 +141,23 @@ def _jpeg(data: bytes) -> torch.Tensor:
         fast = jpeg_decoder().fast
         if fast is not None:
             with suppress(RuntimeError):  # Pillow has the last word
-                return fast(data)
-    return _pixels(JpegImageFile(BytesIO(without_exif(data))))
+                return _converted(fast(data), mode)
+    return _pixels(JpegImageFile(BytesIO(without_exif(data))), mode)
+
+
+def _converted(pixels: torch.Tensor, mode: Mode) -> torch.Tensor:
+    """What Pillow makes of R, G, B."""
+    if mode == "RGB":
+        return pixels
+    image = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+    return from_pillow(image, mode)
 
 
 # --- PNG and WebP -----------------------------------------------------------------------------
 
 
-def _png_pixels(data: bytes) -> bytes:
-    """The same picture with only the chunks that make its pixels.
+def _png_pixels(data: bytes, mode: Mode) -> bytes:
+    """The same picture with only the chunks that make its pixels, alpha too if it is wanted.
 
     Raises:
         SampleError: one of the others before the pixels is damaged, which Pillow would refuse.
@@ -149,7 +168,7 @@ def _png_pixels(data: bytes) -> bytes:
         end = at + 12 + int.from_bytes(data[at : at + 4])
         kind, checksum = data[at + 4 : at + 8], data[end - 4 : end]
         is_before_pixels &= kind != b"IDAT"
-        if kind in _PNG_PIXELS:
+        if kind in _PNG_PIXELS or (kind == _PNG_ALPHA and mode == "RGBA"):
             chunks.append(data[at:end])
         elif is_before_pixels and zlib.crc32(data[at + 4 : end - 4]).to_bytes(4) != checksum:
             raise SampleError("damaged: a chunk's checksum is wrong")

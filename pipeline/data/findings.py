@@ -30,7 +30,7 @@ class Activation:
             of a layer are ranked.
         box: top, left, bottom, right of its receptive field, clipped, in the net's input.
         source_box: the same in the original picture's pixels.
-        projection: (3, bottom - top, right - left) float32, in the net's input space.
+        projection: (C, bottom - top, right - left) float32, in the net's input space.
     """
 
     layer: str
@@ -120,7 +120,7 @@ class Occluded:
         settings: how.
         found: the maps.
         class_from: where the correct class is from.
-        projection: (3, H, W) of the strongest activation, over the net's whole input.
+        projection: (C, H, W) of the strongest activation, over the net's whole input.
         box: top, left, bottom, right of that activation's receptive field, clipped.
         mean: of the preprocessing, R, G, B from 0 to 255.
         names: of the net's classes.

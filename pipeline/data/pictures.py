@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from PIL import Image
 from torch import Tensor
 
 from pipeline import schema
 from pipeline.core.nets.preprocessing import Preprocessing
-from pipeline.data.decoding import decode, upright
+from pipeline.core.render import in_colour
+from pipeline.data.decoding import decode, from_pillow, upright
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.results import read_all_winners, require_mined
 from pipeline.data.samples import Located, Part
@@ -67,7 +67,7 @@ class Picture:
 
     Attributes:
         wanted: what was asked for.
-        image: uint8 (3, crop, crop).
+        image: uint8 (C, H, W).
         size: (height, width) of the original, upright if it was turned.
         is_turned: whether it was turned upright, as the EXIF block of a file of one's own said.
     """
@@ -84,8 +84,8 @@ class Picture:
 
     @property
     def pixels(self) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-        """The net's input, (crop, crop, 3)."""
-        return np.ascontiguousarray(self.image.permute(1, 2, 0).cpu().numpy())
+        """The net's input to be looked at, (H, W, 3)."""
+        return np.ascontiguousarray(in_colour(self.image.cpu().numpy()).transpose(1, 2, 0))
 
 
 class Made(NamedTuple):
@@ -129,11 +129,11 @@ def read_picture(
     try:
         if isinstance(source, Image.Image):
             wanted = Wanted("picture")
-            pixels = torch.from_numpy(np.array(source.convert("RGB"))).permute(2, 0, 1)
+            pixels = from_pillow(source, preprocessing.mode)
         else:
             wanted = source if isinstance(source, Wanted) else Wanted(str(source))
             data = _bytes(wanted, dataset)
-            pixels = decode(data)
+            pixels = decode(data, preprocessing.mode)
             if wanted.located is None:
                 pixels, is_turned = upright(data, pixels)
         size = (pixels.shape[1], pixels.shape[2])

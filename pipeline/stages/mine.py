@@ -88,7 +88,7 @@ class Miner:
         """The strongest place of every feature map of every layer, side by side.
 
         Args:
-            images: uint8 (N, 3, crop, crop), on its device.
+            images: uint8 (N, C, H, W), on its device.
 
         Returns:
             values (N, M), before rectification, and flattened positions (N, M).

@@ -14,6 +14,7 @@ from pipeline.core.nets.known import Net
 from pipeline.core.occlusion.occlusion import Occluder, Occlusion
 from pipeline.core.projection.deconvnet import Seeds, ascend
 from pipeline.core.projection.position import project_position
+from pipeline.core.render import in_colour
 from pipeline.data.class_names import ClassNames
 from pipeline.data.findings import ClassFrom, Occluded, OccludeSettings
 from pipeline.data.formats.dataset import Dataset
@@ -108,11 +109,11 @@ def check(net: Net, settings: OccludeSettings) -> Layer:
     names = [layer.name for layer in net.graph.layers]
     wanted = [settings.layer] if settings.layer else None
     watched = choose_layers(names, wanted, f"Net {net.name}")[-1]
-    crop = net.preprocessing.crop
-    if not 1 <= settings.occluder <= crop:
+    height, width = net.preprocessing.input_size
+    if not 1 <= settings.occluder <= min(height, width):
         raise RequestError(
-            f"An occluder of {settings.occluder} pixels does not fit the {crop}×{crop} pixels "
-            f"that {net.name} sees; choose 1 to {crop}."
+            f"An occluder of {settings.occluder} pixels does not fit the {height}×{width} pixels "
+            f"that {net.name} sees; choose 1 to {min(height, width)}."
         )
     if settings.stride < 1:
         raise RequestError(f"A stride of {settings.stride} never moves; choose 1 or more.")
@@ -140,16 +141,10 @@ def prepare(net: Net, settings: OccludeSettings) -> Occlusion:
     layer = check(net, settings)
     if net.module is None:
         raise ValueError("occlusion needs the whole net, not its trunk alone")
-    value = (0.0, 0.0, 0.0)
-    if settings.colour is not None:
-        pre = net.preprocessing
-        red, green, blue = (
-            (part / 255 - mean) / std
-            for part, mean, std in zip(settings.colour, pre.mean, pre.std, strict=True)
-        )
-        value = (red, green, blue)
+    pre = net.preprocessing
+    value = pre.coloured(*settings.colour) if settings.colour is not None else (0.0,)
     occluder = Occluder(settings.occluder, settings.stride, value)
-    return Occlusion(net.module, layer, net.preprocessing.input_size, occluder)
+    return Occlusion(net.module, layer, pre.input_size, occluder, pre.channels)
 
 
 def occlude_picture(
@@ -183,7 +178,8 @@ def occlude_picture(
     graph = net.graph.only([plan.layer.name])
     seed = Seeds.at(found.feature_map, *found.place, net.device)
     projection, box = project_position(graph, plan.layer, ascend(graph, image), seed)
-    red, green, blue = (round(255 * part) for part in net.preprocessing.mean)
+    mean = np.rint(255 * np.array(net.preprocessing.mean)).astype(int)
+    red, green, blue = in_colour(mean).tolist()
     return Occluded(
         picture=picture,
         net=net.name,

@@ -26,7 +26,7 @@ from pipeline import schema
 from pipeline.core.nets.known import Net
 from pipeline.core.projection.deconvnet import Seeds, Unpooling
 from pipeline.core.projection.either_way import Projected, project_either_way, whole_depths
-from pipeline.core.render import projection_contrast
+from pipeline.core.render import in_colour, projection_contrast
 from pipeline.data.decoding import decode
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.results import (
@@ -172,7 +172,7 @@ def _batch_name(table: pa.Table) -> str:
 
 
 def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Tensor, pa.Table]]:
-    """Some images (N, 3, crop, crop) at a time, and their winners with the `image` of each."""
+    """Some images (N, C, H, W) at a time, and their winners with the `image` of each."""
     located = [
         Located(row["shard"], row["key"], row["offset"], row["length"])
         for row in winners.select(_WHERE).to_pylist()
@@ -207,7 +207,7 @@ def _pictures(
     def prepare(found: tuple[Located, bytes]) -> tuple[Located, Tensor]:
         where, data = found
         try:
-            return where, net.preprocessing.prepare(decode(data))
+            return where, net.preprocessing.prepare(decode(data, net.preprocessing.mode))
         except SampleError as error:
             raise NumericsError(
                 f"{where.key} of {where.shard} could be read when it was mined, but not now: "
@@ -240,7 +240,7 @@ def _project_images(
     seeds = {name: _seeds(of_layer, images.device) for name, of_layer in left.items()}
     prepared = net.preprocessing.normalise(images).contiguous(memory_format=torch.channels_last)
     made = project_either_way(net.graph, prepared, seeds, settings.unpooling, depths)
-    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
+    pixels = images.cpu().numpy()
     for name, of_layer in left.items():
         yield name, _rows(name, pixels, of_layer, made[name], settings)
 
@@ -261,7 +261,7 @@ def _rows(
     projected: Projected,
     settings: ProjectSettings,
 ) -> list[dict[str, Any]]:
-    """One row per winner of one layer; the images are (N, crop, crop, 3)."""
+    """One row per winner of one layer; the images are (N, C, H, W)."""
     activations, projections = projected[0].cpu().numpy(), projected[1]
     _check(layer, winners, activations)
     copied = [name for name in schema.PROJECTION.names if name in winners.column_names]
@@ -269,10 +269,10 @@ def _rows(
     for row, image, activation, projection in zip(
         rows, winners["image"].to_pylist(), activations.tolist(), projections, strict=True
     ):
-        patch = pixels[image, row["top"] : row["bottom"], row["left"] : row["right"]]
+        patch = pixels[image, :, row["top"] : row["bottom"], row["left"] : row["right"]]
         row["activation"] = activation
         row["projection"] = png(projection_contrast(projection))
-        row["patch"] = png(patch)
+        row["patch"] = png(in_colour(patch).transpose(1, 2, 0))
         if settings.arrays:
             row["projection_array"] = projection.cpu().numpy().astype("<f4").tobytes()
     return rows

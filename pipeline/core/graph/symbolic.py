@@ -49,7 +49,7 @@ class Traced:
     """A traced net.
 
     Attributes:
-        module: its forward pass, (N, 3, H, W) to whatever it returns; nothing in it overwrites
+        module: its forward pass, (N, C, H, W) to whatever it returns; nothing in it overwrites
             what it reads.
         shapes: of every node that returns a tensor, for one picture.
         returned: path of a module → the nodes that it returned, one for each time it was called.
@@ -60,19 +60,20 @@ class Traced:
     returned: dict[str, list[str]]
 
 
-def symbolic(net: nn.Module, input_size: Pair) -> Traced:
+def symbolic(net: nn.Module, input_size: Pair, channels: int = 3) -> Traced:
     """Trace a net in inference mode; the result shares its parameters.
 
     Args:
-        net: takes (N, 3, H, W); it is put into inference mode.
+        net: takes (N, C, H, W); it is put into inference mode.
         input_size: (H, W) of its input.
+        channels: C of its input.
 
     Raises:
         ValueError: the net cannot be traced; the text names the line of its code.
     """
     net.eval()
     weight = next(net.parameters(), torch.empty(0))
-    image = torch.zeros(1, 3, *input_size, dtype=weight.dtype, device=weight.device)
+    image = torch.zeros(1, channels, *input_size, dtype=weight.dtype, device=weight.device)
     tracer = _Tracer(image)
     try:
         with torch.no_grad():

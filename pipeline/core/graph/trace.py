@@ -42,7 +42,7 @@ class Graph:
     """A traced net, cut off behind the last layer asked for.
 
     Attributes:
-        trunk: the net's forward pass; called with (N, 3, H, W) it returns one tensor per layer,
+        trunk: the net's forward pass; called with (N, C, H, W) it returns one tensor per layer,
             in the order of `layers`, and runs nothing that they do not need.
         steps: every step of the trunk by name, in the order of the forward pass.
         layers: the layers, in the order of the forward pass.
@@ -75,20 +75,24 @@ class Graph:
 
 
 def trace(
-    net: nn.Module, input_size: Pair, short_names: Callable[[str], str] = lambda path: path
+    net: nn.Module,
+    input_size: Pair,
+    short_names: Callable[[str], str] = lambda path: path,
+    channels: int = 3,
 ) -> Graph:
     """The graph of a net in inference mode with all its layers.
 
     Args:
-        net: takes (N, 3, H, W); it is put into inference mode and shares its parameters with
+        net: takes (N, C, H, W); it is put into inference mode and shares its parameters with
             the result.
         input_size: (H, W) of its input.
         short_names: the name of a layer from the path of its convolution.
+        channels: C of its input.
 
     Raises:
         ValueError: the net cannot be traced.
     """
-    traced = symbolic(net, input_size)
+    traced = symbolic(net, input_size, channels)
     taps = find_taps(traced.module, traced.returned, short_names)
     trunk = _cut(traced.module, [node.name for node in taps.values()])
     steps = steps_of(trunk, traced.shapes)

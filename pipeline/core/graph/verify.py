@@ -21,22 +21,23 @@ Calls = dict[str, list[Tensor]]
 """Path of a module → what sums up its result, for each time it was called."""
 
 
-def verify(net: nn.Module, graph: Graph, input_size: tuple[int, int]) -> None:
+def verify(net: nn.Module, graph: Graph, input_size: tuple[int, int], channels: int = 3) -> None:
     """Compare every module's results on a random picture, and the layers' with another beside it.
 
     Args:
         net: as the user has it, in inference mode.
         graph: what `trace` made of it.
         input_size: (H, W) of its input.
+        channels: C of its input.
 
     Raises:
         ValueError: they differ; the text names the first module that does.
     """
     weight = next(net.parameters(), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, *input_size, generator=generator)
+    image = torch.randn(1, channels, *input_size, generator=generator)
     image = image.to(weight.device, weight.dtype)
-    traced = symbolic(net, input_size).module
+    traced = symbolic(net, input_size, channels).module
     paths = {str(node.target) for node in traced.graph.nodes if node.op == "call_module"}
     with torch.no_grad():
         replay = _Replay(traced, _own_calls(net, image, paths))

@@ -20,7 +20,7 @@ class WholeNet:
     """A net traced to its very end, the classifier included.
 
     Attributes:
-        traced: its forward pass, (N, 3, H, W) to (N, classes); nothing in it overwrites what
+        traced: its forward pass, (N, C, H, W) to (N, classes); nothing in it overwrites what
             another operation reads.
         steps: the operations that return maps, by name, in the order of the forward pass.
         linear: multiply-adds of every linear layer, by name.
@@ -31,18 +31,19 @@ class WholeNet:
     linear: dict[str, int]
 
 
-def trace_whole(net: nn.Module, input_size: Pair) -> WholeNet:
+def trace_whole(net: nn.Module, input_size: Pair, channels: int = 3) -> WholeNet:
     """Trace a net to its end; the names of its steps are those of `graph.trace`.
 
     Args:
-        net: takes (N, 3, H, W); it is put into inference mode and shares its parameters with
+        net: takes (N, C, H, W); it is put into inference mode and shares its parameters with
             the result.
         input_size: (H, W) of its input.
+        channels: C of its input.
 
     Raises:
         ValueError: the net cannot be traced.
     """
-    found = symbolic(net, input_size)
+    found = symbolic(net, input_size, channels)
     traced, shapes = found.module, found.shapes
     spelling = Spelling.of(traced)
     linear = {}

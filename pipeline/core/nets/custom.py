@@ -120,8 +120,8 @@ def from_preset(preset: Any) -> Preprocessing:
         ValueError: it is something else.
     """
     try:
-        (resize, *rest), (crop, *_) = preset.resize_size, preset.crop_size
-        mean, std = tuple(preset.mean), tuple(preset.std)
+        resize, crop = _sides(preset.resize_size), _sides(preset.crop_size)
+        mean, std = tuple(map(float, preset.mean)), tuple(map(float, preset.std))
         interpolation = preset.interpolation.value
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
@@ -130,4 +130,14 @@ def from_preset(preset: Any) -> Preprocessing:
         ) from error
     if interpolation not in ("bilinear", "bicubic"):
         raise ValueError(f"its preprocessing is {interpolation}, not bilinear or bicubic")
-    return Preprocessing((resize, rest[0]) if rest else resize, crop, mean, std, interpolation)
+    return Preprocessing(resize, crop, mean, std, interpolation)
+
+
+def _sides(size: Any) -> int | tuple[int, int]:
+    """A size as presets have it: 224, [224], [height, width], or a pair within a list."""
+    if isinstance(size, list | tuple) and len(size) == 1:
+        return _sides(size[0])
+    if isinstance(size, list | tuple):
+        height, width = size
+        return int(height), int(width)
+    return int(size)

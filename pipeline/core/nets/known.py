@@ -116,7 +116,13 @@ def preprocessing(name: str, weights: str | None = None) -> Preprocessing:
 
 
 def subtracting(prepared: Preprocessing, mean: tuple[float, float, float]) -> Preprocessing:
-    """The same, but a mean of R, G, B is subtracted from 0–255, and nothing is divided."""
+    """The same, but a mean of R, G, B is subtracted from 0–255, and nothing is divided.
+
+    Raises:
+        ValueError: the net takes no R, G, B.
+    """
+    if prepared.mode != "RGB":
+        raise ValueError(f"it takes {prepared.mode}, so that a mean of R, G, B has no meaning")
     red, green, blue = mean
     return replace(
         prepared, mean=(red / 255, green / 255, blue / 255), std=(1 / 255, 1 / 255, 1 / 255)
@@ -262,16 +268,17 @@ def assemble(
     """
     is_custom = custom.is_custom(name)
     short = getattr(net, "short_names", {}) if is_custom else _SHORT_NAMES.get(name, {})
-    graph = trace(net, preprocessing.input_size, lambda path: short.get(path, path))
+    size, channels = preprocessing.input_size, preprocessing.channels
+    graph = trace(net, size, lambda path: short.get(path, path), channels)
     if is_custom:
-        classes = _outputs(net, preprocessing.input_size)
+        classes = _outputs(net, (channels, *size))
     else:
         classes = len(net.state_dict()[classifier_bias(net)])
     return Net(name, graph, preprocessing, classes, categories, net, variant)
 
 
-def _outputs(net: nn.Module, input_size: tuple[int, int]) -> int:
+def _outputs(net: nn.Module, input_shape: tuple[int, int, int]) -> int:
     """How many numbers a net returns for an image; 0 if what it returns are no logits."""
     with torch.no_grad():
-        made = net(torch.zeros(1, 3, *input_size))
+        made = net(torch.zeros(1, *input_shape))
     return made.shape[1] if isinstance(made, Tensor) and made.dim() == 2 else 0

@@ -19,6 +19,10 @@ from torch import Tensor
 from pipeline.errors import SampleError
 
 Kernel = Literal["torch", "pillow"]
+Mode = Literal["L", "RGB", "RGBA"]
+"""What a picture is read as, in Pillow's words."""
+
+_MODES: dict[int, Mode] = {1: "L", 3: "RGB", 4: "RGBA"}
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,24 +36,57 @@ class Preprocessing:
 
     Attributes:
         resize: pixels of the shorter side, or (height, width) where the aspect is not kept.
-        crop: pixels of the square cut from the centre: the net's input.
-        mean: of each channel R, G, B on the scale 0…1.
+        crop: pixels of the square cut from the centre, or (height, width): the net's input.
+        mean: of each channel on the scale 0…1; there are as many as the net takes: R, G, B, or
+            grey alone, or R, G, B and alpha.
         std: likewise.
         interpolation: how the resize samples; always antialiased.
-        kernel: whose code resizes.
+        kernel: whose code resizes; what has alpha is always resized by Pillow, which weighs
+            colours by it.
+
+    Raises:
+        ValueError: there is no picture with so many channels.
     """
 
     resize: int | tuple[int, int]
-    crop: int
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    crop: int | tuple[int, int]
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     kernel: Kernel = "torch"
+
+    def __post_init__(self) -> None:
+        for name in ("resize", "crop", "mean", "std"):  # lists are as good
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
+        if self.channels not in _MODES or len(self.std) != self.channels:
+            raise ValueError(
+                f"its preprocessing has {len(self.mean)} means and {len(self.std)} deviations; "
+                "give one of each per channel: for grey 1, for R, G, B 3, with alpha 4"
+            )
+
+    @property
+    def channels(self) -> int:
+        """C of the net's input."""
+        return len(self.mean)
+
+    @property
+    def mode(self) -> Mode:
+        """What the net's pictures are read as."""
+        return _MODES[self.channels]
 
     @property
     def input_size(self) -> tuple[int, int]:
         """(H, W) of the net's input."""
-        return self.crop, self.crop
+        return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+
+    def coloured(self, red: int, green: int, blue: int) -> tuple[float, ...]:
+        """A colour, of 0 to 255 each, as the net takes it: normalised, and opaque."""
+        values = Image.new("RGB", (1, 1), (red, green, blue)).convert(self.mode).tobytes()
+        return tuple(
+            (value / 255 - mean) / std
+            for value, mean, std in zip(values, self.mean, self.std, strict=True)
+        )
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of a picture after the resize; torchvision cuts the longer side down."""
@@ -63,13 +100,13 @@ class Preprocessing:
         """Rows above and columns left of the crop; negative where the picture is smaller."""
         # torchvision halves what is cut off by rounding, but what it pads by cutting down
         top, left = (
-            round((side - self.crop) / 2) if side >= self.crop else -((self.crop - side) // 2)
-            for side in (height, width)
+            round((side - crop) / 2) if side >= crop else -((crop - side) // 2)
+            for side, crop in zip((height, width), self.input_size, strict=True)
         )
         return top, left
 
     def prepare(self, picture: Tensor) -> Tensor:
-        """Resize and crop: uint8 (3, H, W) to uint8 (3, crop, crop); what is missing is black.
+        """Resize and crop: uint8 (C, H, W) to uint8 (C, *input_size); what is missing is black.
 
         Raises:
             SampleError: the picture is so long and thin that its resized form would be enormous.
@@ -81,21 +118,22 @@ class Preprocessing:
                 f"resized they would be {size[1]}×{size[0]}"
             )
         if size != picture.shape[1:]:
-            if self.kernel == "pillow":
+            if self.kernel == "pillow" or self.mode == "RGBA":
                 picture = _by_pillow(picture, size, self.interpolation)
             else:
                 resample = _bilinear if self.interpolation == "bilinear" else _bicubic
                 picture = resample(picture[None], size)[0]
         top, left = self._margins(*size)
-        if min(size) < self.crop:
-            missing = [max(0, self.crop - side) for side in size]
+        height, width = self.input_size
+        missing = max(0, height - size[0]), max(0, width - size[1])
+        if any(missing):
             above, before = max(0, -top), max(0, -left)
             picture = F.pad(picture, (before, missing[1] - before, above, missing[0] - above))
             top, left = max(0, top), max(0, left)
-        return picture[:, top : top + self.crop, left : left + self.crop]
+        return picture[:, top : top + height, left : left + width]
 
     def normalise(self, batch: Tensor) -> Tensor:
-        """uint8 (N, 3, H, W) to what the net takes, float32, on the batch's device."""
+        """uint8 (N, C, H, W) to what the net takes, float32, on the batch's device."""
         mean, std = (
             torch.tensor(values, device=batch.device)[:, None, None]
             for values in (self.mean, self.std)

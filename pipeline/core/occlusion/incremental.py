@@ -115,7 +115,7 @@ class Incremental:
         return read
 
     def base(self, image: Tensor) -> tuple[Base, Tapped, Tensor]:
-        """The pass without occluder over one image (1, 3, H, W), and its output."""
+        """The pass without occluder over one image (1, C, H, W), and its output."""
         recorded: dict[str, Tensor] = {}
         before: list[Tensor] = []
         wanted, cut = self.watched | {self.tap}, self._cut_off
@@ -140,7 +140,7 @@ class Incremental:
 
         Args:
             base: of the image.
-            value: (3,) the colour of the occluder, normalised.
+            value: (C,) or (1,) the colour of the occluder, normalised.
             size: its side in pixels.
             at_once: how many occluders.
         """
@@ -173,7 +173,7 @@ class Incremental:
             )
             placed = Placed.of_size((rows[0].size[name], columns[0].size[name]), top, left)
             if isinstance(step.op, Input):
-                square = value[:, None, None].expand(len(top), -1, size, size)
+                square = value[:, None, None].expand(len(top), step.shape[0], size, size)
                 run.put(name, square.contiguous(memory_format=torch.channels_last), placed)
             else:
                 run.make(step, placed)

@@ -51,12 +51,12 @@ class Occluder:
     Attributes:
         size: its side, in pixels of the net's input.
         stride: pixels from one place to the next; the last place is flush with the end.
-        value: of each channel R, G, B, normalised; zero is the mean.
+        value: of each channel, or one for all of them, normalised; zero is the mean.
     """
 
     size: int = 27
     stride: int = 7
-    value: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    value: tuple[float, ...] = (0.0,)
 
 
 @dataclass(frozen=True)
@@ -97,21 +97,27 @@ class Occlusion:
     """A net prepared for one occluder; then any number of images can be measured.
 
     Args:
-        module: the whole net, (N, 3, H, W) to (N, classes).
+        module: the whole net, (N, C, H, W) to (N, classes).
         layer: the layer whose strongest map is watched.
         input_size: (H, W) of the net's input.
         occluder: the square.
+        channels: C of the net's input.
 
     Raises:
         ValueError: the net cannot be traced, or the occluder does not fit the input.
     """
 
     def __init__(
-        self, module: nn.Module, layer: Layer, input_size: Pair, occluder: Occluder | None = None
+        self,
+        module: nn.Module,
+        layer: Layer,
+        input_size: Pair,
+        occluder: Occluder | None = None,
+        channels: int = 3,
     ) -> None:
         self.occluder = occluder or Occluder()
         self.layer = layer
-        self.net: WholeNet = trace_whole(module, input_size)
+        self.net: WholeNet = trace_whole(module, input_size, channels)
         size, stride = self.occluder.size, self.occluder.stride
         self.tops, self.lefts = (positions(side, size, stride) for side in input_size)
         rows, columns = occluder_changes(self.net, size, stride)
@@ -127,7 +133,7 @@ class Occlusion:
         """Slide the occluder over one image.
 
         Args:
-            image: (3, H, W), normalised, on the device of the net.
+            image: (C, H, W), normalised, on the device of the net.
             label: the correct class; the most probable one without occluder if not given.
             method: compute only what changes, or every position from the pixels on. The results
                 are the same to the accuracy of the net's floating-point numbers.
@@ -201,7 +207,7 @@ class Occlusion:
         """Every occluded image from the pixels on: the reference, and the rival in benchmarks.
 
         Args:
-            image: (3, H, W), normalised.
+            image: (C, H, W), normalised.
             chosen: the feature map to sum.
             label: the class whose probability is wanted.
             at_once: images in a batch.
@@ -216,7 +222,7 @@ class Occlusion:
             yield y[part], x[part], *_read(logits, maps[:, chosen], label)
 
     def occluded(self, image: Tensor, y: Places, x: Places) -> Tensor:
-        """Copies of an image (3, H, W), each occluded at the y-th top and the x-th left."""
+        """Copies of an image (C, H, W), each occluded at the y-th top and the x-th left."""
         copies = image.repeat(len(y), 1, 1, 1).contiguous(memory_format=torch.channels_last)
         value = image.new_tensor(self.occluder.value)[:, None, None]
         size = self.occluder.size

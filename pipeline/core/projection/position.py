@@ -25,14 +25,14 @@ def project_position(
         unpooling: as in `project`.
 
     Returns:
-        (3, H, W), zero outside the box, and the box: top, left, bottom, right of the position's
+        (C, H, W), zero outside the box, and the box: top, left, bottom, right of the position's
         receptive field, clipped to the input.
     """
     (projection,) = project(graph, layer, ascent, seed, unpooling)
-    size = next(iter(graph.steps.values())).shape[1:]
+    channels, *size = next(iter(graph.steps.values())).shape
     field = receptive_field(graph, layer)
-    boxes = field.boxes(seed.y.cpu().numpy(), seed.x.cpu().numpy(), size)
+    boxes = field.boxes(seed.y.cpu().numpy(), seed.x.cpu().numpy(), (size[0], size[1]))
     top, left, bottom, right = boxes[0].tolist()
-    whole = projection.new_zeros(3, *size)
+    whole = projection.new_zeros(channels, *size)
     whole[:, top:bottom, left:right] = projection
     return whole, (top, left, bottom, right)

@@ -5,11 +5,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import PurePosixPath
 
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from pipeline.core.arithmetic import multiply_exactly
@@ -22,6 +20,7 @@ from pipeline.data.demo.images import CLASS_NAMES, WEIGHTS
 from pipeline.data.weights import keras, onnx
 from pipeline.data.weights.checkpoint import is_safetensors, state_dict, under_names_of
 from pipeline.data.weights.files import brief, read_bytes
+from pipeline.data.weights.official import categories_of, fetched, published
 from pipeline.data.weights.state_dict import StoredWeights, from_state_dict
 from pipeline.errors import RequestError
 
@@ -30,7 +29,6 @@ OWN = "its own"
 """What a function of one's own gave its net."""
 
 _RANDOM = "random:"
-_DIGITS = 8  # of a digest in the name of a file of torchvision's
 
 _ZIP = b"PK\x03\x04"  # what torch.save writes
 Reader = Callable[[bytes, str], StoredWeights]
@@ -93,6 +91,9 @@ def load_net(
         trained = _Trained(known.build(name, seed=seed), known.preprocessing(name))
     else:
         trained = _old(name, weights) if name in known.VARIANTS else _known(name, weights)
+    if colour_order and trained.preprocessing.mode != "RGB":
+        taken = trained.preprocessing.mode
+        raise RequestError(f"Net {name} takes {taken}; --colour-order is for R, G, B.")
     if (colour_order or trained.colour_order) == "bgr":
         known.swap_red_and_blue(trained.module)
     if resize is not None:
@@ -129,12 +130,12 @@ def _known(name: str, weights: str) -> _Trained:
     official = known.torchvision_weights(name)
     state: Mapping[str, Tensor]
     if weights in official:
-        state, own = _torchvision(name, weights, official[weights]), weights
+        state, own = fetched(name, weights, official[weights]), weights
     elif weights == BUNDLED and name == known.DEMO:
         state, own = safetensors.torch.load_file(WEIGHTS), None
     else:
         data = read_bytes(weights, name)
-        state, own = _state_dict(name, weights, data), _published(data, official)
+        state, own = _state_dict(name, weights, data), published(data, official)
     module = known.build(name)
     with _fitting(name, weights):
         state = under_names_of(module, state)
@@ -149,7 +150,7 @@ def _known(name: str, weights: str) -> _Trained:
     elif own is not None:
         categories = tuple(official[own].meta["categories"])
     else:
-        categories = _categories_of(module, name)
+        categories = categories_of(module, name)
     prepared = known.preprocessing(name, own)
     return _Trained(module, prepared, categories, has_classifier=has_classifier)
 
@@ -163,7 +164,7 @@ def _old(name: str, weights: str) -> _Trained:
             _stored(read, data, name) if read else from_state_dict(state_dict(data, weights), name)
         )
         module = stored.module(name)
-    categories = _categories_of(module, "alexnet")  # all were trained for the same classes
+    categories = categories_of(module, "alexnet")  # all were trained for the same classes
     return _Trained(module, stored.preprocessing, categories, stored.variant, stored.colour_order)
 
 
@@ -226,21 +227,12 @@ def _state_dict(name: str, weights: str, data: bytes) -> dict[str, Tensor]:
     return state_dict(data, weights)
 
 
-def _published(data: bytes, official: Mapping[str, Any]) -> str | None:
-    """Which of torchvision's weights a file is: their digests are in the names of their files."""
-    digest_of_file = hashlib.sha256(data).hexdigest()
-    for weights, member in official.items():
-        beginning = PurePosixPath(member.url).stem.rpartition("-")[2]
-        if len(beginning) >= _DIGITS and digest_of_file.startswith(beginning):
-            return weights
-    return None
-
-
 def _assembled(name: str, trained: _Trained, mean: tuple[float, float, float] | None) -> Net:
-    prepared = trained.preprocessing if mean is None else subtracting(trained.preprocessing, mean)
+    prepared = trained.preprocessing
     try:
+        prepared = prepared if mean is None else subtracting(prepared, mean)
         net = known.assemble(name, trained.module, prepared, trained.categories, trained.variant)
-        verify(trained.module, net.graph, prepared.input_size)
+        verify(trained.module, net.graph, prepared.input_size, prepared.channels)
     except (ValueError, RuntimeError, TypeError) as error:  # the last two from the net's own code
         raise RequestError(f"Net {name} cannot be used: {brief(error)}.") from error
     if not net.graph.layers:
@@ -269,31 +261,3 @@ def _seed(weights: str) -> int | None:
             f"Weights {weights!r}: the seed must be a number below 2^63, as in random:0."
         )
     return int(seed)
-
-
-def _torchvision(name: str, weights: str, member: Any) -> Mapping[str, Tensor]:
-    """What torchvision fetches, or fetched before."""
-    file = Path(torch.hub.get_dir(), "checkpoints", Path(member.url).name)
-    try:
-        state: Mapping[str, Tensor] = member.get_state_dict(
-            progress=False, check_hash=True, map_location="cpu", weights_only=True
-        )
-        return state
-    except Exception as error:  # of the network, of the disk, or of what was fetched before
-        if file.exists():
-            raise RequestError(
-                f"torchvision's weights {weights} of {name}, kept as {file}, cannot be read "
-                f"({brief(error)}); remove that file, and it is fetched anew."
-            ) from error
-        raise RequestError(
-            f"torchvision's weights {weights} of {name} could not be fetched from {member.url} "
-            f"({brief(error)}); give a local file, --weights PATH, or --weights random:0."
-        ) from error
-
-
-def _categories_of(module: nn.Module, name: str) -> tuple[str, ...] | None:
-    """The default weights' categories, if a file's weights tell as many classes apart."""
-    default = next(iter(known.torchvision_weights(name).values()), None)
-    categories = default and tuple(default.meta["categories"])
-    classes = len(module.state_dict()[known.classifier_bias(module)])
-    return categories if categories and len(categories) == classes else None

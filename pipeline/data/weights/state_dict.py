@@ -42,13 +42,15 @@ class StoredWeights:
             widths = ", ".join(map(str, self.variant.maps))
             raise ValueError(f"{widths} feature maps cannot be in two groups") from error
         known.fit(module, self.state)
-        side = self.preprocessing.crop
+        height, width = self.preprocessing.input_size
         with torch.no_grad(), torch.device("meta"):  # shapes alone
             whole = known.build(name, classes, variant=self.variant)
             try:
-                whole(torch.empty(1, 3, side, side))
+                whole(torch.empty(1, 3, height, width))
             except RuntimeError as error:
-                raise ValueError(f"fc6 does not take what pool5 makes of {side}×{side}") from error
+                raise ValueError(
+                    f"fc6 does not take what pool5 makes of {height}×{width}"
+                ) from error
         return module
 
 

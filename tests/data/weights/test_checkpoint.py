@@ -23,7 +23,8 @@ from torch.optim.swa_utils import AveragedModel
 from pipeline.core.nets import known
 from pipeline.data.findings import OccludeSettings
 from pipeline.data.weights.checkpoint import under_names_of
-from pipeline.data.weights.load import _published, load_net
+from pipeline.data.weights.load import load_net
+from pipeline.data.weights.official import published
 from pipeline.errors import RequestError
 from pipeline.stages import occlude
 from tests.data.weights.old_files import BVLC_ALEXNET, Keras, onnx_model, weights
@@ -224,8 +225,8 @@ def test_torchvisions_files_are_known_by_their_digest() -> None:
         "IMAGENET1K_V2": SimpleNamespace(url=f"https://x/models/net-{digest[:8]}.pth"),
         "UNNAMED": SimpleNamespace(url="https://x/models/net.pth"),
     }
-    assert _published(b"content", official) == "IMAGENET1K_V2"
-    assert _published(b"another", official) is None
+    assert published(b"content", official) == "IMAGENET1K_V2"
+    assert published(b"another", official) is None
 
 
 def test_a_googlenet_trained_anew_takes_imagenets_mean(tmp_path: Path) -> None:
