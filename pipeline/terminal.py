@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,9 @@ from rich.progress import (
 _WIDE = 1000  # tables in a file or a pipe are never cut
 _SECONDS_BETWEEN_LINES = 15.0
 
+_STEERING = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode's categories of control characters, of bytes that are no text, and of line breaks."""
+
 log = logging.getLogger(__name__)
 
 
@@ -31,12 +35,19 @@ def console(stderr: bool = False) -> Console:
     )
 
 
+def legible(text: str) -> str:
+    """A name out of the data, on one line: what would steer a terminal is written out."""
+    return "".join(
+        repr(sign)[1:-1] if unicodedata.category(sign) in _STEERING else sign for sign in text
+    )
+
+
 class Lines(logging.Handler):
     """Plain lines on stderr as it is now: a progress bar takes its place for a while."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        print(self.format(record), file=sys.stderr, flush=True)
+        print(legible(self.format(record)), file=sys.stderr, flush=True)
 
 
 class _Warnings(logging.Handler):

@@ -8,7 +8,7 @@ from pipeline.errors import RequestError
 from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
 
 if TYPE_CHECKING:
-    from pipeline.data.pictures import Made
+    from pipeline.data.findings import Made
 
 
 @asks_for(

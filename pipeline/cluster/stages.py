@@ -18,8 +18,9 @@ from pipeline.cluster.connection import Seats, seats
 from pipeline.cluster.crew import Job, bounded
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
+from pipeline.data.findings import Made
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.pictures import Made, Wanted
+from pipeline.data.pictures import Wanted
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.request import Precision

@@ -17,8 +17,8 @@ from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
 from pipeline.data.class_name_files import names_of_outputs
 from pipeline.data.class_names import ClassNames, called
-from pipeline.data.findings import Occluded, OccludeSettings
-from pipeline.data.pictures import Made, Wanted, find_pictures, read_picture
+from pipeline.data.findings import Made, Occluded, OccludeSettings
+from pipeline.data.pictures import Wanted, find_pictures, read_picture
 from pipeline.errors import RequestError
 from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
 from pipeline.run import Run

@@ -13,6 +13,7 @@ from pipeline.data.results import is_mined, projection_files, projection_keys
 from pipeline.data.weights.load import load_net
 from pipeline.request import ShowRequest
 from pipeline.run import Run
+from pipeline.terminal import legible
 
 
 def shown(request: ShowRequest) -> Table:
@@ -48,7 +49,7 @@ def run_table(run: Run) -> Table:
             projected = sum(len(projection_keys(run.store, name)) for name in names)
             dead = int((of_layer["active"] == 0).sum())
             counts = [str(dead), str(len(run.winners(layer.name))), str(projected)]
-        table.add_row(layer.name, str(layer.maps), *counts)
+        table.add_row(legible(layer.name), str(layer.maps), *counts)
     return table
 
 
@@ -69,7 +70,7 @@ def layer_table(run: Run, layer: str) -> Table:
     """The feature maps of a layer: how active, how strong, and what their best winners show."""
     winners = run.winners(layer)
     maps = run.feature_maps()
-    table = Table("map", "active", "max", "mean", "winners show", title=layer, box=None)
+    table = Table("map", "active", "max", "mean", "winners show", title=legible(layer), box=None)
     named = _classes(winners).fillna(winners["key"]).groupby(winners["feature_map"])
     classes = {feature_map: list(dict.fromkeys(names)) for feature_map, names in named}
     for row in maps[maps["layer"] == layer].to_dict("records"):
@@ -78,7 +79,7 @@ def layer_table(run: Run, layer: str) -> Table:
         active = f"{row['active'] / row['images']:.1%}"
         table.add_row(
             str(row["feature_map"]), active, f"{row['max']:.4g}", f"{row['mean']:.4g}",
-            ", ".join(names[:3]) + more,
+            legible(", ".join(names[:3]) + more),
         )  # fmt: skip
     return table
 
@@ -91,7 +92,7 @@ def winners_table(run: Run, layer: str, feature_map: int) -> Table:
     """
     winners = run.winners(layer, feature_map)
     columns = ("rank", "activation", "class", "key", "y, x", "box in the picture")
-    table = Table(*columns, title=f"{layer}, feature map {feature_map}", box=None)
+    table = Table(*columns, title=legible(f"{layer}, feature map {feature_map}"), box=None)
     for row, class_name in zip(winners.to_dict("records"), _classes(winners), strict=True):
         left, top, right, bottom = (
             round(row[f"source_{side}"]) for side in ("left", "top", "right", "bottom")
@@ -99,8 +100,8 @@ def winners_table(run: Run, layer: str, feature_map: int) -> Table:
         table.add_row(
             str(row["rank"]),
             f"{row['activation']:.5g}",
-            class_name or "",
-            row["key"],
+            legible(class_name or ""),
+            legible(row["key"]),
             f"{row['y']}, {row['x']}",
             f"{left}, {top} - {right}, {bottom}",
         )
@@ -144,7 +145,7 @@ def layers_table(name: str) -> tuple[Table, list[str]]:
     for layer in net.graph.layers:
         field = receptive_field(net.graph, layer)
         table.add_row(
-            layer.name,
+            legible(layer.name),
             str(layer.maps),
             _by(layer.size),
             _by(field.size),

@@ -1,7 +1,7 @@
 """What was found in single pictures: records that the stages make and the atlas draws."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,3 +149,22 @@ class Occluded:
     def known_name(self, label: int) -> str | None:
         """The name of a class; None where it has none."""
         return self.names.names.get(label) if self.names else None
+
+
+class Made(NamedTuple):
+    """What came of some pictures.
+
+    Attributes:
+        stored: names of objects, in the order in which they were written.
+        unusable: of each picture that could not be used, why.
+        turned: names of those that were turned upright.
+    """
+
+    stored: list[str]
+    unusable: list[str]
+    turned: list[str]
+
+    @classmethod
+    def nothing(cls) -> "Made":
+        """As it is before the first picture."""
+        return cls([], [], [])

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -86,25 +86,6 @@ class Picture:
     def pixels(self) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
         """The net's input to be looked at, (H, W, 3)."""
         return np.ascontiguousarray(in_colour(self.image.cpu().numpy()).transpose(1, 2, 0))
-
-
-class Made(NamedTuple):
-    """What came of some pictures.
-
-    Attributes:
-        stored: names of objects, in the order in which they were written.
-        unusable: of each picture that could not be used, why.
-        turned: names of those that were turned upright.
-    """
-
-    stored: list[str]
-    unusable: list[str]
-    turned: list[str]
-
-    @classmethod
-    def nothing(cls) -> "Made":
-        """As it is before the first picture."""
-        return cls([], [], [])
 
 
 def read_picture(
@@ -229,16 +210,24 @@ class _Known:
         return (
             word.isdecimal()
             or _is_file(word)
-            or pc.any(pc.equal(self.winners["key"], word)).as_py()
+            or bool(self._rows_of(word))
             or self._is_file_of_dataset(word)
         )
 
     def _is_file_of_dataset(self, word: str) -> bool:
         return any(word in part.keys for part in self.dataset.parts())
 
-    def _winner(self, word: str) -> Wanted | None:
+    def _rows_of(self, word: str) -> list[dict[str, Any]]:
         column, value = ("sample", int(word)) if word.isdecimal() else ("key", word)
-        rows = self.winners.filter(pc.equal(self.winners[column], value)).to_pylist()
+        try:
+            wanted = pa.scalar(value, self.winners[column].type)
+        except (OverflowError, UnicodeError):
+            return []  # more than there can be, or bytes that are no text
+        rows = self.winners.filter(pc.equal(self.winners[column], wanted))
+        return list(rows.to_pylist())
+
+    def _winner(self, word: str) -> Wanted | None:
+        rows = self._rows_of(word)
         if not rows:
             return None
         numbers = sorted({row["sample"] for row in rows})

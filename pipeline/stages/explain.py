@@ -18,9 +18,9 @@ from pipeline.core.heaps.peaks import Peaks
 from pipeline.core.heaps.topk import ranked
 from pipeline.core.nets.known import Net
 from pipeline.core.projection.deconvnet import Ascent, Seeds, ascend, project
-from pipeline.data.findings import Activation, Explanation
+from pipeline.data.findings import Activation, Explanation, Made
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.pictures import Made, Picture, Wanted, read_picture
+from pipeline.data.pictures import Picture, Wanted, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
 from pipeline.stages.project import png

@@ -16,9 +16,9 @@ from pipeline.core.projection.deconvnet import Seeds, ascend
 from pipeline.core.projection.position import project_position
 from pipeline.core.render import in_colour
 from pipeline.data.class_names import ClassNames
-from pipeline.data.findings import ClassFrom, Occluded, OccludeSettings
+from pipeline.data.findings import ClassFrom, Made, Occluded, OccludeSettings
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.pictures import Made, Picture, Wanted, read_picture
+from pipeline.data.pictures import Picture, Wanted, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError
 

@@ -1,9 +1,14 @@
 """Runs as tables; names of layers as people write them."""
 
+import tempfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow.dataset import partitioning
 
 from pipeline import schema
 from pipeline.atlas import manifest
@@ -15,10 +20,11 @@ from pipeline.request import ShowRequest
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
-from pipeline.terminal import console
+from pipeline.terminal import console, legible
 from tests.stages import tiny
 
 NAMES = {"0": "inception_3a/1x1", "3": "inception_3a/3x3 #1 100%?=é"}
+NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +72,29 @@ def test_tables_of_pictures_without_classes(run: Path, capsys: pytest.CaptureFix
     assert name in printed
     assert "nan" not in printed
     assert ".png" in printed
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12),
+        min_size=2,
+        unique=True,
+    )
+)
+def test_partitions_are_named_as_their_layers(names: list[str]) -> None:
+    """Whatever layers are called, none is lost or merged, and pandas reads the names back."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Store(folder)
+        for number, name in enumerate(names):
+            run.write_table(schema.winners_name(name), pa.table({"number": [number]}))
+        assert len(list(Path(folder, schema.WINNERS).iterdir())) == len(names)
+        partitions = partitioning(pa.schema([("layer", pa.string())]), flavor="hive")
+        rows = pd.read_parquet(f"{folder}/{schema.WINNERS}", partitioning=partitions)
+        assert {names[row.number]: row.layer for row in rows.itertuples()} == {n: n for n in names}
+
+
+def test_names_do_not_steer_the_terminal() -> None:
+    assert legible("a\tb\nc\x1b[2J\u2028d\udcff") == r"a\tb\nc\x1b[2J\u2028d\udcff"
+    for name in ("猫 كلب é", "می‌خواهم", "100% <b>[red]"):
+        assert legible(name) == name

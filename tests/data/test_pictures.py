@@ -193,3 +193,11 @@ def test_lists_with_commas_and_names_with_commas(
     assert len(found(",".join(["0"] * 3000))) == 3000
     with pytest.raises(RequestError, match=r"no picture nowhere\.png"):
         found("3.png,nowhere.png")
+
+
+@pytest.mark.parametrize("word", ["caf\udce9.png", "nowhere \udcff/a.png", str(10**30)])
+def test_what_no_sample_can_be_called(run: Store, dataset: Dataset, word: str) -> None:
+    with pytest.raises(RequestError, match="There is no"):
+        find_pictures([word], run, dataset)
+    with pytest.raises(RequestError, match="There is no"):
+        find_pictures([f"{word},0"], run, dataset, lists=True)

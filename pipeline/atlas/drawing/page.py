@@ -4,6 +4,7 @@ Matplotlib without its global state: one page is one figure with one set of axes
 """
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -280,7 +281,9 @@ class Page:
     def save(self, form: FileFormat) -> bytes:
         """The page as a file; the same page gives the same bytes."""
         sink = io.BytesIO()
-        with matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "deconv-atlas"}):
+        look = matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "deconv-atlas"})
+        with look, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # `unreadable` is said once
             FigureCanvasAgg(self.figure)
             self.figure.savefig(sink, format=form, metadata=_METADATA[form])
         return sink.getvalue()

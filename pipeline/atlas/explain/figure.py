@@ -57,7 +57,8 @@ def found_winners(run: Store, explanation: Explanation, layers: Sequence[str]) -
             continue
         # one more than is shown, in case the picture is itself a winner
         rows = read_projections(run, layer.name, maps, RANKS + 1)
-        others = rows[[not _is_same(explanation.picture.wanted, row) for row in rows.itertuples()]]
+        own = explanation.picture.wanted
+        others = rows.loc[[not _is_same(own, row) for row in rows.itertuples()]]
         for feature_map, of_map in others.groupby("feature_map"):
             winners[layer.name, int(str(feature_map))] = of_map.head(RANKS)
     return winners

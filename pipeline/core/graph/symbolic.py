@@ -13,6 +13,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ _GEOMETRY = {
 
 _CASTS = {"to", "type_as", "float", "cpu", "cuda"}
 """Of their types alone are taken over: the net will run elsewhere."""
+
+_UNSPELLABLE = set('"\\\n\r')
 
 _NOT_THE_NETS_OWN = (str(Path(torch.__file__).parent), __file__)
 
@@ -72,6 +75,7 @@ def symbolic(net: nn.Module, input_size: Pair, channels: int = 3) -> Traced:
         ValueError: the net cannot be traced; the text names the line of its code.
     """
     net.eval()
+    _require_spellable(net)
     weight = next(net.parameters(), torch.empty(0))
     image = torch.zeros(1, channels, *input_size, dtype=weight.dtype, device=weight.device)
     tracer = _Tracer(image)
@@ -83,6 +87,16 @@ def symbolic(net: nn.Module, input_size: Pair, channels: int = 3) -> Traced:
     traced = fx.GraphModule(net, graph)
     spell_out_modules(traced, net, tracer.shapes)
     return Traced(traced, tracer.shapes, tracer.returned)
+
+
+def _require_spellable(net: nn.Module) -> None:
+    """Refuse names that end the string in the code that torch.fx writes."""
+    for name, _ in chain(net.named_modules(), net.named_parameters(), net.named_buffers()):
+        if _UNSPELLABLE & set(name):
+            raise ValueError(
+                f"the net cannot be traced: torch.fx spells no name with a double quote, a "
+                f"backslash or a line break, as in {name!r}; rename it"
+            )
 
 
 def _line(error: Exception) -> str:

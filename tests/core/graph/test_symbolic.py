@@ -1,5 +1,6 @@
 """That a traced net means what the net's own forward pass means, however it is written."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import pytest
@@ -307,3 +308,16 @@ def test_the_net_itself_stays_as_it_is() -> None:
     net = Net(read_again)
     symbolic(net, (SIDE, SIDE))
     assert net.relu.inplace
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb"])
+def test_a_name_that_no_code_can_spell_is_refused(name: str) -> None:
+    net = nn.Sequential(OrderedDict([(name, nn.Conv2d(3, 4, 3)), ("relu", nn.ReLU())]))
+    with pytest.raises(ValueError, match="rename it"):
+        symbolic(net, (8, 8))
+
+
+def test_a_name_with_other_signs_is_kept() -> None:
+    names = ["a/b", "a%2Fb", "ü ?&=#'<script>", "tab\there"]
+    net = nn.Sequential(OrderedDict((name, nn.Conv2d(3, 3, 3)) for name in names))
+    assert set(names) <= set(symbolic(net, (12, 12)).returned)
