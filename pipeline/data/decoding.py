@@ -1,9 +1,10 @@
 """Encoded pictures to tensors, exactly as `torchvision.datasets.ImageFolder` loads them.
 
 The reference is its `pil_loader`: Pillow, converted to RGB (or to what else a net takes: grey, `L`,
-or colours and alpha, `RGBA`). So transparency is dropped without blending where there is no alpha, 16-bit greys and CMYK become what Pillow makes of them, an animation is its first frame,
-and the EXIF orientation is **not** applied: nets trained on ImageNet with torchvision have seen
-such photographs lying on their sides.
+or colours and alpha, `RGBA`). So transparency is dropped without blending where no alpha is asked
+for, 16-bit greys and CMYK become what Pillow makes of them, an animation is its first frame, and
+the EXIF orientation is **not** applied: nets trained on ImageNet with torchvision have seen such
+photographs lying on their sides.
 
 Of a JPEG or PNG only what makes the pixels reaches Pillow. Its warnings are about the rest (broken
 EXIF blocks, animations, transparency), and warnings cannot be silenced in one thread alone.

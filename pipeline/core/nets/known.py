@@ -194,12 +194,10 @@ def fit(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
         ValueError: they do not fit; the text names the first mismatch.
     """
     own = net.state_dict()
-    # auxiliary classifiers serve training only: files come with and without them
-    training = ("aux", "AuxLogits") if isinstance(net, GoogLeNet | Inception3) else ()
+    training = _training_only(net)
     needed = [key for key in own if not key.startswith(training)]
-    # counters are absent from files of early versions
-    missing = [key for key in needed if key not in state and not key.endswith(_COUNTER)]
-    has_classifier = not _are_of_classifier(net, missing)
+    missing = missing_from(net, state)
+    has_classifier = not are_of_classifier(net, missing)
     for key in needed:
         if key in state:
             _require_alike(key, state[key], own[key])
@@ -215,6 +213,21 @@ def fit(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
     return has_classifier
 
 
+def missing_from(net: nn.Module, keys: Collection[str]) -> list[str]:
+    """What a net needs beside these of its tensors; counters are absent from early files."""
+    training = _training_only(net)
+    return [
+        key
+        for key in net.state_dict()
+        if key not in keys and not key.startswith(training) and not key.endswith(_COUNTER)
+    ]
+
+
+def _training_only(net: nn.Module) -> tuple[str, ...]:
+    """How the names of auxiliary classifiers begin: files come with and without them."""
+    return ("aux", "AuxLogits") if isinstance(net, GoogLeNet | Inception3) else ()
+
+
 def _require_alike(key: str, tensor: Tensor, own: Tensor) -> None:
     if tensor.shape != own.shape:
         raise ValueError(f"{key} is {_shape(tensor)}, the net's own is {_shape(own)}")
@@ -222,7 +235,7 @@ def _require_alike(key: str, tensor: Tensor, own: Tensor) -> None:
         raise ValueError(f"{key} is of {tensor.dtype}, the net's own of {own.dtype}")
 
 
-def _are_of_classifier(net: nn.Module, missing: Collection[str]) -> bool:
+def are_of_classifier(net: nn.Module, missing: Collection[str]) -> bool:
     """Whether what is missing is the last of the fully connected layers behind all convolutions.
 
     With it, others of them may be missing, but nothing else.

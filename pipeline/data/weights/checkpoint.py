@@ -6,9 +6,11 @@ their own before, or into, every name of the net.
 
 import argparse
 import io
+import logging
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pipeline.core.nets.known import listed
+from pipeline.core.nets.known import are_of_classifier, listed, missing_from
 from pipeline.data.weights.files import brief
 from pipeline.errors import RequestError
+
+log = logging.getLogger(__name__)
 
 # where scripts put the net, the first one first; of a net and its moving average, the net
 _PLACES = (
@@ -39,6 +43,8 @@ _HARMLESS: list[Any] = [
 
 # DataParallel's, also within a net, and torch.compile's
 _WRAPPERS = {"module", "_orig_mod"}
+# of a net and another that follows it, the latter; of a teacher and a student, as DINO has it
+_SECOND = {"k", "momentum", "target", "ema", "student"}
 _COUNTER = "n_averaged"  # torch.optim.swa_utils.AveragedModel's
 # as in torchvision's own loader: dots are no longer allowed in the names of modules
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
@@ -153,30 +159,62 @@ def _require_plain(state: Mapping[str, Tensor], weights: str) -> None:
 def under_names_of(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict under the names of a net, as far as these can be told.
 
-    Wrappers' names are left out; if no name is the net's own then, what stands before all of them
-    is too (``model.``, ``backbone.``, ``encoder.`` …); DenseNet's old names become its new ones.
+    Wrappers' names are left out, DenseNet's old names become its new ones. Where the net is one of
+    several things that were trained together (``model.``, ``backbone.``, ``encoder_q.`` …), it is
+    what stands under the name that most of the net's tensors have before theirs. A line of the log
+    says what is left out: all that is beside it, and a head that is not the net's.
 
     Raises:
-        ValueError: two of its tensors would have the same name.
+        ValueError: two of its tensors would have the same name, or the net is there twice.
     """
     own = net.state_dict().keys()
-    names = {key: key if key in own else _unwrapped(key) for key in state}
-    while not own & set(names.values()) and (first := _before_all(names.values())):
-        names = {key: name.removeprefix(first) for key, name in names.items()}
-    named: dict[str, Tensor] = {}
+    names = {key: key if key in own else _new_name(_unwrapped(key)) for key in state}
+    first = _before_the_nets(names.values(), own)
+    keys: dict[str, str] = {}
     for key, name in names.items():
-        new = name if name in own else _OLD_DENSENET.sub(r"\1\2", name)
-        if new in named:
+        if name.startswith(first) and keys.setdefault(name.removeprefix(first), key) != key:
+            new = name.removeprefix(first)
             raise ValueError(f"{key} and another of its tensors are both the net's {new}")
-        named[new] = state[key]
-    return named
+    missing = missing_from(net, keys)
+    if are_of_classifier(net, missing):
+        trunk = {_top(name) for name in own if name not in missing}
+        keys = {name: key for name, key in keys.items() if name in own or _top(name) in trunk}
+    left_out = [key for key in state if key not in set(keys.values())]
+    if left_out:
+        log.warning("The weights hold more than the net: %s left out.", listed(left_out))
+    return {name: state[key] for name, key in keys.items()}
+
+
+def _top(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _new_name(name: str) -> str:
+    return _OLD_DENSENET.sub(r"\1\2", name)
 
 
 def _unwrapped(key: str) -> str:
     return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
 
 
-def _before_all(names: Iterable[str]) -> str:
-    """The first part of all of them, with its dot, if it is the same one."""
-    firsts = {name.partition(".")[:2] for name in names}
-    return "".join(firsts.pop()) if len(firsts) == 1 and next(iter(firsts))[1] else ""
+def _before_the_nets(names: Iterable[str], own: Collection[str]) -> str:
+    """What stands before the names of the net's tensors, with its dot.
+
+    Raises:
+        ValueError: it is there twice, and which is meant cannot be told.
+    """
+    names = list(names)
+    found = Counter(
+        ".".join([*parts[:at], ""])
+        for name in names
+        for parts in [name.split(".")]
+        for at in range(len(parts))
+        if ".".join(parts[at:]) in own
+    )
+    most = max(found.values(), default=0)
+    firsts = [first for first, count in found.items() if count == most]
+    if len(firsts) > 1:
+        firsts = [first for first in firsts if not _SECOND & set(re.split(r"[._]", first))]
+    if len(firsts) > 1:
+        raise ValueError(f"the net is in it under {listed(firsts)}; save one of them alone")
+    return firsts[0] if firsts else ""
