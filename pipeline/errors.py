@@ -7,17 +7,41 @@ AtlasError
 ├── SampleError         one sample cannot be used: recorded in ``skipped/``, the run goes on
 └── NumericsError       the net returned something that cannot be ranked or does not reproduce
 
-All of them pickle, since they travel between the processes of a cluster.
+All of them pickle, since they travel between the processes of a cluster. Each is one line of what
+a terminal can print, whatever the libraries and the damaged files say that are quoted in it.
 """
+
+import re
+from unicodedata import category
+
+
+def one_line(text: str) -> str:
+    """The same without line breaks, and without what is no character to be seen."""
+    text = re.sub(r"\s*[\t\n\v\f\r\u2028\u2029]\s*", " ", text).strip()
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or category(c) == "Zs" else "\ufffd" for c in text)
+
 
 TRIES = 3
 """How often a unit of work, or a write, is tried when its process or its store fails."""
+
+
+def shown(text: str) -> str:
+    """What is quoted from a file, which may be anything, cut to the length of a sentence."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} …"
+
+
+_MOST_SHOWN = 120
 
 
 class AtlasError(Exception):
     """Whatever this project raises on purpose; its text is a sentence for the user."""
 
     exit_code = 1
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(one_line(text))
 
 
 class RequestError(AtlasError):

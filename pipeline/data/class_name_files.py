@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.core.nets.known import Net
 from pipeline.data.class_names import ClassNames
 from pipeline.data.store import Store
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, shown
 
 _WNID = re.compile(r"(n\d{8})(?:\s+(.+))?")  # WordNet's names of ImageNet's classes
 _NUMBERED = re.compile(r"\d{1,9}\s*([,;\t])")  # the start of a table's row
@@ -114,7 +114,7 @@ def _lines(text: str) -> object:
     if numbered and (len(numbered) == len(lines) or headed):
         return _table(lines[headed:], numbered[0][1])
     if re.split(r"\W", lines[0].lower())[0] in _HEADINGS:
-        raise ValueError(f"its first line, {lines[0]!r}, looks like the heading of a table")
+        raise ValueError(f"its first line, {shown(lines[0])!r}, looks like the heading of a table")
     return lines
 
 
@@ -123,7 +123,7 @@ def _table(lines: Sequence[str], separator: str) -> dict[int, str]:
     table: dict[int, str] = {}
     for row in csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True):
         if len(row) != _COLUMNS or not row[1].strip():
-            raise ValueError(f"its row {separator.join(row)!r} is not a number and a name")
+            raise ValueError(f"its row {shown(separator.join(row))!r} is not a number and a name")
         if int(row[0]) in table:
             raise ValueError(f"it has number {int(row[0])} twice")
         table[int(row[0])] = row[1].strip()
@@ -145,10 +145,10 @@ def _turned(class_to_idx: Mapping[Any, int]) -> dict[int, object]:
     turned: dict[int, object] = {}
     for name, index in class_to_idx.items():
         if not isinstance(name, str):
-            raise ValueError(f"class {name} is {index!r}, not a name")
+            raise ValueError(f"class {shown(str(name))} is {shown(repr(index))}, not a name")
         if index in turned or index < 0:
             why = "below 0" if index < 0 else "that another has"
-            raise ValueError(f"it gives {name!r} the number {index}, {why}")
+            raise ValueError(f"it gives {shown(name)!r} the number {shown(str(index))}, {why}")
         turned[index] = [name, name] if _WNID.fullmatch(name) else name
     return turned
 
@@ -159,4 +159,4 @@ def _entry(index: int, value: object) -> tuple[int, str, str | None]:
             return index, value, None
         case [str(wnid), str(name)]:
             return index, name, wnid
-    raise ValueError(f"class {index} is {value!r}, not a name")
+    raise ValueError(f"class {index} is {shown(repr(value))}, not a name")

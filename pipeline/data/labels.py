@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.data.class_names import ClassNames, described, imagenet_wnids
 from pipeline.data.samples import Sample, checked_label
 from pipeline.data.store import Options, Store
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, shown
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +105,15 @@ def load_labels(url: str, options: Options | None = None) -> LabelFile:
     try:
         rows = _rows_of_parquet(data) if data.startswith(_PARQUET) else _rows(data)
         names, labels = _columns(rows)
+        if (
+            not names
+            and len(labels) >= _ENOUGH
+            and labels[: len(_DEVKIT)] == _DEVKIT[: len(labels)]
+        ):
+            names, labels = _of_devkit(labels)
     except (ValueError, csv.Error, pa.ArrowException, OSError) as error:  # some damage is one
         raise RequestError(f"Labels: {url}: {error}; {_REMEDY}.") from error
     digest = hashlib.sha256(data).hexdigest()
-    if not names and len(labels) >= _ENOUGH and labels[: len(_DEVKIT)] == _DEVKIT[: len(labels)]:
-        names, labels = _of_devkit(labels)
     return LabelFile(url, digest, names, labels)
 
 
@@ -120,6 +124,11 @@ def _of_devkit(numbers: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     of their WordNet ids.
     """
     wnids = imagenet_wnids()
+    wrong = next((n for n in numbers if not (_POSITION.fullmatch(n) and 1 <= int(n) <= 1000)), None)
+    if wrong is not None:
+        raise ValueError(
+            f"it begins as the devkit's, whose numbers are 1 to 1000, not {shown(wrong)}"
+        )
     order = Path(__file__).with_name("ilsvrc2012.txt").read_text().split()
     names = (f"ILSVRC2012_val_{number:08}" for number in range(1, len(numbers) + 1))
     return tuple(names), tuple(wnids[int(order[int(number) - 1])] for number in numbers)
@@ -199,14 +208,14 @@ def labels_of_files(file: LabelFile, keys: Sequence[str], names: ClassNames | No
         shared = next((name for name in found.of_name if forms[name] > 1), None)
         if shared is not None:
             raise RequestError(
-                f"{file.url}: {shared} is the name of several pictures; give their paths."
+                f"{file.url}: {shown(shared)} is the name of several pictures; give their paths."
             )
         return found
     if all(map(_POSITION.fullmatch, file.names)):
         return _by_position(file, keys, names)
     raise RequestError(
-        f"{file.url} names none of the pictures: its first is {file.names[0]}, theirs {keys[0]}; "
-        "give the labels of these pictures."
+        f"{file.url} names none of the pictures: its first is {shown(file.names[0])}, theirs "
+        f"{keys[0]}; give the labels of these pictures."
     )
 
 
@@ -229,7 +238,8 @@ def _by_name(file: LabelFile, names: ClassNames | None) -> Labels:
     for name, label in zip(file.names, file.labels, strict=True):
         if of_name.setdefault(name, label) != label:
             raise RequestError(
-                f"{file.url} gives {name} two labels, {of_name[name]} and {label}; leave one."
+                f"{file.url} gives {shown(name)} two labels, {shown(of_name[name])} and "
+                f"{shown(label)}; leave one."
             )
     return Labels(file.url, of_name, names)
 

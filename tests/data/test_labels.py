@@ -114,6 +114,13 @@ def test_the_text_file_of_imagenets_devkit(tmp_path: Path) -> None:
     assert labels(data, file) == [(None, wnid) for wnid in ("n01751748", "n09193705", "n02346627")]
 
 
+@pytest.mark.parametrize("number", ["0", "1001", "cat", "²", "-1"])
+def test_a_number_that_the_devkit_has_not_is_named(tmp_path: Path, number: str) -> None:
+    (tmp_path / "labels").write_text(f"490\n361\n171\n822\n297\n482\n13\n704\n599\n164\n{number}")
+    with pytest.raises(RequestError, match=f"1 to 1000, not {number}"):
+        load_labels(str(tmp_path / "labels"))
+
+
 def test_the_devkits_order_has_every_class_once() -> None:
     text = files("pipeline.data").joinpath("ilsvrc2012.txt").read_text()
     order = list(map(int, text.split()))

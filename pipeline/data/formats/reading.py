@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.data.samples import Sample
 from pipeline.data.store import Store
-from pipeline.errors import IncompleteError
+from pipeline.errors import IncompleteError, one_line
 
 _BLOCK = 8 << 20  # bytes read ahead from a remote shard
 _AT_ONCE = 64  # requests of a remote store under way at once
@@ -21,7 +21,7 @@ class UnreadableError(Exception):
     """
 
     def __init__(self, reason: str, key: str = "") -> None:
-        super().__init__(reason)
+        super().__init__(one_line(reason))
         self.key = key
 
 

@@ -15,10 +15,11 @@ from io import SEEK_END, BufferedIOBase
 from typing import Any
 
 from pipeline.data.formats.reading import UnreadableError
+from pipeline.errors import one_line
 
 _CHUNK = 8 << 20
 _MOST_METADATA = 1 << 20
-_LARGEST_SPARSE = 1 << 30  # a few bytes can ask for any amount of memory
+_LARGEST = 1 << 30  # a few bytes, compressed or sparse, can ask for any amount of memory
 _RECORD = re.compile(rb"(\d{1,9}) [^=]+=")  # of a pax header: <length> <key>=<value>\n
 _END_MARK: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 _NOTHING: type[Exception] = tarfile.EmptyHeaderError  # type: ignore[attr-defined]
@@ -79,7 +80,10 @@ def _members(
             source.member = header.name
             if not wanted(header.name):
                 continue
-            if header.issparse():
+            if header.size > _LARGEST and not (header.issym() or header.islnk()):
+                reason = f"a file of {header.size} bytes, more than {_LARGEST}"
+                yield Member(header.name, None, b"", reason)
+            elif header.issparse():
                 yield _sparse(header, source)
             elif header.isreg():
                 yield Member(header.name, header.offset_data, source.take(header.size))
@@ -91,9 +95,6 @@ def _members(
 
 def _sparse(header: tarfile.TarInfo, source: "_Source") -> Member:
     """A file whose long runs of zeros are left out: the archive has only what is between them."""
-    if header.size > _LARGEST_SPARSE:
-        reason = f"a sparse file of {header.size} bytes, more than {_LARGEST_SPARSE}"
-        return Member(header.name, None, b"", reason)
     data = bytearray(header.size)
     pieces: Any = header.sparse  # (start, size) of each
     for start, size in pieces:
@@ -127,7 +128,8 @@ class _Links:
         except (tarfile.TarError, ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             content = None
             problem = f"it is a link to {link.linkname}, and the tar is damaged ({error})"
-        return Member(link.name, None, content or b"", problem if content is None else None)
+        said = one_line(problem) if content is None else None
+        return Member(link.name, None, content or b"", said)
 
     def _content(self, offset: int) -> bytes | None:
         """As `tarfile` has it; None if the link leads to a folder, say."""
@@ -140,8 +142,8 @@ class _Links:
         content = self._archive.extractfile(self._headers[offset])
         if content is None:
             return None
-        if content.seek(0, SEEK_END) > _LARGEST_SPARSE:
-            raise ValueError(f"it leads to more than {_LARGEST_SPARSE} bytes")
+        if content.seek(0, SEEK_END) > _LARGEST:
+            raise ValueError(f"it leads to more than {_LARGEST} bytes")
         content.seek(0)
         return content.read()
 

@@ -16,7 +16,7 @@ from pipeline.data.formats.reading import UnreadableError, open_file, read_files
 from pipeline.data.formats.tar import Member, members
 from pipeline.data.samples import PICTURES, Asked, Located, Part, Sample, checked_label, numbered
 from pipeline.data.store import Store, without_signature
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, one_line
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _EXTENSIONS = frozenset({*PICTURES, "cls", "json"})
@@ -209,7 +209,7 @@ def _unusable(shard: str, group: Mapping[str, Member]) -> Iterator[Sample]:
     """What would be pictures, were it not for the dots in their names."""
     for extension, member in group.items():
         if extension not in _EXTENSIONS:
-            problem = f"its extension is {_DOTS}.{extension}; rename it without dots"
+            problem = one_line(f"its extension is {_DOTS}.{extension}; rename it without dots")
             yield Sample(shard, member.name, b"", problem=problem)
 
 

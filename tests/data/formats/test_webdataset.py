@@ -259,6 +259,27 @@ def test_any_tar_is_read_as_by_tarfile(members: Linking, form: int, tmp_path: Pa
     assert [(m.name, None if m.problem else m.data) for m in ours] == expected
 
 
+def test_a_compressed_bomb_is_a_recorded_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.data.formats.tar._LARGEST", 1000)
+    (tmp_path / "a.tgz").write_bytes(
+        tar([("1.jpg", b"one"), ("2.jpg", bytes(1001)), ("3.jpg", b"three")], "w:gz")
+    )
+    one, two, three = read(open_dataset(str(tmp_path / "a.tgz")))
+    assert (one.data, two.data, three.data) == (b"one", b"", b"three")
+    assert two.problem == "a file of 1001 bytes, more than 1000"
+
+
+def test_the_reason_is_one_line_whatever_a_link_is_called(tmp_path: Path) -> None:
+    data = linking(
+        [("1.jpg", tarfile.REGTYPE, "one"), ("2.jpg", tarfile.LNKTYPE, "x\n\x1b[31m")],
+        tarfile.PAX_FORMAT,
+    )
+    (_, link) = read(opened(tmp_path, data))
+    assert link.problem == "it is a link to x \ufffd[31m, which is no file of the tar"
+
+
 def test_labels_that_come_first_and_apart(tmp_path: Path) -> None:
     members = [("1.cls", b"1"), ("2.cls", b"2"), ("1.jpg", b"x"), ("2.jpg", b"y"), ("3.jpg", b"z")]
     assert facts(read(opened(tmp_path, tar(members)))) == [
