@@ -4,7 +4,6 @@ Matplotlib without its global state: one page is one figure with one set of axes
 """
 
 import io
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.atlas.drawing.style import HAIR, INK, PAPER, POINT, text_on
-from pipeline.atlas.drawing.type import broken, families, fit, leading, text_width
+from pipeline.atlas.drawing.type import boxes_unsaid, broken, families, fit, leading, text_width
 
 Pixels = NDArray[np.uint8]
 """A picture, (H, W, 3)."""
@@ -282,8 +281,7 @@ class Page:
         """The page as a file; the same page gives the same bytes."""
         sink = io.BytesIO()
         look = matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "deconv-atlas"})
-        with look, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # `unreadable` is said once
+        with look, boxes_unsaid():
             FigureCanvasAgg(self.figure)
             self.figure.savefig(sink, format=form, metadata=_METADATA[form])
         return sink.getvalue()

@@ -1,9 +1,10 @@
 """How much room type takes, how to make it fit, and fonts for any script; millimetres, points."""
 
 import unicodedata
+import warnings
 from bisect import bisect_right
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 
 from matplotlib.font_manager import (
@@ -46,6 +47,14 @@ def unreadable(texts: Iterable[str]) -> str:
     """The characters of texts that no installed font has, each once, in order."""
     lacking = frozenset().union(*map(_lacking, texts))
     return "".join(sorted(_others(lacking)[1]))
+
+
+@contextmanager
+def boxes_unsaid() -> Iterator[None]:
+    """Without matplotlib's warning for each character that no font has: one line says so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
 
 
 @lru_cache(maxsize=4096)
@@ -93,7 +102,8 @@ def _having(characters: frozenset[str]) -> dict[str, set[str]]:
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Millimetres that a line takes."""
     font = FontProperties(family=families(text), weight="bold" if bold else "normal", size=100)
-    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    with boxes_unsaid():
+        width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(width) * POINT * size / 100
 
 

@@ -49,7 +49,7 @@ READING = (
 _ORIGIN = {
     "label": "the sample's label",
     "given": "as given",
-    "prediction": "the net's own prediction without occluder; no label is known",
+    "prediction": "the net's own prediction without occluder; no label of its classes is known",
 }
 
 

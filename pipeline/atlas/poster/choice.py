@@ -226,4 +226,4 @@ def _note(winners: pd.DataFrame) -> str:
     if not len(names):
         return f"max {winners['activation'].max():.3g}"
     counts = names.value_counts()
-    return f"{counts.index[0].split(',')[0]} {counts.iloc[0]}/{len(winners)}"
+    return f"{counts.index[0].split(', ')[0]} {counts.iloc[0]}/{len(winners)}"

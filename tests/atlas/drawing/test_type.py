@@ -95,3 +95,10 @@ def test_a_font_installed_since_is_found(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_no_font_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type_of_pages, "findSystemFonts", list)
     assert unreadable([f"鯨{CAT}\ufe0f", "tench", f"{DOG} 馬"]) == "馬鯨"
+
+
+def test_what_no_font_has_is_drawn_without_a_warning_each() -> None:
+    """Warnings are errors here; that no font has it is said in one line, by who asks."""
+    page = Page(60, 20)
+    page.text(5, 5, "\U000e0041\U0001fbfa\ue123", 8)
+    assert set(page.figures()) == {"png", "pdf"}
