@@ -41,8 +41,8 @@ class Mining(Frozen):
 
     net: str = "alexnet"
     """The net; `deconv-atlas nets` lists them. Or module:function, yours, that returns a
-    torch.nn.Module and its Preprocessing. Several nets, by more than one --net, are mined in one
-    pass, each into RUN/NET."""
+    torch.nn.Module and its Preprocessing; or timm:NAME, one of timm's. Several nets, by more than
+    one --net, are mined in one pass, each into RUN/NET."""
     weights: str | None = None
     """Name of torchvision's weights, .pth or .safetensors path or URL, or random:SEED; for
     alexnet-2012 and zfnet also .onnx and Keras' .h5. Once, or once for each net."""

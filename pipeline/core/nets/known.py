@@ -1,6 +1,6 @@
 """The nets that are known by name: how each is built, prepared for, and what its layers are."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 import torchvision.models
 from torch import Tensor, nn
-from torchvision.models import GoogLeNet, Inception3
 
 from pipeline.core.graph.trace import Graph, trace
-from pipeline.core.nets import custom, demo
+from pipeline.core.nets import custom, demo, of_timm
+from pipeline.core.nets.fitting import classifier_bias
 from pipeline.core.nets.old import DESIGNS, OldNet, Variant
 from pipeline.core.nets.preprocessing import Preprocessing
 
@@ -22,8 +22,6 @@ ColourOrder = Literal["rgb", "bgr"]
 
 VARIANTS = {name: design.variant for name, design in DESIGNS.items()}
 """The old nets, of which several variants were published, and their own one."""
-
-_COUNTER = "num_batches_tracked"
 
 _OLD_MEAN = (123.68, 116.779, 103.939)
 
@@ -153,7 +151,7 @@ def build(
         ValueError: there is no such function, or it returns no net.
     """
     if custom.is_custom(name):
-        return make_custom(name, seed).module
+        return make_custom(name, seed, classes).module
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True, "transform_input": False}
@@ -166,14 +164,19 @@ def build(
         return net
 
 
-def make_custom(name: str, seed: int = 0) -> custom.CustomNet:
-    """A net of one's own; whatever it draws at random follows from the seed.
+def make_custom(name: str, seed: int = 0, classes: int | None = None) -> custom.CustomNet:
+    """A net of one's own or of timm's; whatever it draws at random follows from the seed.
+
+    Args:
+        name: of a function, or ``timm:NAME``.
+        seed: as for `build`.
+        classes: how many one of timm's tells apart.
 
     Raises:
         ValueError: there is no such function, or it returns no net.
     """
     with _seeded(seed):
-        return custom.make(name)
+        return of_timm.make(name, classes) if of_timm.is_timms(name) else custom.make(name)
 
 
 @contextmanager
@@ -181,90 +184,6 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def fit(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
-    """Load weights into a net, whatever their precision.
-
-    Returns:
-        Whether its classifier is among them. A net that was trained without labels has none, and
-        that of this net is left as it was.
-
-    Raises:
-        ValueError: they do not fit; the text names the first mismatch.
-    """
-    own = net.state_dict()
-    training = _training_only(net)
-    needed = [key for key in own if not key.startswith(training)]
-    missing = missing_from(net, state)
-    has_classifier = not are_of_classifier(net, missing)
-    for key in needed:
-        if key in state:
-            _require_alike(key, state[key], own[key])
-        elif key in missing and has_classifier:
-            found = "" if own.keys() & state.keys() else f"; its names are {listed(state)}"
-            raise ValueError(f"{key} is missing{found}")
-    strange = [key for key in state if key not in own and not key.startswith(training)]
-    if strange:
-        raise ValueError(f"the net has no {listed(strange[:1])}")
-    # its own dictionary, which has the versions that some nets' loaders ask for
-    own.update((key, state[key]) for key in needed if key in state)
-    net.load_state_dict(own)
-    return has_classifier
-
-
-def missing_from(net: nn.Module, keys: Collection[str]) -> list[str]:
-    """What a net needs beside these of its tensors; counters are absent from early files."""
-    training = _training_only(net)
-    return [
-        key
-        for key in net.state_dict()
-        if key not in keys and not key.startswith(training) and not key.endswith(_COUNTER)
-    ]
-
-
-def _training_only(net: nn.Module) -> tuple[str, ...]:
-    """How the names of auxiliary classifiers begin: files come with and without them."""
-    return ("aux", "AuxLogits") if isinstance(net, GoogLeNet | Inception3) else ()
-
-
-def _require_alike(key: str, tensor: Tensor, own: Tensor) -> None:
-    if tensor.shape != own.shape:
-        raise ValueError(f"{key} is {_shape(tensor)}, the net's own is {_shape(own)}")
-    if tensor.is_floating_point() != own.is_floating_point():
-        raise ValueError(f"{key} is of {tensor.dtype}, the net's own of {own.dtype}")
-
-
-def are_of_classifier(net: nn.Module, missing: Collection[str]) -> bool:
-    """Whether what is missing is the last of the fully connected layers behind all convolutions.
-
-    With it, others of them may be missing, but nothing else.
-    """
-    linear: dict[str, nn.Linear] = {}
-    for path, module in net.named_modules():
-        if isinstance(module, nn.Conv2d):
-            linear = {}
-        elif isinstance(module, nn.Linear):
-            linear[path] = module
-    keys = [f"{path}.{part}" for path, module in linear.items() for part in module.state_dict()]
-    last = [key for key in keys if key.rpartition(".")[0] == next(reversed(linear))]
-    return bool(last) and set(last) <= set(missing) <= set(keys)
-
-
-def listed(names: Iterable[object]) -> str:
-    """The first few of many names in a weights file, and how many more there are."""
-    texts = [" ".join(str(name)[:60].split()) for name in names]
-    rest = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
-    return ", ".join(texts[:3]) + rest
-
-
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "a number"
-
-
-def classifier_bias(net: nn.Module) -> str:
-    """The key of the last bias of a net: its length is the number of classes."""
-    return [key for key in net.state_dict() if key.endswith("bias")][-1]
 
 
 def assemble(

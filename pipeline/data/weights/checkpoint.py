@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pipeline.core.nets.known import are_of_classifier, listed, missing_from
+from pipeline.core.nets.fitting import are_of_classifier, listed, missing_from
 from pipeline.data.weights.files import brief
 from pipeline.errors import RequestError
 

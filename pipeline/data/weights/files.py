@@ -7,7 +7,7 @@ from typing import Any
 import fsspec
 import torch
 
-from pipeline.core.nets import known
+from pipeline.core.nets import known, of_timm
 from pipeline.errors import RequestError
 
 
@@ -39,11 +39,28 @@ def is_at_hand(weights: str | None, name: str) -> bool:
         weights: as a user gave them.
         name: of a net.
     """
+    if of_timm.is_timms(name):
+        return _is_timms_at_hand(weights, name)
     official = known.torchvision_weights(name)
     member = official.get(weights or next(iter(official), ""))
     if member is not None:
         return Path(torch.hub.get_dir(), "checkpoints", Path(member.url).name).exists()
     return "://" not in (weights or "")
+
+
+def _is_timms_at_hand(weights: str | None, name: str) -> bool:
+    try:
+        tags = of_timm.tags(name)
+        chosen = weights or next(iter(tags), "")
+        if not chosen.startswith(of_timm.HUB) and chosen not in tags:
+            return "://" not in chosen
+        repository = of_timm.repository(name, chosen)
+    except ValueError:  # which is said when the net is made
+        return True
+    hub = importlib.import_module("huggingface_hub")
+    names = "model.safetensors", "pytorch_model.bin"
+    cached = (hub.try_to_load_from_cache(repository, name) for name in names if repository)
+    return any(isinstance(path, str) for path in cached)
 
 
 def read_bytes(weights: str, name: str) -> bytes:

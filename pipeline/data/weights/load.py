@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from pipeline.core.arithmetic import multiply_exactly
 from pipeline.core.graph.verify import verify
-from pipeline.core.nets import custom, known
+from pipeline.core.nets import custom, known, of_timm
+from pipeline.core.nets.fitting import classifier_bias, fit
 from pipeline.core.nets.known import ColourOrder, Net, subtracting
 from pipeline.core.nets.old import Variant
 from pipeline.core.nets.preprocessing import Kernel, Preprocessing
@@ -20,7 +21,7 @@ from pipeline.data.demo.images import CLASS_NAMES, WEIGHTS
 from pipeline.data.weights import keras, onnx
 from pipeline.data.weights.checkpoint import is_safetensors, state_dict, under_names_of
 from pipeline.data.weights.files import brief, read_bytes
-from pipeline.data.weights.official import categories_of, fetched, published
+from pipeline.data.weights.official import categories_of, fetched, published, timms
 from pipeline.data.weights.state_dict import StoredWeights, from_state_dict
 from pipeline.errors import RequestError
 
@@ -85,7 +86,9 @@ def load_net(
     multiply_exactly()
     weights = weights or _default(name)
     seed = _seed(weights)
-    if custom.is_custom(name):
+    if of_timm.is_timms(name) and seed is None:
+        trained = _timms(name, weights)
+    elif custom.is_custom(name):
         trained = _custom(name, weights, seed)
     elif seed is not None:
         trained = _Trained(known.build(name, seed=seed), known.preprocessing(name))
@@ -115,6 +118,12 @@ class _Trained:
 
 
 def _default(name: str) -> str:
+    if of_timm.is_timms(name):
+        with _usable():
+            tags = of_timm.tags(name)
+        if not tags:
+            raise RequestError(f"timm has no weights of {name}; give --weights FILE, or random:0.")
+        return tags[0]
     if custom.is_custom(name):
         return OWN
     if name in known.VARIANTS:
@@ -139,12 +148,12 @@ def _known(name: str, weights: str) -> _Trained:
     module = known.build(name)
     with _fitting(name, weights):
         state = under_names_of(module, state)
-    last = known.classifier_bias(module)
+    last = classifier_bias(module)
     classes = len(state[last]) if last in state and state[last].dim() == 1 else None
     if classes not in (None, len(module.state_dict()[last])):
         module = known.build(name, classes)  # fine-tuned for other classes
     with _fitting(name, weights):
-        has_classifier = known.fit(module, state)
+        has_classifier = fit(module, state)
     if name == known.DEMO and classes in (None, len(CLASS_NAMES)):
         categories: tuple[str, ...] | None = CLASS_NAMES
     elif own is not None:
@@ -184,18 +193,40 @@ def _stored(read: Reader, data: bytes, name: str) -> StoredWeights:
 
 
 def _custom(name: str, weights: str, seed: int | None) -> _Trained:
-    """A net of one's own."""
-    try:
+    """A net of one's own, or an untrained one of timm's."""
+    with _usable():
         made = known.make_custom(name, seed or 0)
-    except ValueError as error:
-        raise RequestError(f"Net {error}.") from error
     trained = _Trained(made.module, made.preprocessing, made.categories)
     if weights == OWN or seed is not None:
         return trained
     state = _state_dict(name, weights, read_bytes(weights, name))
     with _fitting(name, weights):
-        has_classifier = known.fit(made.module, under_names_of(made.module, state))
+        has_classifier = fit(made.module, under_names_of(made.module, state))
     return replace(trained, has_classifier=has_classifier)
+
+
+def _timms(name: str, weights: str) -> _Trained:
+    """A net of timm's, with weights that it fetches, or from a file."""
+    with _usable():
+        made = known.make_custom(name)
+        if weights.startswith(of_timm.HUB) or weights in of_timm.tags(name):
+            made = timms(name, weights)
+            return _Trained(made.module, made.preprocessing)
+    state = _state_dict(name, weights, read_bytes(weights, name))
+    with _fitting(name, weights):
+        found = under_names_of(made.module, state)
+        last = found.get(f"{of_timm.classifier(made.module)}.weight")
+        module = known.build(name, None if last is None else len(last))
+        return _Trained(module, made.preprocessing, has_classifier=fit(module, found))
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    """A ValueError in here says why a net cannot be used."""
+    try:
+        yield
+    except ValueError as error:
+        raise RequestError(f"Net {error}.") from error
 
 
 @contextmanager

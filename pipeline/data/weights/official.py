@@ -1,4 +1,4 @@
-"""Weights that torchvision publishes."""
+"""Weights that torchvision and timm publish."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.core.nets import known
+from pipeline.core.nets import known, of_timm
+from pipeline.core.nets.custom import CustomNet
+from pipeline.core.nets.fitting import classifier_bias
 from pipeline.data.weights.files import brief
 from pipeline.errors import RequestError
 
@@ -39,6 +41,28 @@ def fetched(name: str, weights: str, member: Any) -> Mapping[str, Tensor]:
         ) from error
 
 
+def timms(name: str, weights: str) -> CustomNet:
+    """What timm fetches from the hub, or fetched before: a net with its weights.
+
+    Args:
+        name: of the net.
+        weights: a tag of timm's, or ``hf_hub:REPOSITORY``.
+
+    Raises:
+        ValueError: they are of another net.
+        RequestError: they cannot be fetched, or read.
+    """
+    try:
+        return of_timm.make(name, published=weights)
+    except ValueError:
+        raise
+    except Exception as error:  # of the hub, of the network, or of what was fetched before
+        raise RequestError(
+            f"timm's weights {weights} of {name} could not be fetched ({brief(error)}); give a "
+            "local file, --weights PATH, or --weights random:0."
+        ) from error
+
+
 def published(data: bytes, official: Mapping[str, Any]) -> str | None:
     """Which of torchvision's weights a file is: their digests are in the names of their files."""
     digest_of_file = hashlib.sha256(data).hexdigest()
@@ -53,5 +77,5 @@ def categories_of(module: nn.Module, name: str) -> tuple[str, ...] | None:
     """The default weights' categories, if a file's weights tell as many classes apart."""
     default = next(iter(known.torchvision_weights(name).values()), None)
     categories = default and tuple(default.meta["categories"])
-    classes = len(module.state_dict()[known.classifier_bias(module)])
+    classes = len(module.state_dict()[classifier_bias(module)])
     return categories if categories and len(categories) == classes else None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.nets import known
+from pipeline.core.nets.fitting import fit, listed
 from pipeline.core.nets.known import ColourOrder
 from pipeline.core.nets.old import Variant
 from pipeline.core.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -41,7 +42,7 @@ class StoredWeights:
         except ValueError as error:
             widths = ", ".join(map(str, self.variant.maps))
             raise ValueError(f"{widths} feature maps cannot be in two groups") from error
-        known.fit(module, self.state)
+        fit(module, self.state)
         height, width = self.preprocessing.input_size
         with torch.no_grad(), torch.device("meta"):  # shapes alone
             whole = known.build(name, classes, variant=self.variant)
@@ -75,7 +76,7 @@ def from_state_dict(state: Mapping[str, Tensor], name: str) -> StoredWeights:
         for part in ("weight", "bias")
     }
     if not names:
-        raise ValueError(f"it has no layers; its names are {known.listed(state)}")
+        raise ValueError(f"it has no layers; its names are {listed(state)}")
     renamed = {names.get(key, key): tensor.float() for key, tensor in state.items()}
     variant = known.VARIANTS[name].as_wide_as(renamed)
     usual = replace(known.preprocessing(name), mean=IMAGENET_MEAN, std=IMAGENET_STD)

@@ -6,6 +6,7 @@ from torch import nn
 from torchvision.models import GoogLeNet, Inception3
 
 from pipeline.core.nets import known
+from pipeline.core.nets.fitting import classifier_bias, fit
 from pipeline.core.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,13 +26,13 @@ def test_every_known_net_can_be_built_for_any_number_of_classes(name: str) -> No
     with torch.device("meta"):  # shapes alone
         net = known.build(name, 7)
     assert isinstance(net, nn.Module)
-    assert len(net.state_dict()[known.classifier_bias(net)]) == 7
+    assert len(net.state_dict()[classifier_bias(net)]) == 7
 
 
 @pytest.mark.parametrize("name", ["regnet_x_400mf", "regnet_y_400mf"])
 def test_a_regnet_can_be_built_for_any_number_of_classes(name: str) -> None:
     net = known.build(name, 7)  # it computes its widths, so not by shapes alone
-    assert len(net.state_dict()[known.classifier_bias(net)]) == 7
+    assert len(net.state_dict()[classifier_bias(net)]) == 7
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -87,7 +88,7 @@ def test_weights_follow_from_the_seed_alone() -> None:
 
 def test_a_nets_own_weights_fit_another_of_its_kind() -> None:
     net, other = (known.build("demo", seed=seed) for seed in (0, 1))
-    known.fit(other, net.state_dict())
+    fit(other, net.state_dict())
     for key, tensor in net.state_dict().items():
         assert torch.equal(other.state_dict()[key], tensor)
 
@@ -110,7 +111,7 @@ def test_the_first_mismatch_is_named(key: str, change: tuple[int, ...] | None, t
     else:
         state[key] = torch.zeros(change)
     with pytest.raises(ValueError, match=text):
-        known.fit(net, state)
+        fit(net, state)
     assert all(torch.equal(net.state_dict()[name], before[name]) for name in before)
 
 
@@ -121,10 +122,10 @@ def test_auxiliary_classifiers_and_counters_may_be_missing() -> None:
         for key, tensor in known.build("googlenet", 3, seed=9).state_dict().items()
         if not key.startswith("aux") and not key.endswith("num_batches_tracked")
     }
-    known.fit(net, state)
+    fit(net, state)
     assert torch.equal(net.state_dict()["conv1.conv.weight"], state["conv1.conv.weight"])
     with_others = {**state, "aux1.fc2.weight": torch.zeros(1)}  # of another number of classes
-    known.fit(net, with_others)
+    fit(net, with_others)
 
 
 def test_a_net_that_is_assembled_knows_its_classes() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.commands import mine as commands
 from pipeline.core.nets import known
+from pipeline.core.nets.fitting import fit
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.old import Normalisation
 from pipeline.core.nets.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -112,7 +113,7 @@ def test_the_oracle_would_notice_each_mistake(tmp_path: Path) -> None:
         variant = replace(weighted.net.variant, **change)  # type: ignore[arg-type]
         module = known.build(OLD, 6, variant=variant)
         assert weighted.net.module is not None
-        known.fit(module, weighted.net.module.state_dict())
+        fit(module, weighted.net.module.state_dict())
         mistaken.append(replace(weighted, net=replace(weighted.net, module=module)))
     for mistake in mistaken:
         wrong = outputs(mistake.net, image)[-1]
