@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from tests.fuzz.kinds import KINDS
-from tests.fuzz.mutation import Outcome, mutated
+from tests.fuzz.mutation import mutated
 from tests.fuzz.runner import dice_of, run
 from tests.fuzz.traps import Traps
 
