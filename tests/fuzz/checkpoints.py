@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from pipeline.core.nets import known
+from pipeline.core.nets import fitting
 from pipeline.data.weights import load
 from pipeline.data.weights.checkpoint import state_dict, under_names_of
 from pipeline.data.weights.files import read_bytes
@@ -66,7 +66,7 @@ class Checkpoints:
         try:
             state = state_dict(read_bytes(name, "tiny"), name)
             with load._fitting("tiny", name):
-                known.fit(self._net, under_names_of(self._net, state))
+                fitting.fit(self._net, under_names_of(self._net, state))
         except RequestError as error:
             require_sentence(str(error), name)
             return Outcome.REFUSED
