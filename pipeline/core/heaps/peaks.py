@@ -5,7 +5,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from pipeline.core.graph.spelling import Spelling
 from pipeline.core.graph.trace import Graph
@@ -28,7 +28,7 @@ class Peaks:
             layer, the value is the one before it, and the activation what lies in its bounds.
     """
 
-    trunk: fx.GraphModule
+    trunk: nn.Module
     bounds: Bounds
 
     @classmethod

@@ -2,11 +2,13 @@
 
 On a CPU the convolutions run in 8-bit integers, a quarter of float32's time where the processor
 has instructions for it (VNNI); elsewhere the whole net runs in bfloat16. Weights are scaled per
-filter, a layer's input per batch, so nothing needs to be calibrated and nothing is cut off.
+filter, a layer's input by the range of each image, so nothing needs to be calibrated, nothing is
+cut off, and no image is the worse for the others of its batch.
 """
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -23,6 +25,12 @@ _FEWEST_CHANNELS = 16
 _LEVELS = 254
 """One below the range of a byte, so that a rounded zero point cannot push the top out of it."""
 
+_ALIKE = 3.0
+"""How many times the narrowest range of a batch's images the widest may be for one scale to do."""
+
+_ORDINARY = 4.0
+"""How many times the usual range of a batch's images that of an ordinary one is at the most."""
+
 _TINY = torch.finfo(torch.float32).tiny
 
 
@@ -32,9 +40,35 @@ def screened(graph: Graph) -> Peaks:
     Their places are not looked for: they are all zero.
     """
     peaks = Peaks.of(graph, _largest)
+    assert isinstance(peaks.trunk, fx.GraphModule)
     if next(graph.trunk.parameters()).device.type == "cpu" and _has_integers():
-        return replace(peaks, trunk=_in_integers(peaks.trunk))
+        trunk, exact = _in_integers(peaks.trunk), Peaks.of(graph, _largest).trunk
+        convs = [part for part in trunk.modules() if isinstance(part, IntegerConv)]
+        return replace(peaks, trunk=_Guarded(trunk, convs, exact) if convs else trunk)
     return replace(peaks, trunk=_in_bfloat16(peaks.trunk))
+
+
+class _Guarded(nn.Module):
+    """A net in integers; of an image that is out of the ordinary what float32 makes of it.
+
+    Rounding is as coarse as an image's range is wide. Where that is many times what it is of most
+    images of the batch, the errors of the image are not those that the certificate has seen.
+    """
+
+    def __init__(self, trunk: nn.Module, convs: "Sequence[IntegerConv]", exact: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.exact, self._convs = trunk, exact, convs
+
+    def forward(self, images: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+        """As the trunk."""
+        found: Sequence[tuple[Tensor, Tensor]] = self.trunk(images)
+        widths = torch.stack([conv.widths for conv in self._convs])  # (convolutions, N)
+        usual = widths.median(1, keepdim=True).values
+        odd = (~(widths <= _ORDINARY * usual)).any(0)
+        if odd.any():
+            for (values, _), (right, _) in zip(found, self.exact(images[odd]), strict=True):
+                values[odd] = right
+        return found
 
 
 def _largest(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,11 +151,15 @@ class IntegerConv(nn.Module):
     """A convolution of float32 maps whose products are of 8-bit integers, summed in 32 bits.
 
     With weights w = s_w q_w and inputs x = s_x (q_x - z), s_w per filter and s_x and z from the
-    range of the batch, w * x = s_w s_x (q_w * (q_x - z)) but for the rounding of q_w and q_x.
+    range of the batch or, where its images are unlike, of each image,
+    w * x = s_w s_x (q_w * (q_x - z)) but for the rounding of q_w and q_x.
 
     Args:
         conv: the convolution.
         rectified: whether its input is never below zero.
+
+    Attributes:
+        widths: (N,) how wide the range of each image of the last batch was.
     """
 
     def __init__(self, conv: nn.Conv2d, *, rectified: bool = False) -> None:
@@ -137,26 +175,48 @@ class IntegerConv(nn.Module):
         )
         self.rectified, self.bias = rectified, conv.bias
         self.scale, self.zeros = scale, torch.zeros(len(scale), dtype=torch.int32)
+        self.widths = torch.zeros(0)
         self.packed = torch.ops.onednn.qconv_prepack(levels, scale, 1.0, 0, *self.geometry, None)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) float32 to what the convolution returns, float32."""
-        low, high = self._range(maps)
+        low, high = self._ranges(maps)
+        self.widths = high - low
+        widest = float(self.widths.amax())
+        if math.isfinite(widest) and widest <= _ALIKE * float(self.widths.amin()):
+            return self._together(maps, float(low.amin()), float(high.amax()))
+        return self._one_by_one(maps, low, high)
+
+    def _together(self, maps: Tensor, low: float, high: float) -> Tensor:
         scale = max((high - low) / _LEVELS, _TINY)
-        zero = round(-low / scale) if math.isfinite(scale) else 0  # what is not finite stays so
+        zero = round(-low / scale)
         half_up = torch.tensor(zero + 0.5)
         levels = torch.add(half_up, maps, alpha=1 / scale).to(torch.uint8)
+        return self._convolved(levels, scale, zero, self.bias)
+
+    def _one_by_one(self, maps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Every image in a scale of its own, which is taken off again; zero is common to all."""
+        zero = 0 if self.rectified else _LEVELS // 2
+        scales = torch.maximum(high, -low) / (_LEVELS - zero)
+        scales = scales.clamp_min(_TINY)[:, None, None, None]
+        levels = (maps / scales).add_(zero + 0.5).to(torch.uint8)
+        made = self._convolved(levels, 1.0, zero, None).mul_(scales)
+        return made if self.bias is None else made.add_(self.bias[:, None, None])
+
+    def _convolved(self, levels: Tensor, scale: float, zero: int, bias: Tensor | None) -> Tensor:
         made: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            levels, scale, zero, self.packed, self.scale, self.zeros, self.bias,
+            levels, scale, zero, self.packed, self.scale, self.zeros, bias,
             *self.geometry, 1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
         return made
 
-    def _range(self, maps: Tensor) -> tuple[float, float]:
-        """The least and the largest value; zero, which padding is, lies between."""
+    def _ranges(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest value of each image; zero, which padding is, lies between."""
         # in the order in which they lie: else all of them would be copied first
         lying = maps if maps.is_contiguous() else maps.permute(0, 2, 3, 1)
         if self.rectified:
-            return 0.0, float(lying.amax())
-        low, high = torch.aminmax(lying)
-        return min(float(low), 0.0), max(float(high), 0.0)
+            high = lying.flatten(1).amax(1)
+            return torch.zeros_like(high), high
+        # many times as fast as along a dimension
+        low, high = torch.tensor([torch.aminmax(image) for image in lying]).unbind(1)
+        return low.clamp_max(0), high.clamp_min(0)

@@ -200,7 +200,7 @@ def test_one_channel_in() -> None:
 @needs_integers
 def test_they_are_used_where_they_are() -> None:
     graph = load_net("demo").net.graph
-    found = [type(module) for module in screened(graph).trunk.modules()]
+    found = [type(module) for module in screened(graph).trunk.trunk.modules()]
     assert found.count(IntegerConv) == 5
     assert nn.Conv2d not in found
 
