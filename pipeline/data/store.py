@@ -197,9 +197,10 @@ class Store:
         if not self.is_local:
             return
         place = Path(self.path())
-        there = next(folder for folder in (place, *place.parents) if folder.exists())
+        there = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
         if not there.is_dir():
-            raise RequestError(f"{self.url}: {there} is a file, no folder; name another {option}.")
+            what = "a file" if there.exists() else "a link that leads nowhere"
+            raise RequestError(f"{self.url}: {there} is {what}, no folder; name another {option}.")
         if not os.access(there, os.W_OK | os.X_OK):
             raise RequestError(
                 f"{self.url}: writing into {there} is not allowed; name another {option}."

@@ -130,3 +130,15 @@ def test_a_disk_without_room_leaves_nothing_behind(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert store.read("a") == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_room_behind_links(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    Store(tmp_path / "link" / "run").require_room("--run")
+    for name in ("a", "gone"):
+        with pytest.raises(RequestError, match="leads nowhere, no folder; name another --run"):
+            Store(tmp_path / name / "run").require_room("--run")
