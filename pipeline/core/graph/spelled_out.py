@@ -1,8 +1,9 @@
-"""How else to spell the calls of a net: out of place, and for any number of pictures."""
+"""How else to spell the calls of a net: out of place, as modules, for any number of pictures."""
 
 import copy
 import inspect
 import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -66,6 +67,66 @@ def spell_out_modules(traced: fx.GraphModule, net: nn.Module, shapes: Shapes) ->
         elif getattr(module, "inplace", False):
             module.inplace = False
     traced.recompile()
+
+
+def spell_convolutions(traced: fx.GraphModule, returned: Mapping[str, Sequence[str]]) -> None:
+    """Make modules of convolutions that are called as functions, where their weights are constant.
+
+    So are those of modules that standardise their weights, or pad as TensorFlow does.
+
+    Args:
+        traced: its modules are replaced.
+        returned: path of a module → the nodes that it returned; a convolution has its name.
+    """
+    owners: dict[str, str] = {}
+    for path, nodes in returned.items():  # the innermost first
+        for node in nodes:
+            owners.setdefault(node, path)
+    calls = [
+        node
+        for node in traced.graph.nodes
+        if node.op == "call_function" and node.target is F.conv2d and owners.get(node.name)
+    ]
+    constants = _constants(traced) if calls else {}
+    modules: dict[str, nn.Module] = {}
+    for node in calls:
+        given: dict[str, Any] = dict(zip(_CONV2D, node.args, strict=False)) | node.kwargs
+        weights = [given.pop(name, None) for name in ("weight", "bias")]
+        if all(weight is None or weight in constants for weight in weights):
+            node.op, node.target = "call_module", owners[node.name]
+            node.args, node.kwargs = (given.pop("input"),), {}
+            weight, bias = (constants.get(weight) for weight in weights)
+            modules[owners[node.name]] = _convolution(weight, bias, **given)
+    traced.graph.eliminate_dead_code()  # while what computed the weights is still there
+    for path, module in modules.items():
+        traced.set_submodule(path, module)
+    traced.recompile()
+
+
+_CONV2D = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+
+
+def _convolution(weight: Any, bias: Any, groups: int = 1, **given: Any) -> nn.Conv2d:
+    """A module with these weights themselves, or with what was computed of the net's."""
+    (maps, few), size = weight.shape[:2], (weight.shape[2], weight.shape[3])
+    conv = nn.Conv2d(few * groups, maps, size, groups=groups, device="meta", **given)
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None and not isinstance(value, nn.Parameter):
+            value = nn.Parameter(value, requires_grad=False)
+        setattr(conv, name, value)
+    return conv.eval()
+
+
+def _constants(traced: fx.GraphModule) -> dict[fx.Node, Any]:
+    """The values of all nodes that do not depend on the picture."""
+    run = fx.Interpreter(traced)
+    with torch.no_grad():
+        for node in traced.graph.nodes:
+            if node.op not in ("placeholder", "output") and run.env.keys() >= {
+                *node.all_input_nodes
+            }:
+                run.env[node] = run.run_node(node)
+    return run.env
 
 
 def target_name(node: fx.Node) -> str:

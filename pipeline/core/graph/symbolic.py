@@ -26,6 +26,7 @@ from pipeline.core.graph.spelled_out import (
     SHAPING,
     is_same,
     spell_any_number,
+    spell_convolutions,
     spell_out_modules,
     spell_out_of_place,
     storage,
@@ -86,6 +87,7 @@ def symbolic(net: nn.Module, input_size: Pair, channels: int = 3) -> Traced:
         raise ValueError(f"the net cannot be traced: {error}{_line(error)}") from error
     traced = fx.GraphModule(net, graph)
     spell_out_modules(traced, net, tracer.shapes)
+    spell_convolutions(traced, tracer.returned)
     return Traced(traced, tracer.shapes, tracer.returned)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.core.nets import known
 from pipeline.core.nets.known import Net
@@ -51,9 +51,12 @@ class Recipe:
     def make(self, device: str) -> Net:
         """The net on a device, in the memory layout that is fastest there."""
         module = known.build(self.name, self.classes or None, variant=self.variant)
+        if self.whole:  # first, as the trunk has weights that are computed of the net's
+            module.load_state_dict(self.state)
         graph = known.assemble(self.name, module, self.preprocessing).graph.only(self.layers)
-        needed = module if self.whole else graph.trunk
-        needed.load_state_dict(self.state)  # they share their parameters
+        if not self.whole:
+            graph.trunk.load_state_dict(self.state)
+        needed = nn.ModuleList([module, graph.trunk]) if self.whole else graph.trunk
         needed.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         whole = module if self.whole else None
         return Net(self.name, graph, self.preprocessing, self.classes, module=whole)

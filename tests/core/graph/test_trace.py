@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.graph.trace import Graph, trace
+from pipeline.core.graph.verify import verify
 from pipeline.core.nets import known
 from pipeline.core.projection.deconvnet import ascend
 from tests.core import guided, random_nets
@@ -222,3 +223,35 @@ def test_tracing_and_choosing_layers_change_no_output(
         assert torch.equal(recorded[name], outputs[name])
         assert receptive_field(some, some.layer(name)) == receptive_field(graph, graph.layer(name))
     assert torch.equal(case.images, given_images)  # the input is left alone
+
+
+class Standardised(nn.Conv2d):
+    """Weight standardisation: a convolution that is called as a function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), 3 * weight, self.bias, self.stride)
+
+
+class Own(nn.Module):
+    """One of which the weights are its own, called with names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(6, 2, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, weight=self.kernel, padding=1, groups=2)
+
+
+def test_convolutions_called_as_functions_are_layers() -> None:
+    torch.manual_seed(0)
+    stem = nn.Sequential(Standardised(3, 4, 3, stride=2), nn.ReLU())
+    net = nn.Sequential(stem, Own(), nn.ReLU()).eval()
+    graph = trace(net, (20, 20))
+    assert (names(graph), graph.left_out, graph.opaque) == (["0.0", "1"], {}, {})
+    verify(net, graph, (20, 20))
+    images = noise(2, 3, 20, 20)
+    for maps, expected in zip(graph.trunk(images), (stem(images), net(images)), strict=True):
+        torch.testing.assert_close(maps, expected)
+    assert graph.trunk.get_parameter("1.weight") is net.get_parameter("1.kernel")

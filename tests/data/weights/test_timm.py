@@ -150,3 +150,15 @@ def test_without_timm_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(RequestError, match=r"needs timm: pip install 'deconv-atlas\[timm\]'"):
         load_net("timm:resnet18")
+
+
+def test_weights_that_a_net_computes_of_its_own_travel_too() -> None:
+    """With standardised weights, the trunk's are none of the net's."""
+    net = load_net("timm:nf_resnet26", "random:4").net
+    assert len(net.graph.layers) == 29
+    top = net.graph.layers[-1].name
+    images = torch.randn(1, 3, *net.preprocessing.input_size)
+    (expected,) = net.graph.only([top]).trunk(images)
+    for whole in (False, True):
+        there = Recipe.of(net, [top], whole=whole).make("cpu")
+        torch.testing.assert_close(there.graph.trunk(images)[0], expected)
