@@ -1,6 +1,7 @@
 """What the benchmark is asked for, and what it measures on."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
@@ -12,13 +13,13 @@ import torch
 
 from pipeline.bench.runner import CPU, Work, measured, one_core
 from pipeline.core.nets.known import Net
-from pipeline.data.batches import decode_sample
+from pipeline.data.decoding import decode
 from pipeline.data.demo.images import shard_bytes
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Sample
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
-from pipeline.errors import RequestError
+from pipeline.errors import RequestError, SampleError
 from pipeline.stages.mine import Miner, mine_part
 
 TOP_K = 9
@@ -79,7 +80,7 @@ class Order:
 
     def pictures(self) -> list[bytes]:
         """The first of them, encoded, that can be decoded; a `RequestError` if there are none."""
-        usable = (s.data for s in samples_of(self.source()) if not decode_sample(s, 0, ()).problem)
+        usable = (s.data for s in samples_of(self.source()) if _is_usable(s))
         if pictures := list(islice(usable, _MOST_PICTURES[self.short])):
             return pictures
         raise RequestError(f"{self.data} holds no picture that can be decoded; name another DATA.")
@@ -100,6 +101,14 @@ class Order:
                         member.size = len(data)
                         tar.addfile(member, BytesIO(data))
         return open_dataset(str(place))
+
+
+def _is_usable(sample: Sample) -> bool:
+    if sample.problem is None:
+        with suppress(SampleError):
+            decode(sample.data)
+            return True
+    return False
 
 
 def samples_of(dataset: Dataset) -> Iterator[Sample]:
