@@ -77,7 +77,7 @@ def _classify_call(node: fx.Node, spelling: Spelling, shapes: Shapes) -> Op:
         return _classify_pad(node) or linear_op(node, spelling, shapes)
     if name == "mean" and shapes[node.name][1:] == (1, 1):
         given = {**dict(zip(("dim",), node.args[1:], strict=False)), **node.kwargs}
-        if tuple(given.get("dim") or ()) in _OVER_PLACES:  # type: ignore[arg-type]
+        if given.get("dim") in (*_OVER_PLACES, *map(list, _OVER_PLACES)):
             return GlobalPool()
     if name in _BY_OWN | {"batch_norm"}:
         return _classify_norm(node, spelling)

@@ -12,7 +12,7 @@ import operator
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -281,6 +281,8 @@ def tensors(values: Any) -> Iterator[Tensor]:
         yield value
     elif isinstance(value, Mapping):
         yield from tensors(tuple(value.values()))
+    elif is_dataclass(value):
+        yield from tensors(tuple(vars(value).values()))
     elif isinstance(value, tuple | list):
         for part in value:
             yield from tensors(part)

@@ -117,6 +117,7 @@ WHOLE: dict[str, Between] = {
     "with itself": lambda net, x: torch.cat([x, x + x], 1),
     "on top of each other": lambda net, x: torch.cat([x, x[:, :, :3]], 2),
     "mean beside": lambda net, x: x + x.mean((2, 3), keepdim=True),
+    "mean of means": lambda net, x: x + x.mean((2, 3), keepdim=True).mean(1, keepdim=True),
 }
 
 

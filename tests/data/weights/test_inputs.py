@@ -30,6 +30,9 @@ from tests.data.without_ray import end_to_end
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 MODULE = """
+import dataclasses
+
+import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms._presets import ImageClassification
@@ -58,6 +61,40 @@ def alpha():
 
 def rectangular():
     return Net(3), ImageClassification(crop_size=(48, 24), resize_size=(50, 30))
+
+
+@dataclasses.dataclass
+class Both:
+    logits: torch.Tensor
+    maps: torch.Tensor
+
+
+class Several(Net):
+    def __init__(self, made):
+        super().__init__(3)
+        self.made = made
+
+    def forward(self, x):
+        return self.made(super().forward(x), self.maps)
+
+
+def as_tuple():
+    return Several(lambda *both: both), Preprocessing(32, 32)
+
+
+def as_dict():
+    return Several(lambda out, maps: {"out": out, "maps": [maps]}), Preprocessing(32, 32)
+
+
+def as_dataclass():
+    return Several(Both), Preprocessing(32, 32)
+
+
+def two_pictures():
+    class Two(Net):
+        def forward(self, left, right):
+            return super().forward(left - right)
+    return Two(3), Preprocessing(32, 32)
 
 
 def mistaken():
@@ -192,7 +229,17 @@ def test_sizes_of_presets(crop: object, resize: object) -> None:
     assert from_preset(preset) == Preprocessing(size[1], size[0])
 
 
+@pytest.mark.parametrize("net", ["as_tuple", "as_dict", "as_dataclass"])
+def test_nets_with_several_outputs_are_mined(net: str) -> None:
+    made = load_net(f"inputs:{net}").net
+    assert [layer.name for layer in made.graph.layers] == ["a", "b"]
+    with pytest.raises(RequestError, match="tells no classes apart here"):
+        prepare(made, OccludeSettings())
+
+
 def test_inputs_that_fit_no_picture() -> None:
+    with pytest.raises(RequestError, match="it takes more than a picture: right"):
+        load_net("inputs:two_pictures")
     with pytest.raises(RequestError, match=r"expected input.* to have 1 channels, but got 3"):
         load_net("inputs:mistaken")
     with pytest.raises(RequestError, match="2 means and 2 deviations; give one of each per chann"):
