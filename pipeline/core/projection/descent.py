@@ -189,7 +189,8 @@ class Descent:
                 for source in step.inputs
             }
             made = run_from(fx.Interpreter(trunk), node, zeros)
-            return list(torch.autograd.grad(made, list(zeros.values()), signal.clone()))
+            parts = torch.autograd.grad(made, list(zeros.values()), signal)
+        return [part.clone() for part in parts]  # may share memory, and may be overwritten
 
     def _on_map(self, signal: Tensor, step: Step) -> Tensor:
         """The signal on the whole map instead of on windows of it."""

@@ -90,6 +90,9 @@ LOCAL: dict[str, Between] = {
     "batch norm called": lambda net, x: F.batch_norm(
         x, net.running.running_mean, net.running.running_var, net.running.weight
     ),
+    "branches in a stack": lambda net, x: torch.stack(
+        [F.relu(F.batch_norm(x, net.running.running_mean, net.running.running_var)), F.relu(3 * x)]
+    ).sum(0),
     "channel shuffle": channel_shuffle,
     "channel shuffle called": lambda net, x: F.channel_shuffle(x, 4),
     "maps in another order": lambda net, x: x.flip(1)[:, ::2],
