@@ -84,7 +84,8 @@ def symbolic(net: nn.Module, input_size: Pair, channels: int = 3) -> Traced:
         with torch.no_grad():
             graph = tracer.trace(net)
     except Exception as error:  # a tracer runs the net's own code, which may raise anything
-        raise ValueError(f"the net cannot be traced: {error}{_line(error)}") from error
+        why = str(error) or type(error).__name__
+        raise ValueError(f"the net cannot be traced: {why}{_line(error)}") from error
     traced = fx.GraphModule(net, graph)
     spell_out_modules(traced, net, tracer.shapes)
     spell_convolutions(traced, tracer.returned)

@@ -269,6 +269,11 @@ def by_a_number(net: Net, x: Tensor) -> Tensor:
     return net.b(net.a(x) * float(x.amax()))
 
 
+def of_another_size(net: Net, x: Tensor) -> Tensor:
+    assert x.shape[2] == 7
+    return net.b(net.a(x))
+
+
 @pytest.mark.parametrize(
     ("does", "reason"),
     [
@@ -278,6 +283,7 @@ def by_a_number(net: Net, x: Tensor) -> Tensor:
             r"mul_ writes into a part of a tensor \(test_symbolic.py, line",
         ),
         (by_a_number, "cannot be traced"),
+        (of_another_size, r"traced: AssertionError \(test_symbolic.py, line \d+: assert x.shape"),
     ],
 )
 def test_what_cannot_be_followed_is_named_with_its_line(does: Does, reason: str) -> None:
