@@ -77,7 +77,7 @@ def test_names_of_any_signs(folder: Path) -> None:
     own = f"{DATA}/com,ma/{KEY}"
     assert run("explain", "0", f"猫/{KEY}", own, "--run", RUN, *one).count(".png") == 3
     small = ("--occluder", "16", "--stride", "16")
-    asked = ("--images", f"0,كلب/{KEY}", "--images", own)
+    asked = ("--images", "0", "--images", f"كلب/{KEY}", "--images", own)
     assert run("occlude", "--run", RUN, *asked, *small, *one).count(".png") == 3
     out = run("poster", "--run", RUN, *small, "--layers", "a/b,a%2Fb", "--out", "my, 1% #")
     assert "my, 1% #.png" in out
