@@ -8,7 +8,7 @@ from hypothesis import settings
 
 # the same examples every time: a failure then tells of a change.
 # `pytest --hypothesis-profile default` looks for new ones
-settings.register_profile("same", derandomize=True)
+settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
 
@@ -17,6 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(("tests/end_to_end/", "tests/bench/", "tests/browser/")):
             item.add_marker(pytest.mark.xdist_group("cluster"))
+        elif item.nodeid.startswith("tests/jobs/"):
+            item.add_marker(pytest.mark.xdist_group("jobs"))
 
 
 @pytest.fixture

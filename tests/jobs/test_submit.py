@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,24 @@ def dashboard() -> Iterator[str]:
         initialize_head=True,
         head_node_args={"num_cpus": 1, "include_dashboard": True, "dashboard_port": 0},
     )
-    yield f"http://{nodes.head_node.webui_url}"
+    address = f"http://{nodes.head_node.webui_url}"
+    _await_agent(JobSubmissionClient(address))
+    yield address
     nodes.shutdown()
+
+
+def _await_agent(jobs: JobSubmissionClient) -> None:
+    """What starts jobs comes up later than what takes them."""
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            jobs.submit_job(entrypoint="true")
+        except RuntimeError:  # "No available agent to submit job, please try again later."
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def submitted(dashboard: str, command: str, *arguments: object) -> "subprocess.CompletedProcess":

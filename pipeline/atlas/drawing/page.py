@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.atlas.drawing.style import HAIR, INK, PAPER, POINT, text_on
-from pipeline.atlas.drawing.type import boxes_unsaid, broken, families, fit, leading, text_width
+from pipeline.atlas.drawing.type import broken, drawable, families, fit, leading, text_width
 
 Pixels = NDArray[np.uint8]
 """A picture, (H, W, 3)."""
@@ -94,6 +94,9 @@ class Page:
         width: in millimetres.
         height: likewise.
         density: pixels of embedded pictures per millimetre, and of the page as PNG.
+
+    Attributes:
+        texts: all that is written on it, also what no font here can show.
     """
 
     def __init__(self, width: float, height: float, density: float = 8.0) -> None:
@@ -103,6 +106,7 @@ class Page:
         self.figure.suppressComposite = True
         self.axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0))
         self.axes.set_axis_off()
+        self.texts: list[str] = []
         self._limits()
 
     def _limits(self) -> None:
@@ -142,10 +146,11 @@ class Page:
             Where the next line starts.
         """
         shown, fitted = fit(text, size, bold, width, keep_end) if width else (text, size)
+        self.texts.append(shown)
         self.axes.text(
             x,
             y + leading(size) / 2,
-            shown,
+            drawable(shown),
             parse_math=False,
             size=fitted,
             color=colour,
@@ -268,11 +273,6 @@ class Page:
         )  # fmt: skip
         return area
 
-    @property
-    def texts(self) -> list[str]:
-        """All that is written on it."""
-        return [text.get_text() for text in self.axes.texts]
-
     def figures(self) -> dict[str, bytes]:
         """The page as a picture and as a printable file: extension → content."""
         return {"png": self.save("png"), "pdf": self.save("pdf")}
@@ -281,7 +281,7 @@ class Page:
         """The page as a file; the same page gives the same bytes."""
         sink = io.BytesIO()
         look = matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "deconv-atlas"})
-        with look, boxes_unsaid():
+        with look:
             FigureCanvasAgg(self.figure)
             self.figure.savefig(sink, format=form, metadata=_METADATA[form])
         return sink.getvalue()

@@ -1,10 +1,9 @@
 """How much room type takes, how to make it fit, and fonts for any script; millimetres, points."""
 
 import unicodedata
-import warnings
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 
 from matplotlib.font_manager import (
@@ -21,6 +20,12 @@ from pipeline.atlas.drawing.style import POINT
 
 _FAMILY = "DejaVu Sans"
 """Comes with matplotlib, so figures look the same everywhere."""
+
+_BOX = "□"
+"""Stands for a character that no font has."""
+
+_UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+"""Unicode's categories of control characters and spaces."""
 
 _BOXES = "Last Resort"
 """What fonts are called that have a box for every character, and nothing to read."""
@@ -49,12 +54,16 @@ def unreadable(texts: Iterable[str]) -> str:
     return "".join(sorted(_others(lacking)[1]))
 
 
-@contextmanager
-def boxes_unsaid() -> Iterator[None]:
-    """Without matplotlib's warning for each character that no font has: one line says so."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        yield
+def drawable(text: str) -> str:
+    """The text with a box in place of each character that no installed font has.
+
+    Matplotlib would draw one as well, but warn of each of them. What is not to be seen (tabs,
+    joiners) is a space.
+    """
+    own = get_font(findfont(_FAMILY))
+    unseen = (c for c in text if _is_unseen(c) and not own.get_char_index(ord(c)))
+    boxes = dict.fromkeys(map(ord, unreadable([text])), _BOX)
+    return text.translate(boxes | dict.fromkeys(map(ord, unseen), " "))
 
 
 @lru_cache(maxsize=4096)
@@ -66,8 +75,11 @@ def _lacking(text: str) -> frozenset[str]:
 
 def _is_shown_by(font: FT2Font, character: str) -> bool:
     """Whether it has a sign for a character, or nothing of that is to be seen."""
-    unseen = unicodedata.category(character)[0] in "CZ"  # control characters and spaces
-    return unseen or font.get_char_index(ord(character)) != 0
+    return _is_unseen(character) or font.get_char_index(ord(character)) != 0
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) in _UNSEEN
 
 
 @lru_cache(maxsize=256)
@@ -102,8 +114,7 @@ def _having(characters: frozenset[str]) -> dict[str, set[str]]:
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """Millimetres that a line takes."""
     font = FontProperties(family=families(text), weight="bold" if bold else "normal", size=100)
-    with boxes_unsaid():
-        width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    width, _, _ = text_to_path.get_text_width_height_descent(drawable(text), font, ismath=False)
     return float(width) * POINT * size / 100
 
 

@@ -100,5 +100,7 @@ def test_what_no_font_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_no_font_has_is_drawn_without_a_warning_each() -> None:
     """Warnings are errors here; that no font has it is said in one line, by who asks."""
     page = Page(60, 20)
-    page.text(5, 5, "\U000e0041\U0001fbfa\ue123", 8)
+    page.text(5, 5, "a\t\U000e0041\U0001fbfa\ue123", 8)
+    assert page.axes.texts[0].get_text().startswith("a  □")
+    assert page.texts == ["a\t\U000e0041\U0001fbfa\ue123"]
     assert set(page.figures()) == {"png", "pdf"}
