@@ -1,6 +1,7 @@
 """Jobs as Ray runs them: submitted over HTTP to a cluster of their own."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -20,9 +21,16 @@ ROOT = Path(__file__).parents[2]
 def dashboard() -> Iterator[str]:
     """The address of a cluster that takes jobs."""
     pytest.importorskip("aiohttp_cors", reason="ray's dashboard needs ray[default]")
+    with socket.create_server(("127.0.0.1", 0)) as free:  # not the one of other clusters here
+        port = free.getsockname()[1]
     nodes = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": True, "dashboard_port": 0},
+        head_node_args={
+            "num_cpus": 1,
+            "include_dashboard": True,
+            "dashboard_port": 0,
+            "dashboard_agent_listen_port": port,
+        },
     )
     address = f"http://{nodes.head_node.webui_url}"
     _await_agent(JobSubmissionClient(address))
