@@ -14,6 +14,11 @@ a terminal can print, whatever the libraries and the damaged files say that are 
 import re
 from unicodedata import category
 
+TRIES = 3
+"""How often a unit of work, or a write, is tried when its process or its store fails."""
+
+_MOST_SHOWN = 120
+
 
 def one_line(text: str) -> str:
     """The same without line breaks, and without what is no character to be seen."""
@@ -23,16 +28,9 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() or category(c) == "Zs" else "\ufffd" for c in text)
 
 
-TRIES = 3
-"""How often a unit of work, or a write, is tried when its process or its store fails."""
-
-
 def shown(text: str) -> str:
     """What is quoted from a file, which may be anything, cut to the length of a sentence."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} …"
-
-
-_MOST_SHOWN = 120
 
 
 class AtlasError(Exception):

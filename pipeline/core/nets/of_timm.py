@@ -78,7 +78,7 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module("timm")
     except ImportError as error:
-        raise ValueError(f"{name} needs timm: pip install 'deconv-atlas[timm]'") from error
+        raise ValueError(f"{name} needs timm: pip install '.[timm]'") from error
 
 
 def _architecture(name: str) -> str:

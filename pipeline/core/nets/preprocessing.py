@@ -2,8 +2,8 @@
 
 The reference is torchvision's own inference transform: resize the shorter side (or both sides),
 crop the centre, scale to 0…1, subtract the mean, divide by the standard deviation. torch's kernel
-resizes twice as fast as Pillow's, which torchvision uses on Pillow's images, and is a grey level
-off in few pixels; with Pillow's the net gets the same bits as from torchvision.
+takes a quarter of the time of Pillow's, which torchvision uses on Pillow's images, and is a grey
+level off in few pixels; with Pillow's the net gets the same bits as from torchvision.
 """
 
 from dataclasses import dataclass

@@ -27,8 +27,7 @@ def formats_library(module: str, kind: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise RequestError(
-            f"{kind} are read by {module}, which is not installed: "
-            "pip install 'deconv-atlas[formats]'."
+            f"{kind} are read by {module}, which is not installed: pip install '.[formats]'."
         ) from error
 
 

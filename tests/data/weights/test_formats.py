@@ -412,4 +412,4 @@ def test_without_the_formats_library(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     text = refusal(OLD, put(b"", tmp_path, f"w{suffix}"))
-    assert "pip install 'deconv-atlas[formats]'" in text
+    assert "pip install '.[formats]'" in text
