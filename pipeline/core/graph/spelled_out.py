@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.graph import inplace_methods
 
+from pipeline.core.graph.spelling import constants_of
+
 Shapes = dict[str, tuple[int, ...]]
 """Of every node that returns a tensor."""
 
@@ -87,16 +89,16 @@ def spell_convolutions(traced: fx.GraphModule, returned: Mapping[str, Sequence[s
         for node in traced.graph.nodes
         if node.op == "call_function" and node.target is F.conv2d and owners.get(node.name)
     ]
-    constants = _constants(traced) if calls else {}
+    constants = constants_of(traced) if calls else {}
     modules: dict[str, nn.Module] = {}
     for node in calls:
         given: dict[str, Any] = dict(zip(_CONV2D, node.args, strict=False)) | node.kwargs
-        weights = [given.pop(name, None) for name in ("weight", "bias")]
-        if all(weight is None or weight in constants for weight in weights):
+        named = [weight.name for part in ("weight", "bias") if (weight := given.pop(part, None))]
+        if all(name in constants for name in named):
             node.op, node.target = "call_module", owners[node.name]
             node.args, node.kwargs = (given.pop("input"),), {}
-            weight, bias = (constants.get(weight) for weight in weights)
-            modules[owners[node.name]] = _convolution(weight, bias, **given)
+            weights = (constants[name] for name in named)
+            modules[owners[node.name]] = _convolution(*weights, **given)
     traced.graph.eliminate_dead_code()  # while what computed the weights is still there
     for path, module in modules.items():
         traced.set_submodule(path, module)
@@ -106,7 +108,9 @@ def spell_convolutions(traced: fx.GraphModule, returned: Mapping[str, Sequence[s
 _CONV2D = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 
 
-def _convolution(weight: Any, bias: Any, groups: int = 1, **given: Any) -> nn.Conv2d:
+def _convolution(
+    weight: Tensor, bias: Tensor | None = None, *, groups: int = 1, **given: Any
+) -> nn.Conv2d:
     """A module with these weights themselves, or with what was computed of the net's."""
     (maps, few), size = weight.shape[:2], (weight.shape[2], weight.shape[3])
     conv = nn.Conv2d(few * groups, maps, size, groups=groups, device="meta", **given)
@@ -115,18 +119,6 @@ def _convolution(weight: Any, bias: Any, groups: int = 1, **given: Any) -> nn.Co
             value = nn.Parameter(value, requires_grad=False)
         setattr(conv, name, value)
     return conv.eval()
-
-
-def _constants(traced: fx.GraphModule) -> dict[fx.Node, Any]:
-    """The values of all nodes that do not depend on the picture."""
-    run = fx.Interpreter(traced)
-    with torch.no_grad():
-        for node in traced.graph.nodes:
-            if node.op not in ("placeholder", "output") and run.env.keys() >= {
-                *node.all_input_nodes
-            }:
-                run.env[node] = run.run_node(node)
-    return run.env
 
 
 def target_name(node: fx.Node) -> str:

@@ -148,7 +148,7 @@ def test_what_is_no_net_is_refused(name: str, weights: str | None, said: str) ->
 
 def test_without_timm_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(RequestError, match=r"needs timm: pip install 'deconv-atlas\[timm\]'"):
+    with pytest.raises(RequestError, match=r"needs timm: pip install '\.\[timm\]'"):
         load_net("timm:resnet18")
 
 
