@@ -80,7 +80,7 @@ def occlude_images(request: OccludeRequest) -> Made:
     names = names_of_outputs(run.spec.class_names, net)
     if settings.label is None:
         _say_whose_class(wanted, names, net.name)
-    _say_unreadable([*_names(wanted), *(names.names.values() if names else ())])
+    _say_unreadable([*_names(wanted), *names.names.values()])
     work = partial(
         occlude.occlude_unit,
         dataset=dataset,
