@@ -57,7 +57,9 @@ class _Guide(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if function in RECTIFIERS:
-            return self._rectify(function, args, kwargs)
+            return self._activate(_Rectified, function, args, kwargs)
+        if function is F.hardsigmoid:
+            return self._activate(_Passed, function, args, kwargs)
         if function is F.local_response_norm:
             return _Passed.apply(args[0], lambda x: function(x, *args[1:], **kwargs))
         if function is F.layer_norm:
@@ -71,11 +73,11 @@ class _Guide(TorchFunctionMode):
             return result
         return function(*args, **kwargs)
 
-    def _rectify(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+    def _activate(self, passes: Any, function: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
         if "inplace" in kwargs:
             kwargs = {**kwargs, "inplace": False}
         x = args[0]
-        result = _Rectified.apply(x, lambda x: function(x, *args[1:], **kwargs))
+        result = passes.apply(x, lambda x: function(x, *args[1:], **kwargs))
         assert isinstance(result, Tensor)
         self.alive.append(result)
         for name in self.following.pop(id(x), []):

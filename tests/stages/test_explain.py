@@ -207,9 +207,13 @@ def test_the_picture_itself_is_no_other_winner(
     assert all(frame["sample"].tolist() == [3, 1, 9] for frame in winners.values())
 
 
-@pytest.mark.parametrize("rectifier", [nn.ReLU6(inplace=True), nn.Hardtanh(-6, 6)])
-def test_what_saturates_is_ranked_by_what_it_was_before(rectifier: nn.Module) -> None:
-    """Maps of 9, 90 and 900 at their strongest are all 6, and so are other places of theirs."""
+@pytest.mark.parametrize(
+    ("rectifier", "cut"),
+    [(nn.ReLU6(inplace=True), 6.0), (nn.Hardtanh(-6, 6), 6.0), (nn.Hardsigmoid(inplace=True), 1.0)],
+    ids=str,
+)
+def test_what_saturates_is_ranked_by_what_it_was_before(rectifier: nn.Module, cut: float) -> None:
+    """Maps of 9, 90 and 900 at their strongest are cut off alike, as are other places of theirs."""
     conv = nn.Conv2d(3, 3, 1, bias=False)
     with torch.no_grad():
         conv.weight.copy_(255 / 3 * torch.tensor([0.1, 10.0, 1.0])[:, None, None, None])
@@ -222,6 +226,6 @@ def test_what_saturates_is_ranked_by_what_it_was_before(rectifier: nn.Module) ->
     found = explanation.of("first")
     assert [one.feature_map for one in found] == [1, 2, 0]
     assert {(one.y, one.x) for one in found} == {(5, 7)}
-    assert [one.value for one in found] == [6.0] * 3
+    assert [one.value for one in found] == [cut] * 3
     rows = to_table(explanation).to_pydict()
     assert rows["before_rectification"] == pytest.approx([900.0, 90.0, 9.0])

@@ -97,7 +97,15 @@ class Spelling:
     def activates(self, node: fx.Node) -> bool:
         """Whether the node belongs to the layer of a convolution that it follows."""
         is_tanh = isinstance(self.module(node), nn.Tanh) or called(node) == "tanh"
-        return is_tanh or self.bounds(node) is not None or self.rectifies(node)
+        return is_tanh or self.cuts_off(node) or self.rectifies(node)
+
+    def cuts_off(self, node: fx.Node) -> bool:
+        """Whether the node keeps the order of values, but makes equal what is beyond a bound."""
+        return self.bounds(node) is not None or self.is_hardsigmoid(node)
+
+    def is_hardsigmoid(self, node: fx.Node) -> bool:
+        """Whether the node is Hardsigmoid, clamp(x / 6 + 1 / 2, 0, 1)."""
+        return isinstance(self.module(node), nn.Hardsigmoid) or called(node) == "hardsigmoid"
 
     def adds(self, node: fx.Node) -> bool:
         """Whether the node is a sum or difference of maps."""

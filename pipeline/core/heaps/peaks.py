@@ -37,11 +37,15 @@ class Peaks:
         steps = [layer.step for layer in graph.layers]
         nodes = {node.name: node for node in graph.trunk.graph.nodes}
         spelling = Spelling.of(graph.trunk)
-        bounds = {step: found for step in steps if (found := spelling.bounds(nodes[step]))}
+        cut = [step for step in steps if spelling.cuts_off(nodes[step])]
+        ends = [spelling.bounds(nodes[step]) or _NONE for step in steps]
+        squashed = [spelling.is_hardsigmoid(nodes[step]) for step in steps]
         maps = torch.tensor([layer.maps for layer in graph.layers])
-        each = torch.tensor([bounds.get(step, _NONE) for step in steps]).repeat_interleave(maps, 0)
-        low, high = each.unbind(1)
-        return cls(_cut_short(graph.trunk, steps, bounds, find), Bounds(low, high))
+        low, high, is_squashed = (
+            torch.tensor(of_layers).repeat_interleave(maps)
+            for of_layers in (*zip(*ends, strict=True), squashed)
+        )
+        return cls(_cut_short(graph.trunk, steps, cut, find), Bounds(low, high, is_squashed))
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Of normalised images (N, 3, H, W): values (N, M), float32, and flat places (N, M)."""

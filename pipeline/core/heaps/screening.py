@@ -8,7 +8,7 @@ cut off, and no image is the worse for the others of its batch.
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -42,7 +42,8 @@ def screened(graph: Graph) -> Peaks:
     peaks = Peaks.of(graph, _largest)
     assert isinstance(peaks.trunk, fx.GraphModule)
     if next(graph.trunk.parameters()).device.type == "cpu" and _has_integers():
-        trunk, exact = _in_integers(peaks.trunk), Peaks.of(graph, _largest).trunk
+        shapes = {name: step.shape for name, step in graph.steps.items()}
+        trunk, exact = _in_integers(peaks.trunk, shapes), Peaks.of(graph, _largest).trunk
         convs = [part for part in trunk.modules() if isinstance(part, IntegerConv)]
         return replace(peaks, trunk=_Guarded(trunk, convs, exact) if convs else trunk)
     return replace(peaks, trunk=_in_bfloat16(peaks.trunk))
@@ -107,12 +108,18 @@ def _has_integers() -> bool:
     return torch.allclose(IntegerConv(conv)(ones), conv(ones), rtol=1e-3)
 
 
-def _in_integers(trunk: fx.GraphModule) -> fx.GraphModule:
-    """The same with integer convolutions; a normalisation right behind one goes into it."""
+def _in_integers(
+    trunk: fx.GraphModule, shapes: Mapping[str, tuple[int, int, int]]
+) -> fx.GraphModule:
+    """The same with integer convolutions; a normalisation right behind one goes into it.
+
+    `shapes`: (C, H, W) of what each step returns.
+    """
     modules = dict(trunk.named_modules())
     for node in list(trunk.graph.nodes):
         conv = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(conv, nn.Conv2d) or not _pays(conv):
+        made = shapes.get(node.name)
+        if made is None or not isinstance(conv, nn.Conv2d) or not _pays(conv, made):
             continue
         for user in list(node.users) if len(node.users) == 1 else ():
             norm = modules.get(str(user.target))
@@ -126,14 +133,15 @@ def _in_integers(trunk: fx.GraphModule) -> fx.GraphModule:
     return trunk
 
 
-def _pays(conv: nn.Conv2d) -> bool:
+def _pays(conv: nn.Conv2d, made: tuple[int, int, int]) -> bool:
     if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         return False
     geometry = zip(conv.kernel_size, conv.dilation, conv.padding, strict=True)
     if any(padding > (side - 1) * gap for side, gap, padding in geometry):
         return False  # a window may lie in the padding alone: oneDNN crashes there
-    if conv.in_channels == 1:
-        return False  # oneDNN skips rows of a map one wide if strides differ; little is lost
+    _, height, width = made
+    if width == 1 < height:
+        return False  # oneDNN skips rows of such maps, or reads others
     return conv.groups == 1 or conv.in_channels // conv.groups >= _FEWEST_CHANNELS
 
 

@@ -35,27 +35,35 @@ def strongest(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What rectification leaves of the values of M feature maps: all between two bounds, (M,)."""
+    """What rectification leaves of the values of M feature maps.
+
+    Attributes:
+        low, high: (M,) all activations lie between them.
+        squashed: (M,) bool, whether values become activations by Hardsigmoid.
+    """
 
     low: Tensor
     high: Tensor
+    squashed: Tensor
 
     def __len__(self) -> int:
         return len(self.low)
 
     def to(self, device: torch.device) -> "Bounds":
         """The same on a device."""
-        return Bounds(self.low.to(device), self.high.to(device))
+        return Bounds(*(of.to(device) for of in (self.low, self.high, self.squashed)))
 
     def rectify(self, values: Tensor) -> Tensor:
         """The activations that values (N, M) become."""
-        return values.clamp(self.low, self.high)
+        activations = values.clamp(self.low, self.high)
+        return torch.where(self.squashed, F.hardsigmoid(values), activations)
 
     @property
     def bar(self) -> Tensor:
         """(M,) the value above which an activation is more than zero."""
         fires = torch.where(self.low > 0, -torch.inf, 0.0)
-        return torch.where(self.high > 0, fires, torch.inf)
+        bar = torch.where(self.high > 0, fires, torch.inf)
+        return torch.where(self.squashed, -3.0, bar)
 
 
 @dataclass

@@ -81,7 +81,7 @@ class Incremental:
     ) -> None:
         self.net, self.tap = net, tap
         (tapped,) = (node for node in net.traced.graph.nodes if node.name == tap)
-        self._cut_off = tapped if Spelling.of(net.traced).bounds(tapped) else None
+        self._cut_off = tapped if Spelling.of(net.traced).cuts_off(tapped) else None
         self.windowed = _windowed(net)
         self.frontier = [
             node.name

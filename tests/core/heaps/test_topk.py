@@ -34,7 +34,8 @@ class Seen:
 
     @property
     def bounds(self) -> Bounds:
-        return Bounds(torch.from_numpy(self.low), torch.from_numpy(self.high))
+        low, high = torch.from_numpy(self.low), torch.from_numpy(self.high)
+        return Bounds(low, high, torch.zeros(len(low), dtype=torch.bool))
 
     @property
     def activations(self) -> Floats:
@@ -159,7 +160,8 @@ def test_the_total_order_by_hand() -> None:
 def test_a_value_that_is_not_finite_is_never_forgotten(value: float, rectified: bool) -> None:
     """Whatever comes before and after; but a rectification makes zero of minus infinity."""
     low = torch.tensor([-torch.inf, 0.0, 0.0 if rectified else -torch.inf])
-    heaps = Heaps.empty(Bounds(low, torch.full_like(low, torch.inf)), 2)
+    high, squashed = torch.full_like(low, torch.inf), torch.zeros(3, dtype=torch.bool)
+    heaps = Heaps.empty(Bounds(low, high, squashed), 2)
     values = torch.tensor([[1.0, 2.0, 0.0], [4.0, 1.0, -3.0], [3e38, 3e38, 3e38]])
     places, samples = torch.zeros(3, 3, dtype=torch.int64), torch.tensor([0, 1, 2])
     heaps.add(values, places, samples)

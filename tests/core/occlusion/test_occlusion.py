@@ -271,15 +271,19 @@ def test_an_occluder_of_the_whole_image() -> None:
     assert found.probability[0, 0] == pytest.approx(float(wanted), rel=1e-9)
 
 
-@pytest.mark.parametrize("rectifier", [nn.ReLU6(inplace=True), nn.Hardtanh(-6, 6)])
-def test_of_maps_cut_off_alike_the_strongest_is_watched(rectifier: nn.Module) -> None:
+@pytest.mark.parametrize(
+    ("rectifier", "cut"),
+    [(nn.ReLU6(inplace=True), 6.0), (nn.Hardtanh(-6, 6), 6.0), (nn.Hardsigmoid(inplace=True), 1.0)],
+    ids=str,
+)
+def test_of_maps_cut_off_alike_the_strongest_is_watched(rectifier: nn.Module, cut: float) -> None:
     conv = nn.Conv2d(3, 3, 1, bias=False)
     with torch.no_grad():
         conv.weight.copy_(torch.tensor([0.1, 10.0, 1.0])[:, None, None, None])
     net = nn.Sequential(conv, rectifier, nn.Flatten(), nn.Linear(3 * 64, 2)).eval()
-    image = torch.full((3, 8, 8), 25.0)
-    image[:, 5, 6] = 30.0
+    image = torch.full((3, 8, 8), 35.0)
+    image[:, 5, 6] = 40.0
     (layer,) = trace(net, (8, 8)).layers
     found = Occlusion(net, layer, (8, 8), Occluder(3, 2)).measure(image)
-    assert (found.feature_map, found.place, found.activation) == (1, (5, 6), 6.0)
-    assert found.base_total == 6 * 64
+    assert (found.feature_map, found.place, found.activation) == (1, (5, 6), cut)
+    assert found.base_total == cut * 64
