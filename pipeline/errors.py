@@ -3,7 +3,9 @@
 AtlasError
 ├── RequestError        the request was wrong: exit 2, one sentence with the remedy
 ├── IncompleteError     the work could not be finished: exit 1, the same command goes on
-│   └── WriteError      a result could not be stored; nothing half-written counts as done
+│   ├── StoreError      a store did not answer, however often it was asked
+│   │   └── WriteError  a result could not be stored; nothing half-written counts as done
+│   └── MissingDataError  what was listed is not found, here or at all
 ├── SampleError         one sample cannot be used: recorded in ``skipped/``, the run goes on
 └── NumericsError       the net returned something that cannot be ranked or does not reproduce
 
@@ -52,8 +54,16 @@ class IncompleteError(AtlasError):
     """Part of the work is missing; the text lists it, the same command does only that."""
 
 
-class WriteError(IncompleteError):
+class StoreError(IncompleteError):
+    """A disk or an object store failed, and went on failing for as long as one can wait."""
+
+
+class WriteError(StoreError):
     """A result could not be stored (full disk, lost bucket)."""
+
+
+class MissingDataError(IncompleteError):
+    """What the dataset's listing has is not found on this machine; another one may have it."""
 
 
 class SampleError(AtlasError):

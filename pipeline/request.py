@@ -6,7 +6,7 @@ The text of a field is its option's help. Nothing here needs torch, so that help
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, FiniteFloat
 
 Precision = Literal["exact", "fast"]
 DataFormat = Literal["folder", "webdataset", "parquet"]
@@ -15,7 +15,7 @@ Run = Annotated[str, Field(description="Where the run is: a path or any fsspec U
 Layers = Annotated[
     tuple[str, ...] | None, Field(description="Layers, with commas between; by default all.")
 ]
-WORKERS = "How many work at once; by default one per GPU, else one per CPU."
+WORKERS = "How many work at once, at most; by default all that the cluster has room for."
 Workers = Annotated[int | None, Field(ge=1, description=WORKERS)]
 _ADDRESS = "Ray cluster; by default the one that this process belongs to, else a local Ray."
 Address = Annotated[str | None, Field(description=_ADDRESS)]
@@ -84,10 +84,24 @@ class OfRun(Frozen):
     {"s3://BUCKET": {"anon": true}} is for that bucket alone."""
 
 
-class OnCluster(OfRun):
-    """Work on a run by the workers of a cluster."""
+class Workforce(Frozen):
+    """Who does the work: workers join as soon as there is room, also on nodes that come later."""
 
     workers: Workers = None
+    gpus: Literal["required", "auto", "none"] = "auto"
+    """required: work on GPUs alone and wait for nodes that have them. auto: on GPUs where there
+    are some when the work begins. none: on processors."""
+    gpus_per_worker: float | None = Field(default=None, gt=0)
+    """A part of a GPU or several; by default 1."""
+    cpus_per_worker: float | None = Field(default=None, gt=0)
+    """By default a GPU's share of its node's processors, else 1."""
+    memory_per_worker: ByteSize | None = Field(default=None, gt=0)
+    """As 12GiB; by default workers are not placed by memory."""
+
+
+class OnCluster(OfRun, Workforce):
+    """Work on a run by the workers of a cluster."""
+
     address: Address = None
 
 
@@ -120,11 +134,13 @@ class ProjectRequest(OnCluster):
     """Keep the unnormalised projections too, as float32."""
 
 
-class PublishRequest(OnCluster):
+class PublishRequest(OfRun):
     """Compose the atlas of a run."""
 
     dest: str | None = None
     """Where to put it; by default RUN/atlas."""
+    workers: Workers = None
+    address: Address = None
 
 
 class ExplainRequest(OnCluster):

@@ -11,6 +11,7 @@ from tarfile import TarFile, TarInfo
 
 import torch
 
+from pipeline import schema
 from pipeline.bench.runner import CPU, Work, measured, one_core
 from pipeline.core.nets.known import Net
 from pipeline.data.decoding import decode
@@ -59,10 +60,12 @@ class Order:
         """Those images."""
         return self.shards(2, self.images // 2)
 
-    @property
+    @cached_property
     def run(self) -> Store:
         """Where heaps are left; the same part again overwrites its own, which is harmless."""
-        return Store(self.folder / "run")
+        run = Store(self.folder / "run")
+        run.write(schema.RUN, b"{}")  # by which a worker sees that it is there
+        return run
 
     def repeats_of_long(self, most: int) -> int:
         """Of what takes long: in short no more than `most`."""

@@ -18,8 +18,9 @@ from pipeline.bench.mining import Done, Fastest, bound, fastest, mine_share, wor
 from pipeline.bench.order import TOP_K, Order, load
 from pipeline.bench.printer import Column, Finding, Row
 from pipeline.bench.runner import CPU, RATE, SPEED, Rival, at_once, processes, rounds, speed
-from pipeline.cluster import connection, crew
+from pipeline.cluster import connection, shift
 from pipeline.cluster import stages as cluster
+from pipeline.request import Workforce
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _PASSES = {True: 2, False: 4}  # over the images; whether short, with few of them
@@ -111,11 +112,11 @@ def _by_ray(order: Order, count: int, passes: int) -> dict[str, float]:
     targets = [cluster.Target(net, [layer.name for layer in net.graph.layers], order.run)]
     work = [(part, (0,)) for part in dataset.parts()] * passes
     done, spent, start = [], _spent(), time.monotonic()
-    for part in cluster.mine(targets, dataset, work, TOP_K, "exact", count):
+    for part in cluster.mine(targets, dataset, work, TOP_K, "exact", Workforce(workers=count)):
         before, spent = spent, _spent()
         cpu = sum(seconds - before.get(pid, 0.0) for pid, seconds in spent.items())
         done.append((time.monotonic(), part.images, cpu))
-    crew.dismiss()  # the next ones start anew
+    shift.dismiss()  # the next ones start anew
     return course(start, done)
 
 

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from pipeline.cli.config_file import ConfigFile, read_config
 from pipeline.errors import RequestError
+from pipeline.request import Workforce
 from pipeline.terminal import console
 
-_LAST = ("workers", "address", "storage_options")
+_LAST = (*Workforce.model_fields, "address", "storage_options")
 
 _BOUNDS = {"ge": "min", "le": "max"}
 """Of numbers, as pydantic and typer call them."""
@@ -58,7 +59,7 @@ def asks_for(
     def parameter(name: str) -> Parameter:
         field = fields[name]
         types = (field.annotation, *get_args(field.annotation))
-        kind: Any = next((simple for simple in (bool, int) if simple in types), str)
+        kind: Any = next((simple for simple in (bool, int, float) if simple in types), str)
         kinds[name] = list if name in repeated else kind
         default = Parameter.empty if field.is_required() else field.default
         if name in repeated:

@@ -6,30 +6,40 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
-from pipeline.errors import RequestError
-
-_PATIENCE = 30.0
-"""Seconds without room on the cluster until a line says so."""
+from pipeline.errors import IncompleteError, RequestError
+from pipeline.request import Workforce
 
 _KNOCK = 5.0
 """Seconds that a cluster's address may take to accept a connection; Ray itself tries for 90."""
 
+_WRONG_TOKEN = "InvalidAuthToken"
+"""In what Ray says where its cluster wants a token."""
+
 _LONGEST_FOLDER = 30
 """Bytes: a socket's name has at most 107 of them, of which Ray adds up to 76."""
+
+_HEAD_PATIENCE = 20.0
+"""Seconds that a cluster's head may be silent; Ray ends the process after 60."""
+
+_ROUNDING = 1e-6
+"""Of tenths of a GPU."""
 
 log = logging.getLogger(__name__)
 
 
 _ending: ExitStack | None = None
 """What is done at the end of the outermost block of `connected`."""
+
+_is_own = False
+"""Whether the cluster is a local Ray that this process started: no node will ever join it."""
 
 
 @contextmanager
@@ -42,7 +52,7 @@ def connected(address: str | None = None) -> Iterator[None]:
     Raises:
         RequestError: no cluster answers at the address.
     """
-    global _ending
+    global _ending, _is_own
     if _ending is not None:
         yield
         return
@@ -52,10 +62,11 @@ def connected(address: str | None = None) -> Iterator[None]:
                 place = address or os.environ.get("RAY_ADDRESS") or "local"
                 folder = _ending.enter_context(_short_folder()) if place == "local" else None
                 _connect(place, folder)
+                _is_own = place == "local"
                 _ending.callback(ray.shutdown)
             yield
     finally:
-        _ending = None
+        _ending, _is_own = None, False
 
 
 def at_end(do: Callable[[], object]) -> None:
@@ -78,13 +89,22 @@ def _connect(address: str, folder: str | None) -> None:
             _temp_dir=folder,
         )
     except Exception as error:  # Ray has no common one for this
-        why = first_line(error)
-        raise RequestError(
-            f"A local Ray does not start ({why}); its files go to RAY_TMPDIR, else to /tmp."
-            if local
-            else f"No Ray cluster answers at {address} ({why}); "
-            "check --address and RAY_ADDRESS, or leave them out for a local Ray."
-        ) from error
+        raise RequestError(_no_cluster(address, error)) from error
+
+
+def _no_cluster(address: str, error: BaseException) -> str:
+    why = first_line(error)
+    if address == "local":
+        return f"A local Ray does not start ({why}); its files go to RAY_TMPDIR, else to /tmp."
+    if _WRONG_TOKEN in str(error) or _WRONG_TOKEN in str(error.__cause__ or error.__context__):
+        return (
+            f"The Ray cluster at {address} wants a token, and this process has none or another "
+            "one: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
+        )
+    return (
+        f"No Ray cluster answers at {address} ({why}); "
+        "check --address and RAY_ADDRESS, or leave them out for a local Ray."
+    )
 
 
 @contextmanager
@@ -130,76 +150,130 @@ class Seats:
     """Where workers can sit.
 
     Attributes:
-        workers: how many there will be.
+        workers: how many there will be at most; None for as many as have room.
         cpus: processors that each one holds.
         gpus: accelerators that each one holds.
+        memory: bytes that each one holds; 0 where they are not placed by memory.
     """
 
-    workers: int
-    cpus: int
-    gpus: int
+    workers: int | None
+    cpus: float
+    gpus: float
+    memory: int = 0
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What one worker holds, as Ray names it."""
+        every = {"CPU": self.cpus, "GPU": self.gpus, "memory": float(self.memory)}
+        return {name: amount for name, amount in every.items() if amount}
+
+    def __str__(self) -> str:
+        memory = f" and {self.memory / 2**30:.3g} GiB" if self.memory else ""
+        gpus = f"{self.gpus:g} GPU with " if self.gpus else ""
+        return f"{gpus}{self.cpus:g} CPU{memory}"
 
 
-def seats(workers: int | None = None, *, accelerated: bool = True) -> Seats:
-    """Seats for the workers asked for, or for as many as the cluster holds.
+def seats(asked: Workforce) -> Seats:
+    """Seats for the workers asked for, or for as many as the cluster has room for.
 
     A worker takes one GPU where there are GPUs, with its share of the node's processors, else
-    one processor; the latter always where it is not `accelerated`.
+    one processor, where nothing else is asked for. Nodes may come later, but for a local Ray.
 
     Raises:
-        RequestError: the cluster can never seat that many.
+        RequestError: a local Ray can never seat that many.
     """
-    nodes = [node["Resources"] for node in _nodes() if node["Alive"]]
-    with_gpu = [node for node in nodes if accelerated and node.get("GPU", 0) >= 1]
-    if with_gpu:
-        cpus = max(1, min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpu))
-        room = sum(int(min(node["GPU"], node.get("CPU", 0) // cpus)) for node in with_gpu)
-        kind = f"GPU with {cpus} CPU"
-    else:
-        cpus, room = 1, sum(int(node.get("CPU", 0)) for node in nodes)
-        kind = "CPU"
-    wanted = workers or room
-    if not room:
+    nodes = _nodes()
+    gpus = asked.gpus_per_worker or 1.0
+    with_gpu = [node for node in nodes if node.get("GPU", 0) >= gpus]
+    if asked.gpus == "none" or (asked.gpus == "auto" and not with_gpu):
+        gpus = 0.0
+    shares = [node.get("CPU", 0) * gpus // node["GPU"] for node in with_gpu] if gpus else []
+    cpus = asked.cpus_per_worker or max(1.0, min(shares, default=1.0))
+    seat = Seats(asked.workers, cpus, gpus, asked.memory_per_worker or 0)
+    if _is_own:
+        _require_room(seat, nodes)
+    return seat
+
+
+def _require_room(seat: Seats, nodes: list[dict[str, float]]) -> None:
+    """Refuse what no node has, where none will come."""
+    there = _room(seat, nodes)
+    if not there:
         raise RequestError(
-            f"The cluster ({len(nodes)} node{'s'[: len(nodes) != 1]}) has no {kind} for a worker; "
-            "add a node, or name another --address."
+            f"This machine has no {seat} for a worker; ask for less, or name the --address of a "
+            "cluster."
         )
-    if wanted > room:
+    if seat.workers and seat.workers > there:
         raise RequestError(
-            f"{wanted} workers need a {kind} each, but the cluster has {room}; "
-            f"ask for --workers {room} or fewer."
+            f"{seat.workers} workers need a {seat} each, but this machine has {there}; "
+            f"ask for --workers {there} or fewer."
         )
-    return Seats(wanted, cpus, 1 if with_gpu else 0)
 
 
-def _nodes() -> list[dict[str, Any]]:
-    return list(ray.nodes())  # type: ignore[no-untyped-call]
+def room(seat: Seats) -> int:
+    """How many workers the nodes that are there could hold if they held nothing else."""
+    return _room(seat, _nodes())
 
 
-def _nothing() -> None:
-    """The smallest piece of work."""
+def _room(seat: Seats, nodes: list[dict[str, float]]) -> int:
+    return sum(
+        int(min(node.get(name, 0) / amount for name, amount in seat.resources.items()) + _ROUNDING)
+        for node in nodes
+    )
 
 
-def await_room(seat: Seats) -> None:
-    """Wait until the cluster has room for a worker; after a while, say that this is so.
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each node."""
+    return [node["Resources"] for node in alive()]
+
+
+def alive() -> list[dict[str, Any]]:
+    """Ray's records of the nodes that are there."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def draining() -> set[str]:
+    """The nodes that are about to be taken away, by their names in hexadecimal."""
+    with suppress(Exception):  # of a part of Ray that may change
+        from ray._private.state import state
+
+        return set(state.get_draining_nodes())
+    return set()
+
+
+def require_head(since: float) -> float:
+    """Look whether the cluster's head answers.
+
+    Args:
+        since: when it last did, by the monotonic clock.
+
+    Returns:
+        When it last did.
 
     Raises:
-        RequestError: the cluster's processes cannot run this project.
+        IncompleteError: it has not for too long; Ray itself would end the process soon.
     """
-    task = ray.remote(_nothing).options(num_cpus=seat.cpus, num_gpus=seat.gpus)
-    first = task.remote()
-    while not ray.wait([first], timeout=_PATIENCE)[0]:
-        log.warning("Waiting for room: all that the cluster has is in use by others.")
+    address = ray.get_runtime_context().gcs_address
     try:
-        ray.get(first)
-    except RayError as error:
-        raise RequestError(
-            f"The cluster's workers cannot run deconv-atlas ({first_line(error)}); "
-            "install the same version there."
+        _knock(address)
+    except OSError as error:
+        if time.monotonic() - since < _HEAD_PATIENCE:
+            return since
+        raise IncompleteError(
+            f"The cluster's head at {address} does not answer any more ({error}); when it is "
+            "back, give the same command again."
         ) from error
+    return time.monotonic()
 
 
 def first_line(error: BaseException) -> str:
     """What an error says, without its details; its name if it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines or [type(error).__name__])[0].rstrip(".")
+
+
+def last_line(error: BaseException) -> str:
+    """The end of what an error says, where that of another process is quoted."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1].rstrip(".")

@@ -1,21 +1,43 @@
-"""The workers of a Ray cluster, and the loop that brings them work, whatever dies meanwhile."""
+"""The workers of a Ray cluster, who come and go: asked for, placed, given work, replaced."""
 
 import gc
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from pipeline.cluster.connection import Seats, at_end, await_room, first_line
-from pipeline.cluster.process import settle
-from pipeline.errors import TRIES, AtlasError, IncompleteError
+from pipeline.cluster.autoscaler import autoscales, refused
+from pipeline.cluster.connection import (
+    Seats,
+    alive,
+    draining,
+    first_line,
+    last_line,
+    require_head,
+    room,
+)
+from pipeline.cluster.process import settle, share_of_node
+from pipeline.cluster.work import Nodes, Unit
+from pipeline.errors import TRIES, IncompleteError, RequestError
 
-_PATIENCE = 60.0
-"""Seconds without any result until a line says so."""
+_FIRST = 8
+"""Workers that an autoscaler is asked for beyond twice those that are there."""
+
+_PATIENCE, _SHORT_PATIENCE = 30.0, 5.0
+"""Seconds without any worker until a line says so: where there should be room, and where not."""
+
+_LOOK = 2.0
+"""Seconds between looks at the cluster."""
+
+_SILENT = 60.0
+
+_LONGEST_PAUSE = 60.0
+"""Seconds, at most, until another worker is asked for after some could not start."""
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +68,24 @@ class Worker:
 
     An actor's process is its own, while Ray hands a task that asks for a GPU any idle process,
     and that may hold the context of another GPU.
+
+    Args:
+        device: it works on.
+        gpus: that it holds.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, gpus: float = 0.0) -> None:
         settle()
-        self._device = device
+        self._device, self._gpus = device, gpus
         self._ready: dict[str, Callable[[Any], Any]] = {}
 
-    def ready(self) -> None:
-        """Returns when the worker has found its place."""
+    def ready(self) -> str:
+        """The node on which the worker has found its place."""
+        here = ray.get_runtime_context().get_node_id()
+        if self._gpus:
+            (node,) = [node for node in alive() if node["NodeID"] == here]
+            share_of_node(node["Resources"].get("CPU", 1) * self._gpus / node["Resources"]["GPU"])
+        return here
 
     def do(self, reference: Sequence[Any], content: Any) -> Any:
         """Do a unit of a job; that is named within a list, else Ray would bring it every time."""
@@ -66,173 +97,204 @@ class Worker:
         return self._ready[name](content)
 
 
+@dataclass(eq=False)
+class Member:
+    """A worker, its node once it has found its place, and what it is at since when."""
+
+    actor: Any
+    node: str = ""
+    unit: Unit | None = None
+    since: float = 0.0
+
+
 @dataclass(frozen=True)
-class _Unit:
-    content: Any
-    name: str
-    attempt: int = 1
+class End:
+    """A unit that ended: its result, or what it failed with; `lost` if its worker died."""
+
+    unit: Unit
+    node: str
+    seconds: float
+    result: Any = None
+    error: BaseException | None = None
+    lost: bool = False
 
 
 class Crew:
     """Workers; only those that have found their place get work, and who dies is replaced.
 
     So what dies with a node goes to those who are left: Ray's own restarts would hold it back
-    until there is room for the dead one again.
+    until there is room for the dead one again. Workers without a place are what Ray's autoscaler
+    sees as demand.
 
     Attributes:
         seats: that they take.
-        free: who has a place and nothing to do.
+        trust: which nodes get work.
     """
 
     def __init__(self, seats: Seats) -> None:
         self.seats = seats
-        self.free: list[Any] = []
-        self._members: list[Any] = []
-        self._promises: dict[Any, tuple[Any, _Unit | None]] = {}  # without a unit: to be ready
-        self._lost = 0
+        self.trust = Nodes()
+        self._members: list[Member] = []
+        self._promises: dict[Any, Member] = {}
+        self._draining: set[str] = set()
+        self._failed_starts = 0
+        self._next_hire = self._next_look = 0.0
+        self._begin()
 
-    def enlist(self, count: int) -> None:
-        """From now on be so many, as far as there are seats, or as many as before."""
-        self._lost = 0
-        while len(self._members) < min(count, self.seats.workers):
-            self._hire()
-
-    def _hire(self) -> None:
-        actor: Any = ray.remote(Worker).options(
-            num_cpus=self.seats.cpus, num_gpus=self.seats.gpus, max_restarts=0
-        )
-        worker = actor.remote("cuda" if self.seats.gpus else "cpu")
-        self._members.append(worker)
-        self._promises[worker.ready.remote()] = worker, None
-
-    def start(self, unit: _Unit, job: Sequence[Any], what: str) -> None:
-        """Give a unit to someone who is free."""
-        worker = self.free.pop()
-        self._promises[worker.do.options(name=what).remote(job, unit.content)] = worker, unit
+    def _begin(self) -> None:
+        self._said = self._head_seen = self._began = time.monotonic()
 
     @property
-    def is_at_work(self) -> bool:
-        """Whether units are under way."""
-        return any(unit is not None for _, unit in self._promises.values())
+    def nodes(self) -> set[str]:
+        """Where workers have their places."""
+        return {member.node for member in self._members if member.node}
 
-    def end(self) -> tuple[_Unit | None, Any, BaseException | None]:
-        """Wait for a worker that has found its place, or has done a unit, or failed with it.
-
-        Returns:
-            The unit if there is one, its result, and what it failed with.
+    def tend(self, wanted: int) -> None:
+        """From time to time: ask for workers as there is room, leave nodes that will be gone.
 
         Raises:
+            RequestError: no type of node of this cluster could seat a worker.
+            IncompleteError: the cluster's head is gone.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK
+        before, self._head_seen = self._head_seen, require_head(self._head_seen)
+        if self._head_seen == before:
+            return  # it does not answer, and whoever asks it waits
+        self._draining = draining()
+        for member in [each for each in self._members if each.node in self._draining]:
+            if member.unit is None:
+                self._send_home(member)
+        self._hire(wanted, now)
+        if not self.nodes:
+            self._say_waiting(now)
+
+    def _hire(self, wanted: int, now: float) -> None:
+        there, found = sum(bool(member.node) for member in self._members), room(self.seats)
+        most = min(wanted, self.seats.workers or wanted)
+        if not autoscales():
+            most = min(most, max(1, found))
+        elif self.seats.workers is None:
+            most = min(most, max(2 * there + _FIRST, found))
+        while len(self._members) < most and now >= self._next_hire:
+            options = {"num_cpus": self.seats.cpus, "num_gpus": self.seats.gpus, "max_restarts": 0}
+            actor: Any = ray.remote(Worker).options(**options, memory=self.seats.memory or None)
+            member = Member(
+                actor.remote("cuda" if self.seats.gpus else "cpu", self.seats.gpus), since=now
+            )
+            self._members.append(member)
+            self._promises[member.actor.ready.remote()] = member
+
+    def _say_waiting(self, now: float) -> None:
+        if 0 < len(self._members) <= refused(self.seats.resources):
+            raise RequestError(
+                f"No type of node that the cluster's autoscaler knows could hold a worker with "
+                f"{self.seats}; ask for less, or add such a type."
+            )
+        has_room = room(self.seats) > 0
+        if now - self._began < (_PATIENCE if has_room else _SHORT_PATIENCE):
+            return
+        if self._said > self._began and now - self._said < _SILENT:
+            return
+        self._said = now
+        if has_room:
+            log.warning("Waiting for room: all that the cluster has is in use by others.")
+        else:
+            who = "its autoscaler is asked for one" if autoscales() else "it has no autoscaler"
+            log.warning(
+                "Waiting for a node with %s: the cluster has none, and %s.", self.seats, who
+            )
+
+    def idle(self) -> list[Member]:
+        """Who has a place on a node that is trusted and will stay, and has nothing to do."""
+        trusted = self.trust.open(self.nodes, time.monotonic()) - self._draining
+        return [each for each in self._members if each.node in trusted and each.unit is None]
+
+    def start(self, member: Member, unit: Unit, job: Sequence[Any], what: str) -> None:
+        """Give a unit to someone who is idle."""
+        member.unit, member.since = unit, time.monotonic()
+        self._promises[member.actor.do.options(name=what).remote(job, unit.content)] = member
+
+    def longer_than(self, seconds: float) -> Iterator[tuple[Member, Unit, float]]:
+        """Who has been at a unit for longer, and for how long."""
+        now = time.monotonic()
+        for member in list(self._members):
+            if member.unit is not None and now - member.since > seconds:
+                yield member, member.unit, now - member.since
+
+    def end(self, timeout: float) -> End | None:
+        """Wait a while for a worker that has found its place, or has done a unit or failed with it.
+
+        Returns:
+            The unit that ended; None if there is none.
+
+        Raises:
+            RequestError: the cluster's processes cannot run this project.
             IncompleteError: one worker after another could not even start.
         """
-        while not (ready := ray.wait(list(self._promises), timeout=_PATIENCE)[0]):
-            log.info("Nothing new in %.0f s; still waiting for the cluster.", _PATIENCE)
-        worker, unit = self._promises.pop(ready[0])
+        if not self._promises:
+            time.sleep(timeout)
+            return None
+        ready, _ = ray.wait(list(self._promises), timeout=timeout)
+        if not ready:
+            return None
+        member = self._promises.pop(ready[0])
+        unit, member.unit = member.unit, None
+        seconds = time.monotonic() - member.since
         try:
             result = ray.get(ready[0])
         except RayTaskError as error:
-            self.free.append(worker)
-            return unit, None, error.cause
+            return End(unit, member.node, seconds, error=error.cause) if unit else None
         except RayError as error:
-            self._replace(worker)
-            self._lost += unit is None
-            if self._lost > TRIES * len(self._members):
-                raise IncompleteError(
-                    f"No worker could start: {first_line(error)}. "
-                    "Mend the cluster, then give the same command again."
-                ) from error
-            return unit, None, error
-        self.free.append(worker)
-        return unit, result, None
+            node = member.node
+            self._send_home(member)  # out of reach is not always dead, and then it keeps its place
+            if unit is None:
+                self._start_failed(error)
+                return None
+            return End(unit, node, seconds, error=error, lost=True)
+        if unit is None:
+            member.node, self._failed_starts = result, 0
+            return None
+        return End(unit, member.node, seconds, result)
 
-    def _replace(self, worker: Any) -> None:
-        ray.kill(worker)  # out of reach is not always dead, and then it would keep its place
-        self._members.remove(worker)
-        self._hire()
+    def _start_failed(self, error: RayError) -> None:
+        self._failed_starts += 1
+        pause = min(_LONGEST_PAUSE, 2.0**self._failed_starts / 4)
+        self._next_hire = time.monotonic() + pause
+        log.warning("A worker could not start: %s", last_line(error))
+        if self.nodes or self._failed_starts < 2 * TRIES:
+            return
+        if isinstance(error, ActorDiedError) and "creation task" in str(error):
+            raise RequestError(
+                f"The cluster's workers cannot run deconv-atlas ({last_line(error)}); "
+                "install the same version there."
+            ) from error
+        raise IncompleteError(
+            f"No worker could start: {first_line(error)}. "
+            "Mend the cluster, then give the same command again."
+        ) from error
+
+    def _send_home(self, member: Member) -> None:
+        ray.kill(member.actor)
+        self._members.remove(member)
+        self._promises = {ref: who for ref, who in self._promises.items() if who is not member}
+
+    def replace(self, member: Member) -> None:
+        """Send home who hangs; another one is asked for at the next look."""
+        self._send_home(member)
+        self._next_look = 0.0
+
+    def rest(self) -> None:
+        """End what is still under way, which nobody needs any more."""
+        for member, _, _ in list(self.longer_than(-1.0)):
+            self._send_home(member)
+        self._next_look = 0.0
+        self._begin()
 
     def dismiss(self) -> None:
         """Send everyone home, whatever they are at."""
         while self._members:
-            ray.kill(self._members.pop())
-
-
-_crew: Crew | None = None
-"""Who did the last work in this block of `connected`: starting others takes seconds."""
-
-
-def dismiss() -> None:
-    """Send home whoever waits for more work; the next work finds workers of its own."""
-    global _crew
-    crew, _crew = _crew, None
-    if crew is not None:
-        crew.dismiss()
-
-
-def _crew_of(seats: Seats, count: int) -> Crew:
-    """Those who are here already, if they sit as they should, else new ones.
-
-    Nobody waits for room while our own idle workers take it.
-    """
-    global _crew
-    if _crew is None or _crew.seats != seats:
-        dismiss()
-        at_end(dismiss)
-        await_room(seats)
-        _crew = Crew(seats)
-    _crew.enlist(count)
-    return _crew
-
-
-def bounded(
-    job: Job[Prepared, Content, Result],
-    contents: Sequence[Content],
-    seats: Seats,
-    what: str,
-    name: Callable[[Content], str],
-) -> Iterator[Result]:
-    """Do units of work, as many at a time as there are workers, each tried a few times.
-
-    What this project raises on purpose ends the loop; what a process or a store fails with is
-    tried again, and what fails every time is named at the end.
-
-    Args:
-        job: that they belong to; it is sent once.
-        contents: of the units.
-        seats: of the workers.
-        what: they do, as Ray's tools show it.
-        name: of a unit, for messages.
-
-    Yields:
-        The results, in the order in which they come.
-
-    Raises:
-        RequestError: the cluster's processes cannot run this project.
-        IncompleteError: some units failed every time; all others are done.
-    """
-    crew, reference = _crew_of(seats, len(contents)), [ray.put(job)]
-    waiting = [_Unit(content, name(content)) for content in reversed(contents)]
-    failed: list[str] = []
-    try:
-        while waiting or crew.is_at_work:
-            while waiting and crew.free:
-                crew.start(waiting.pop(), reference, what)
-            unit, result, error = crew.end()
-            if isinstance(error, AtlasError):
-                raise error from None
-            if unit is None:
-                continue
-            if error is None:
-                yield result
-                continue
-            why = first_line(error)
-            log.warning("%s failed (try %d of %d): %s", unit.name, unit.attempt, TRIES, why)
-            if unit.attempt < TRIES:
-                waiting.append(replace(unit, attempt=unit.attempt + 1))
-            else:
-                failed.append(f"{unit.name} ({why})")
-    finally:
-        if (waiting or crew.is_at_work) and crew is _crew:
-            dismiss()  # it ends too early, and an actor at work cannot be stopped otherwise
-    if failed:
-        raise IncompleteError(
-            f"Not done: {', '.join(failed)}. The same command again does only these."
-        )
+            ray.kill(self._members.pop().actor)
+        self._promises.clear()

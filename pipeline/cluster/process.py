@@ -10,6 +10,8 @@ from pipeline.core.arithmetic import multiply_exactly
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for them, from malloc.h
 _MOST = 2**30
 
+_decoders = 0
+
 
 def settle() -> None:
     """One thread, IEEE float32, and memory that stays.
@@ -29,3 +31,14 @@ def keep_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _MOST)
         mallopt(_TRIM_THRESHOLD, _MOST)
+
+
+def share_of_node(processors: float) -> None:
+    """Note this worker's share of its node's processors, where it works on a GPU."""
+    global _decoders
+    _decoders = max(1, int(processors))
+
+
+def decoders() -> int:
+    """Threads that decode beside a GPU; on the net's own core they would only get in its way."""
+    return _decoders

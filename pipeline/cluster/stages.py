@@ -3,19 +3,21 @@
 All that runs out there is a plain function of `stages` or `atlas`. Each function here yields what
 came of its units in any order, as soon as they are done, and raises:
 
-    RequestError: the cluster can never seat that many workers.
+    RequestError: the cluster can never seat a worker.
     IncompleteError: some units could not be done; the others are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import pyarrow as pa
 
 from pipeline.atlas.publish import Unit, publish_unit
-from pipeline.cluster.connection import Seats, seats
-from pipeline.cluster.crew import Job, bounded
+from pipeline.cluster.connection import seats
+from pipeline.cluster.crew import Job
+from pipeline.cluster.process import decoders
+from pipeline.cluster.shift import bounded
+from pipeline.cluster.sight import look_for
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.findings import Made
@@ -23,7 +25,7 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.pictures import Wanted
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
-from pipeline.request import Precision
+from pipeline.request import Precision, Workforce
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task
 from pipeline.stages.rescore import SecondLook, rescore_unit
@@ -53,13 +55,12 @@ def mine(
     work: Sequence[Work],
     top_k: int,
     precision: Precision,
-    workers: int | None,
+    workforce: Workforce,
 ) -> Iterator[PartDone]:
     """Mine parts; yields each part when it is stored."""
-    seat = seats(workers)
+    seat = seats(workforce)
     recipes = [target.recipe for target in targets]
     runs = [_anywhere(target.run) for target in targets]
-    decoders = _decoders(seat)
 
     def prepare(device: str) -> list[Miner]:
         ready = Miner.exact if precision == "exact" else Miner.screening
@@ -67,21 +68,25 @@ def mine(
 
     def do(miners: list[Miner], unit: Work) -> PartDone:
         part, wanted = unit
+        for run in runs:
+            look_for(run)
         chosen, places = zip(*((miners[target], runs[target]) for target in wanted), strict=True)
-        return mine_part(chosen, dataset, part, places, top_k, decoders)
+        return mine_part(chosen, dataset, part, places, top_k, decoders())
 
     yield from bounded(Job(prepare, do), work, seat, "mine", lambda unit: unit[0].name)
 
 
 def rescore(
-    target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workers: int | None
+    target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workforce: Workforce
 ) -> Iterator[int]:
     """Look at images again exactly; yields how many each unit had."""
-    seat, recipe = seats(workers), target.recipe
-    do = partial(
-        rescore_unit,
-        dataset=dataset, run=_anywhere(target.run), top_k=top_k, decoders=_decoders(seat),
-    )  # fmt: skip
+    seat, recipe = seats(workforce), target.recipe
+    run = _anywhere(target.run)
+
+    def do(miner: Miner, unit: SecondLook) -> int:
+        look_for(run)
+        return rescore_unit(miner, unit, dataset, run, top_k, decoders())
+
     job = Job(lambda device: Miner.exact(recipe.make(device)), do)
     yield from bounded(job, units, seat, "rescore", lambda unit: unit.file)
 
@@ -93,12 +98,17 @@ def project(
     tables: Sequence[pa.Table],
     run: Store,
     settings: ProjectSettings,
-    workers: int | None,
+    workforce: Workforce,
 ) -> Iterator[int]:
     """Project tables of winners; yields how many winners each one had."""
-    do = partial(project_task, dataset=dataset, run=_anywhere(run), settings=settings)
+    run = _anywhere(run)
+
+    def do(net: Net, table: pa.Table) -> int:
+        look_for(run)
+        return project_task(net, table, dataset, run, settings)
+
     job = Job(Recipe.of(net, layers).make, do)
-    yield from bounded(job, tables, seats(workers), "project", _named_by_first)
+    yield from bounded(job, tables, seats(workforce), "project", _named_by_first)
 
 
 def _named_by_first(table: pa.Table) -> str:
@@ -109,22 +119,23 @@ def pictures(
     net: Net,
     units: Sequence[Sequence[Wanted]],
     do: Callable[[Net, Sequence[Wanted]], Made],
-    workers: int | None,
+    workforce: Workforce,
 ) -> Iterator[Made]:
     """Explain or occlude pictures; yields what came of each unit."""
     layers = [layer.name for layer in net.graph.layers]
     job = Job(Recipe.of(net, layers, whole=True).make, do)
     yield from bounded(
-        job, units, seats(workers), "pictures", lambda unit: f"picture {unit[0].name}"
+        job, units, seats(workforce), "pictures", lambda unit: f"picture {unit[0].name}"
     )
 
 
 def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None) -> Iterator[int]:
     """Make sheets, for which no net is needed; yields how many feature maps each unit was for."""
     run, dest = _anywhere(run), _anywhere(dest)
-    seat = seats(workers, accelerated=False)
+    seat = seats(Workforce(workers=workers, gpus="none"))
 
     def do(_: None, unit: Unit) -> int:
+        look_for(run)
         publish_unit(run, dest, unit)
         return unit.last - unit.first
 
@@ -132,11 +143,6 @@ def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None)
     yield from bounded(
         job, units, seat, "publish", lambda unit: f"{unit.layer} from map {unit.first}"
     )
-
-
-def _decoders(seat: Seats) -> int:
-    """Threads that decode beside a GPU; on the net's own core they would only get in its way."""
-    return seat.cpus if seat.gpus else 0
 
 
 def _anywhere(store: Store) -> Store:

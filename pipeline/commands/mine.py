@@ -9,6 +9,7 @@ from itertools import islice
 from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
+from pipeline.cluster.sight import require_in_sight
 from pipeline.cluster.stages import Target
 from pipeline.config import LayerSpec, MinedBy, RunSpec, choose_layers, say_opaque, versions
 from pipeline.core.nets.known import Net
@@ -89,9 +90,10 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
     waiting = [job for job in jobs if not is_mined(job.run)]
     if waiting:
         with connection.connected(asked.address):
-            connection.seats(asked.workers)  # a request that is refused leaves nothing behind
+            connection.seats(asked)  # a request that is refused leaves nothing behind
             for job in waiting:
                 _begin(job.run, job.spec)
+                require_in_sight(job.run)
             while waiting:
                 # nets whose classes have other names read the same pictures as other samples
                 first = waiting[0].dataset
@@ -146,7 +148,7 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
         first = None
         with progress(what, len(parts), len(parts) - len(work)) as advance:
             for part_done in cluster.mine(
-                targets, dataset, work, asked.top_k, asked.precision, asked.workers
+                targets, dataset, work, asked.top_k, asked.precision, asked
             ):
                 advance(1)
                 first = first or part_done.machine
@@ -195,7 +197,7 @@ def _look_again(job: _Job) -> Looks:
             total = sum(len(unit.samples) for unit in missing)
             with progress("looking again, images", total) as advance:
                 for count in cluster.rescore(
-                    job.target, job.dataset, missing, job.request.top_k, job.request.workers
+                    job.target, job.dataset, missing, job.request.top_k, job.request
                 ):
                     advance(count)
         looks.learn(units)

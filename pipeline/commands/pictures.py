@@ -12,6 +12,7 @@ from pipeline.atlas.poster.choice import example_pictures, most_telling, require
 from pipeline.atlas.poster.page import compose
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
+from pipeline.cluster.sight import require_in_sight
 from pipeline.commands.project import dataset_of
 from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
@@ -19,6 +20,7 @@ from pipeline.data.class_name_files import names_of_outputs
 from pipeline.data.class_names import ClassNames, called
 from pipeline.data.findings import Made, Occluded, OccludeSettings
 from pipeline.data.pictures import Wanted, find_pictures, read_picture
+from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
 from pipeline.run import Run
@@ -167,7 +169,8 @@ def _do(
             advance(len(units[0]))
         elif units:
             with connection.connected(request.address):
-                for made in cluster.pictures(net, units, work, request.workers):
+                require_in_sight(Store(request.run, request.storage_options))
+                for made in cluster.pictures(net, units, work, request):
                     for so_far, more in zip(all_made, made, strict=True):
                         so_far.extend(more)
                     advance(_tables(made.stored) + len(made.unusable))

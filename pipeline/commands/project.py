@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
+from pipeline.cluster.sight import require_in_sight
 from pipeline.commands.mine import asked_of
 from pipeline.config import choose_projectable, say_opaque
 from pipeline.data.formats.dataset import Dataset, open_dataset
@@ -50,11 +51,12 @@ def project_run(request: ProjectRequest) -> int:
     dataset = dataset_of(run, labelled=False)
     total = sum(map(missing, waiting))
     with connection.connected(request.address):
-        connection.seats(request.workers)
+        connection.seats(request)
+        require_in_sight(run.store)
         run.store.write(schema.PROJECTION_SETTINGS, _SETTINGS.dump_json(settings))
         with progress("projecting, winners", total) as advance:
             for count in cluster.project(
-                run.net, run.layers, dataset, waiting, run.store, settings, request.workers
+                run.net, run.layers, dataset, waiting, run.store, settings, request
             ):
                 advance(count)
     return total

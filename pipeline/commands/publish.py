@@ -4,7 +4,8 @@ from pipeline import schema
 from pipeline.atlas.publish import Published, publish_pages, units
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
-from pipeline.request import PublishRequest
+from pipeline.cluster.sight import require_in_sight
+from pipeline.request import PublishRequest, Workforce
 from pipeline.run import Run
 from pipeline.terminal import progress
 
@@ -24,7 +25,8 @@ def publish_run(request: PublishRequest) -> tuple[Published, str]:
     waiting = units(run.store)
     total = sum(unit.last - unit.first for unit in waiting)
     with connection.connected(request.address):
-        connection.seats(request.workers, accelerated=False)
+        connection.seats(Workforce(workers=request.workers, gpus="none"))
+        require_in_sight(run.store)
         with progress("publishing, feature maps", total) as advance:
             for maps in cluster.publish(run.store, target, waiting, request.workers):
                 advance(maps)

@@ -212,12 +212,11 @@ def test_weights_that_do_not_fit(photos: Path, tmp_path: Path, said: Said) -> No
 # --- the cluster ------------------------------------------------------------------------------
 
 
-def test_more_workers_than_the_cluster_holds(
-    cluster: Cluster, photos: Path, tmp_path: Path, said: Said
-) -> None:
-    sentence = said(*mining(photos, tmp_path / "run", "--workers", 50))
-    assert "50 workers" in sentence
-    assert "--workers 2 or fewer" in sentence
+def test_more_workers_than_this_machine_holds(photos: Path, tmp_path: Path) -> None:
+    done = finished(*mining(photos, tmp_path / "run", "--workers", 50, "--address", "local"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("50 workers need a 1 CPU each")
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -231,12 +230,14 @@ def test_no_cluster_at_the_address(photos: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_cluster_without_processors(
-    cluster: Cluster, photos: Path, tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nodes = [{"Alive": True, "Resources": {"memory": 1.0}}]
-    monkeypatch.setattr("pipeline.cluster.connection._nodes", lambda: nodes)
-    assert "has no CPU for a worker" in said(*mining(photos, tmp_path / "run"))
+@pytest.mark.parametrize(
+    "more", [("--gpus", "required"), ("--memory-per-worker", "900TB"), ("--cpus-per-worker", 4000)]
+)
+def test_what_this_machine_lacks(more: tuple[object, ...], photos: Path, tmp_path: Path) -> None:
+    done = finished(*mining(photos, tmp_path / "run", *more, "--address", "local"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("This machine has no ")
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 

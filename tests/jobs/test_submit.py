@@ -5,12 +5,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
-from ray.job_submission import JobSubmissionClient
+from ray.job_submission import JobStatus, JobSubmissionClient
 
 from pipeline.data.demo.images import draw
 
@@ -87,3 +88,56 @@ def test_a_job_that_was_a_wrong_request_says_so_in_its_message(dashboard: str) -
     *_, sentence, last = str(job.message).strip().splitlines()
     assert "nowhere does not exist" in sentence
     assert last == "Exit status 2: the request was wrong; the same job would fail again."
+
+
+def test_so_does_a_job_of_all_stages(dashboard: str, tmp_path: Path) -> None:
+    config = tmp_path / "job.toml"
+    config.write_text('run = "r"\n[mine]\ndata = "not-there"\nnet = "demo"\n')
+    done = submitted(dashboard, "all", "--config", config, "--pause", 0)
+    assert done.returncode == 1
+    jobs = JobSubmissionClient(dashboard).list_jobs()
+    (job,) = [job for job in jobs if "jobs.all" in job.entrypoint]
+    assert job.driver_exit_code == 2
+    message = str(job.message).strip()
+    assert message.count("not-there does not exist") == 1
+    assert message.endswith("Exit status 2: the request was wrong; the same job would fail again.")
+
+
+def test_a_stopped_job_leaves_nothing_behind_and_goes_on(dashboard: str, tmp_path: Path) -> None:
+    (photos := tmp_path / "photos").mkdir()
+    for index in range(8):
+        draw(index).image.save(photos / f"{index}.png")
+    config = tmp_path / "job.toml"
+    config.write_text(
+        f'run = "{tmp_path}/run"\n[mine]\ndata = "{photos}"\nnet = "demo"\nlayers = ["conv1"]\n'
+        f'[publish]\ndest = "{tmp_path}/atlas"\n'
+    )
+    client = JobSubmissionClient(dashboard)
+    entry = f"{sys.executable} -m jobs.all --config {config} --pause 0"
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+    first = client.submit_job(entrypoint=entry, runtime_env=environment)
+    _until(lambda: (tmp_path / "run" / "run.json").exists())
+    client.stop_job(first)
+    _until(lambda: client.get_job_status(first).is_terminal())
+    assert client.get_job_status(first) == JobStatus.STOPPED
+    _until(lambda: not _running(config))
+    done = submitted(dashboard, "all", "--config", config, "--pause", 0)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "atlas" / "index.html").is_file()
+
+
+def _running(config: Path) -> list[str]:
+    """The processes whose command line has `config`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            if str(config) in (line := process.read_bytes().decode(errors="replace")):
+                found.append(line)
+    return found
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

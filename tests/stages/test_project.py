@@ -297,7 +297,7 @@ def test_an_image_that_was_exchanged_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(NumericsError, match=r"^002\.png of .* could be read when it was mined"):
         projected(run, dataset)
     place.unlink()
-    with pytest.raises(IncompleteError, match=r"002\.png was read before and is gone"):
+    with pytest.raises(IncompleteError, match=r"002\.png is not found; put it back"):
         projected(run, dataset)
     assert not run.list(schema.PROJECTIONS)
     place.write_bytes(before)

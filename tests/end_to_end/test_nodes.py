@@ -1,0 +1,144 @@
+"""Nodes that lack a mount, workers that hang: others do it; the rows are those undisturbed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from tests.end_to_end.runs import Run, assert_same_mined, command, until
+from tests.end_to_end.test_faults import workers
+
+Joined = Callable[[Path], AbstractContextManager[None]]
+
+
+def _nodes() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+@pytest.fixture
+def blind_node(cluster: Cluster) -> Joined:
+    """A node of the cluster on which a folder is empty, as where a mount is missing."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"]).returncode:
+        pytest.skip("no right to a view of the disks of one's own")
+
+    @contextmanager
+    def joined(folder: Path) -> Iterator[None]:
+        ray_cli = f"{sys.executable} -c 'from ray.scripts.scripts import main; main()'"
+        script = (
+            f"mount -t tmpfs tmpfs '{folder}' && exec {ray_cli} start --block --num-cpus=1 "
+            f"--address={cluster.address} --disable-usage-stats"
+        )
+        before = _nodes()
+        node = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", script],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            until(lambda: _nodes() == before + 1, "the blind node")
+            yield
+        finally:
+            node.terminate()
+            node.wait(timeout=60)
+            until(lambda: _nodes() == before, "the blind node's end")
+
+    return joined
+
+
+def test_a_node_without_the_data_does_no_harm(
+    blind_node: Joined, undisturbed: Run, tars: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    with blind_node(tars):
+        command(*run.mining(tars, "--workers", 3))
+        assert "No such file or directory" in caplog.text
+        assert "Not done" not in caplog.text
+        command(*run.projecting("--workers", 3))
+    assert_same_mined(run, undisturbed)
+    assert len(run.projections()) == len(undisturbed.projections())
+
+
+def test_a_node_without_the_pictures_of_a_folder_does_no_harm(
+    blind_node: Joined, pictures: Path, run: Run, tmp_path: Path
+) -> None:
+    alone = Run(str(tmp_path / "alone"))
+    command(*alone.mining(pictures, "--workers", 2))
+    with blind_node(pictures):
+        command(*run.mining(pictures, "--workers", 3))
+    assert_same_mined(run, alone)
+    assert not len(run.skipped())
+
+
+def test_a_run_that_a_node_does_not_see_is_refused(
+    blind_node: Joined, tars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(str(tmp_path / "run"))
+    with blind_node(tmp_path):
+        command(*run.mining(tars, "--workers", 3), code=2)
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "does not see it" in sentence
+    assert not run.objects("heaps")
+
+
+def test_what_no_node_finds_is_named(
+    cluster: Cluster, pictures: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    lost = sorted(data.rglob("*.png"))[3]
+    lost.unlink()
+    lost.symlink_to(tmp_path / "there")
+    (tmp_path / "there").write_bytes(b"will be gone")
+    mine = run.mining(data, "--workers", 2)
+    command(*mine, "--layers", "conv1")  # what cannot be decoded is a skipped sample
+    assert len(run.skipped()) == 1
+    shutil.rmtree(run.url)
+
+    def vanish() -> None:
+        until(lambda: run.objects(""), "the run's beginning")
+        (tmp_path / "there").unlink()
+
+    thread = threading.Thread(target=vanish)
+    thread.start()
+    command(*mine, code=1)
+    thread.join()
+    assert f"{lost} is not found; put it back" in capsys.readouterr().err
+    assert not run.objects("winners")
+
+
+def test_a_worker_that_hangs(
+    undisturbed: Run,
+    tars: Path,
+    run: Run,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.cluster.shift._LEAST", 1.0)
+    stopped: list[int] = []
+
+    def stop() -> None:
+        until(lambda: run.objects("heaps"), "a heap")
+        until(lambda: workers("ray::mine"), "somebody who mines")
+        stopped.append(workers("ray::mine")[0])
+        os.kill(stopped[0], signal.SIGSTOP)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    try:
+        began = time.monotonic()
+        command(*run.mining(tars, "--workers", 2))
+        assert time.monotonic() - began < 60
+        assert "another worker does it too" in caplog.text or "hangs" in caplog.text
+    finally:
+        thread.join()
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert_same_mined(run, undisturbed)
