@@ -74,13 +74,21 @@ class Part:
         name: ``part-00000`` …; sorted names are the order of the dataset.
         shard: what to read.
         keys: of an image folder, the files of this part; empty means the whole shard.
+        sizes: of these files, in bytes; 0 where a store does not tell.
         row_groups: of a Parquet file, the row groups of this part; empty means the whole file.
     """
 
     name: str
     shard: str
     keys: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
     row_groups: tuple[int, ...] = ()
+
+    def of_keys(self, positions: Iterable[int]) -> "Part":
+        """The same part with some of its files alone."""
+        chosen = [(self.keys[position], self.sizes[position]) for position in positions]
+        keys, sizes = zip(*chosen, strict=True) if chosen else ((), ())
+        return replace(self, keys=tuple(keys), sizes=tuple(sizes))
 
 
 def numbered(parts: Iterable[Part]) -> tuple[Part, ...]:

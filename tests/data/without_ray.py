@@ -13,7 +13,7 @@ from pipeline.commands import mine as commands
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.demo.images import draw
 from pipeline.data.formats.dataset import Dataset, open_dataset
-from pipeline.request import MineRequest, Precision
+from pipeline.request import MineRequest, Precision, Workforce
 from pipeline.run import Run, open_run
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_task, tasks
@@ -26,7 +26,7 @@ def _mine(
     work: Sequence[Work],
     top_k: int,
     precision: Precision,
-    workers: int | None,
+    workforce: Workforce,
 ) -> Iterator[PartDone]:
     prepare = Miner.exact if precision == "exact" else Miner.screening
     # as on its way to a worker
@@ -37,7 +37,7 @@ def _mine(
 
 
 def _rescore(
-    target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workers: int | None
+    target: Target, dataset: Dataset, units: Sequence[SecondLook], top_k: int, workforce: Workforce
 ) -> Iterator[int]:
     miner = Miner.exact(target.recipe.make("cpu"))
     for unit in units:
@@ -48,6 +48,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on mining needs no Ray."""
     monkeypatch.setattr(connection, "connected", lambda _: nullcontext())
     monkeypatch.setattr(connection, "seats", lambda _: None)
+    monkeypatch.setattr(commands, "require_in_sight", lambda _: None)
     monkeypatch.setattr(cluster, "mine", _mine)
     monkeypatch.setattr(cluster, "rescore", _rescore)
 

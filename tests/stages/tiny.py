@@ -77,7 +77,7 @@ def parts_of(dataset: Dataset, keys: list[str], sizes: list[int]) -> list[Part]:
     starts = [0, *ends[:-1]]
     return list(
         numbered(
-            Part("", dataset.url, tuple(keys[start:end]))
+            Part("", dataset.url, tuple(keys[start:end]), (0,) * (end - start))
             for start, end in zip(starts, ends, strict=True)
         )
     )

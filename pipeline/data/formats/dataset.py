@@ -17,7 +17,7 @@ from typing import Protocol
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats import folder, parquet, webdataset
 from pipeline.data.formats.files import Listing, list_files, reaching
-from pipeline.data.formats.reading import UnreadableError, lost, until_broken
+from pipeline.data.formats.reading import UnreadableError, damaged, missing, until_broken
 from pipeline.data.labels import LabelFile, Labels, labels_of_files, labels_of_members
 from pipeline.data.samples import NOTHING_ASKED, Asked, Located, Part, Sample
 from pipeline.data.store import Options
@@ -94,7 +94,7 @@ class Dataset:
     def pick(self, part: Part, positions: Sequence[int]) -> Iterator[tuple[int, Sample]]:
         """Some samples of a part, by their positions in it, which are in rising order."""
         if part.keys:  # files of a folder: the others need not be opened
-            picked = replace(part, keys=tuple(part.keys[position] for position in positions))
+            picked = part.of_keys(positions)
             yield from zip(positions, self.read(picked), strict=True)
             return
         wanted, stop = set(positions), max(positions, default=-1) + 1
@@ -106,7 +106,7 @@ class Dataset:
         """The encoded pictures of some samples, each once, shard by shard.
 
         Raises:
-            IncompleteError: a picture that was there is gone.
+            IncompleteError: a picture that was there is gone or damaged.
         """
         shards: dict[str, dict[Located, None]] = {}
         for located in wanted:
@@ -114,8 +114,10 @@ class Dataset:
         for shard, pictures in shards.items():
             try:
                 yield from self.reader.fetch(shard, list(pictures))
-            except (FileNotFoundError, UnreadableError) as error:
-                raise lost(shard, f"no longer whole ({error})") from error
+            except FileNotFoundError as error:
+                raise missing(shard) from error
+            except UnreadableError as error:
+                raise damaged(shard, error) from error
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_parts": None}

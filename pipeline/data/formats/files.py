@@ -116,10 +116,8 @@ def list_files(url: str, options: Options | None = None) -> Listing:
 
 
 def _kind(store: Store) -> str | None:
-    store.fs.invalidate_cache()
-    try:
-        info = store.fs.info(store.path())
-    except (FileNotFoundError, NotADirectoryError):
+    info = store.info()
+    if info is None:
         return None
     if not store.is_local and info["type"] == "file" and not info["size"] and store.list():
         return "directory"  # some consoles put an empty object that is named like the folder
@@ -196,13 +194,13 @@ def _place(status: os.stat_result) -> tuple[int, int]:
 
 def _named(url: str, store: Store, names: list[str]) -> Listing:
     def size(name: str) -> int:
-        try:
-            return int(store.fs.info(store.path(name))["size"] or 0)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        info = store.info(name)
+        if info is None:
             raise RequestError(
                 f"{store.url.rstrip('/')}/{name} does not exist, but {url} asks for it; "
                 "correct the range or add the file."
-            ) from error
+            )
+        return int(info["size"] or 0)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         files = dict(zip(names, pool.map(size, names), strict=True))
@@ -220,9 +218,8 @@ def _matching(url: str, store: Store) -> list[str]:
 
 
 def _globbed(store: Store, pattern: str) -> list[str]:
-    matches = store.fs.glob(store.path(pattern), detail=True)
-    start = len(store.path()) + 1
-    names = (path[start:] for path, info in matches.items() if info["type"] != "directory")
+    matches = store.glob(pattern).items()
+    names = (name for name, info in matches if info["type"] != "directory")
     return sorted(name for name in names if not _is_hidden(name))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.data.class_names import ClassNames, folder_classes
 from pipeline.data.formats.files import Listing
-from pipeline.data.formats.reading import lost, read_files, why_unreadable
+from pipeline.data.formats.reading import Piece, missing, read_files, why_unreadable
 from pipeline.data.samples import PICTURES, Asked, Located, Part, Sample, numbered
 from pipeline.data.store import Store
 
@@ -31,10 +31,16 @@ class Folder:
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The files of a part; what cannot be read has a `problem`."""
-        for key, data in zip(part.keys, read_files(self.store, part.keys), strict=True):
+        pieces = [Piece(key, size) for key, size in zip(part.keys, part.sizes, strict=True)]
+        for piece, data in zip(pieces, read_files(self.store, pieces), strict=True):
+            key = piece.name
             label, class_name = self.classes.get(_class_of(key), (None, None))
             written = key.encode("utf-8", "replace").decode()  # a disk's names can be any bytes
             problem = None if written == key else "its name is not UTF-8"
+            if isinstance(data, FileNotFoundError):
+                if piece.size:  # links that lead nowhere are listed without a byte
+                    raise missing(f"{part.shard}/{key}") from data
+                problem, data = "it is a link that leads nowhere", b""
             if isinstance(data, BaseException):
                 problem = why_unreadable(data, self.store)
                 if problem is None:
@@ -47,12 +53,12 @@ class Folder:
         """The files of some samples.
 
         Raises:
-            IncompleteError: one of them is no longer there.
+            MissingDataError: one of them is not found.
         """
-        contents = read_files(self.store.at(shard), [located.key for located in wanted])
+        contents = read_files(self.store.at(shard), [Piece(located.key) for located in wanted])
         for located, data in zip(wanted, contents, strict=True):
             if isinstance(data, FileNotFoundError):
-                raise lost(f"{shard}/{located.key}", "gone") from data
+                raise missing(f"{shard}/{located.key}") from data
             if isinstance(data, BaseException):
                 raise data
             yield located, data
@@ -62,7 +68,7 @@ def open_folder(
     listing: Listing, names: ClassNames | None, _: Asked
 ) -> tuple[Folder, tuple[Part, ...]]:
     """The reader and the parts of the pictures that `listing` has."""
-    keys = list(listing.files)
+    keys, sizes = list(listing.files), list(listing.files.values())
     url = listing.store.url
     folders, beside = _class_folders(keys)
     if folders and beside:
@@ -73,7 +79,10 @@ def open_folder(
             next(key for key in keys if "/" not in key),
         )
     size = part_size(len(keys))
-    parts = (Part("", url, tuple(keys[at : at + size])) for at in range(0, len(keys), size))
+    parts = (
+        Part("", url, tuple(keys[at : at + size]), tuple(sizes[at : at + size]))
+        for at in range(0, len(keys), size)
+    )
     of_folders = folder_classes(folders, names) if folders else {}
     classes = {f"{name}/": known for name, known in of_folders.items()} or _by_wnid(names)
     return Folder(listing.store, classes), numbered(parts)

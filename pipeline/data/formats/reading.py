@@ -1,12 +1,13 @@
 """Reading files, and what it means when that fails: the file, or the store for a while."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from errno import EACCES, EIO, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM
 from typing import Any
 
 from pipeline.data.samples import Sample
 from pipeline.data.store import Store
-from pipeline.errors import IncompleteError, one_line
+from pipeline.errors import IncompleteError, MissingDataError, StoreError, one_line
 
 _BLOCK = 8 << 20  # bytes read ahead from a remote shard
 _AT_ONCE = 64  # requests of a remote store under way at once
@@ -27,34 +28,63 @@ class UnreadableError(Exception):
 
 def open_file(store: Store) -> Any:
     """A binary stream of a file, read ahead in blocks."""
-    return store.fs.open(store.path(), "rb", block_size=_BLOCK, cache_type="readahead")
+    return store.open(block=_BLOCK)
 
 
-def read_files(
-    store: Store,
-    names: Sequence[str],
-    starts: Sequence[int | None] | None = None,
-    ends: Sequence[int | None] | None = None,
-) -> Iterator[bytes | BaseException]:
-    """What each file holds (between two bytes, if given), or why it cannot be read."""
-    size = 1 if store.is_local else _AT_ONCE
-    for at in range(0, len(names), size):
-        batch = slice(at, at + size)
-        paths = [store.path(name) for name in names[batch]]
-        yield from store.fs.cat_ranges(paths, starts and starts[batch], ends and ends[batch])
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file of a store, or the bytes of it from `start` on.
+
+    Attributes:
+        name: of the file.
+        size: bytes that must come; None where it is not known.
+        start: None: from the first byte.
+    """
+
+    name: str
+    size: int | None = None
+    start: int | None = None
+
+    @property
+    def end(self) -> int | None:
+        """The byte behind the last one; None: to the end of the file."""
+        return None if self.start is None else self.start + (self.size or 0)
+
+
+def read_files(store: Store, pieces: Sequence[Piece]) -> Iterator[bytes | Exception]:
+    """What each piece holds, or why it cannot be read; many requests are under way at once."""
+    if store.is_local:
+        yield from (_read(store, piece) for piece in pieces)
+        return
+    for at in range(0, len(pieces), _AT_ONCE):
+        batch = pieces[at : at + _AT_ONCE]
+        paths = [store.path(piece.name) for piece in batch]
+        starts, ends = [piece.start for piece in batch], [piece.end for piece in batch]
+        contents = store.fs.cat_ranges(paths, starts, ends)
+        for piece, data in zip(batch, contents, strict=True):
+            is_whole = isinstance(data, bytes) and len(data) >= (piece.size or 0)
+            yield data if is_whole else _read(store, piece)  # by itself, and patiently
+
+
+def _read(store: Store, piece: Piece) -> bytes | Exception:
+    try:
+        return store.read(piece.name, piece.start, piece.end, piece.size)
+    except StoreError:
+        raise  # or every other piece would wait as long
+    except Exception as error:  # every file system has errors of its own
+        return error
 
 
 def why_unreadable(error: BaseException, store: Store) -> str | None:
     """The reason, if it is this file that cannot be read; None if it is the store or the machine.
 
-    A file of a disk that cannot be read stays so, and so does an object that is gone. What else
-    a remote store answers (time-outs, expired credentials) or a machine (no file handle left) is
-    worth another try of the part, and would otherwise pass for thousands of bad pictures.
+    A file of a disk that cannot be read stays so. What a remote store answers (time-outs, expired
+    credentials) or a machine (no file handle left) is worth another try of the part, and so is
+    what is not found, since another machine may have it: all that would otherwise pass for
+    thousands of bad pictures.
     """
     if isinstance(error, UnreadableError):
         return str(error)
-    if isinstance(error, FileNotFoundError):
-        return "it is no longer there"
     if store.is_local and isinstance(error, OSError) and error.errno in _OF_THE_FILE:
         return error.strerror or str(error)
     return None
@@ -72,8 +102,17 @@ def until_broken(shard: str, samples: Iterator[Sample]) -> Iterator[Sample]:
         yield Sample(shard, error.key, b"", problem=str(error))
 
 
-def lost(what: str, state: str) -> IncompleteError:
+def damaged(what: str, why: object) -> IncompleteError:
     """The error that something cannot be read a second time."""
     return IncompleteError(
-        f"{what} was read before and is {state}; put it back, then give the same command again."
+        f"{what} was read before and is no longer whole ({why}); put it back, then give the same "
+        "command again."
+    )
+
+
+def missing(what: str) -> MissingDataError:
+    """The error that something listed or read before is not found by this machine."""
+    return MissingDataError(
+        f"{what} is not found; put it back, or mount it on this machine, then give the same "
+        "command again."
     )

@@ -12,7 +12,12 @@ from io import BufferedIOBase
 
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
-from pipeline.data.formats.reading import UnreadableError, open_file, read_files, until_broken
+from pipeline.data.formats.ranges import fetch_ranges
+from pipeline.data.formats.reading import (
+    UnreadableError,
+    open_file,
+    until_broken,
+)
 from pipeline.data.formats.tar import Member, members
 from pipeline.data.samples import PICTURES, Asked, Located, Part, Sample, checked_label, numbered
 from pipeline.data.store import Store, without_signature
@@ -65,7 +70,9 @@ class WebDataset:
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures: by byte range where they have one, or else out of the stream."""
         store = self.place.at(shard)
-        yield from _ranges(store, [located for located in wanted if located.offset is not None])
+        yield from fetch_ranges(
+            store, [located for located in wanted if located.offset is not None]
+        )
         if streamed := [located for located in wanted if located.offset is None]:
             yield from _members(store, streamed)
 
@@ -241,18 +248,6 @@ def _label(group: Mapping[str, Member]) -> tuple[int | None, str | None]:
         label = number if label is None else label
         class_name = stated or class_name or name
     return label, class_name
-
-
-def _ranges(shard: Store, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
-    starts = [located.offset or 0 for located in wanted]
-    ends = [(located.offset or 0) + (located.length or 0) for located in wanted]
-    contents = read_files(shard, [""] * len(wanted), starts, ends)
-    for located, data in zip(wanted, contents, strict=True):
-        if isinstance(data, BaseException):
-            raise data
-        if len(data) != located.length:
-            raise UnreadableError(f"the tar is cut short before {located.key}")
-        yield located, data
 
 
 def _members(shard: Store, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:

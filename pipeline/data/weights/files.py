@@ -4,11 +4,11 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import torch
 
 from pipeline.core.nets import known, of_timm
-from pipeline.errors import RequestError
+from pipeline.data.store import Store
+from pipeline.errors import AtlasError, RequestError
 
 
 def brief(error: Exception) -> str:
@@ -71,11 +71,10 @@ def read_bytes(weights: str, name: str) -> bytes:
 
     Raises:
         RequestError: there is no such file.
+        StoreError: the store does not answer.
     """
     try:
-        with fsspec.open(weights, "rb") as stream:
-            data: bytes = stream.read()
-            return data
+        return Store(weights).read("")
     except FileNotFoundError as error:
         official = ["bundled"] if name == known.DEMO else known.torchvision_weights(name)
         official_too = f" nor weights of {name} ({', '.join(official)})" if official else ""
@@ -83,5 +82,7 @@ def read_bytes(weights: str, name: str) -> bytes:
             f"Weights {weights!r} are {'neither' if official else 'not'} a file{official_too}; "
             "random:SEED is possible too."
         ) from error
+    except AtlasError:
+        raise
     except Exception as error:  # every file system has errors of its own
         raise RequestError(f"Weights {weights} cannot be read: {brief(error)}.") from error

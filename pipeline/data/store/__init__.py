@@ -1,0 +1,8 @@
+"""Where things are kept, on a disk or in a bucket, and what is done when that fails."""
+
+from pipeline.data.store.address import Options, without_signature
+from pipeline.data.store.headers import content_type
+from pipeline.data.store.patience import ShortError
+from pipeline.data.store.store import Store
+
+__all__ = ["Options", "ShortError", "Store", "content_type", "without_signature"]
