@@ -93,6 +93,7 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
             connection.seats(asked)  # a request that is refused leaves nothing behind
             for job in waiting:
                 _begin(job.run, job.spec)
+                job.run.sweep()
                 require_in_sight(job.run)
             while waiting:
                 # nets whose classes have other names read the same pictures as other samples

@@ -48,6 +48,7 @@ def project_run(request: ProjectRequest) -> int:
     if not waiting:
         return 0
     run.store.require_room("--run")
+    run.store.sweep()
     dataset = dataset_of(run, labelled=False)
     total = sum(map(missing, waiting))
     with connection.connected(request.address):

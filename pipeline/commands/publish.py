@@ -22,6 +22,8 @@ def publish_run(request: PublishRequest) -> tuple[Published, str]:
     run = Run(request.run, request.storage_options)
     target = run.store.at(request.dest or f"{run.store.url}/{schema.ATLAS}")
     target.require_room("DEST")
+    for place in (run.store, target):
+        place.sweep()
     waiting = units(run.store)
     total = sum(unit.last - unit.first for unit in waiting)
     with connection.connected(request.address):

@@ -1,8 +1,10 @@
 """Reading files, and what it means when that fails: the file, or the store for a while."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from errno import EACCES, EIO, EISDIR, ELOOP, ENAMETOOLONG, ENOTDIR, EPERM
+from functools import partial
 from typing import Any
 
 from pipeline.data.samples import Sample
@@ -56,14 +58,9 @@ def read_files(store: Store, pieces: Sequence[Piece]) -> Iterator[bytes | Except
     if store.is_local:
         yield from (_read(store, piece) for piece in pieces)
         return
-    for at in range(0, len(pieces), _AT_ONCE):
-        batch = pieces[at : at + _AT_ONCE]
-        paths = [store.path(piece.name) for piece in batch]
-        starts, ends = [piece.start for piece in batch], [piece.end for piece in batch]
-        contents = store.fs.cat_ranges(paths, starts, ends)
-        for piece, data in zip(batch, contents, strict=True):
-            is_whole = isinstance(data, bytes) and len(data) >= (piece.size or 0)
-            yield data if is_whole else _read(store, piece)  # by itself, and patiently
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for at in range(0, len(pieces), _AT_ONCE):  # so that no more than these are in memory
+            yield from pool.map(partial(_read, store), pieces[at : at + _AT_ONCE])
 
 
 def _read(store: Store, piece: Piece) -> bytes | Exception:

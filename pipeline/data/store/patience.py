@@ -18,8 +18,8 @@ outlive an outage of some minutes."""
 FIRST = 20.0
 """The same of one that never has: then the address may be wrong, and somebody waits."""
 
-_SHORT_TRIES = 5
-"""How often an object is read that comes shorter than it should: after that, it is so."""
+_DAMAGED_TRIES = 5
+"""How often an object is read that comes short or with a wrong checksum: after that, it is so."""
 
 _PAUSES = wait_random_exponential(multiplier=0.5, max=30.0)
 """At most 1 s, 2 s, 4 s … and from none on: those who failed together do not come back together."""
@@ -32,10 +32,14 @@ _FINAL = (
     PermissionError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError,
     ImportError,
 )  # fmt: skip
-_NO_CREDENTIALS = {
+_FINAL_ELSEWHERE = {
     "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError",
+    "ParamValidationError",
 }  # fmt: skip
 """Names of classes, of clients that may not be installed."""
+
+_DAMAGED = {"ShortError", "FlexibleChecksumError", "ChecksumError"}
+"""The same: ours, botocore's and gcsfs's."""
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +50,28 @@ class ShortError(OSError):
     """An object came shorter than it is, under an answer that says that all is well."""
 
 
+def whole(data: bytes, size: int | None) -> bytes:
+    """The same bytes, if they are as many as they should be.
+
+    Raises:
+        ShortError: they are fewer.
+    """
+    if size is not None and len(data) < size:
+        raise ShortError(f"{len(data)} of {size} bytes came")
+    return data
+
+
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an error of whatever client stands for; None without an answer."""
     for cause in _causes(error):
-        response: Any = getattr(cause, "response", None)  # of botocore
-        if isinstance(response, dict):
+        response: Any = getattr(cause, "response", None)
+        if isinstance(response, dict):  # of botocore
             return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
-        for name in ("status", "status_code", "code"):  # of aiohttp, Azure's client, gcsfs
-            value = getattr(cause, name, None)
-            if isinstance(value, int) and 100 <= value < 600:
-                return value
+        for holder in (cause, response):  # of aiohttp, Azure's client and gcsfs; of httpx
+            for name in ("status", "status_code", "code"):
+                value = getattr(holder, name, None)
+                if isinstance(value, int) and 100 <= value < 600:
+                    return value
     return None
 
 
@@ -66,7 +82,7 @@ def passes(error: BaseException) -> bool:
         return status in _PASSING
     root = list(_causes(error))[-1]  # some say "not found" of a connection that broke
     named = {kind.__name__ for kind in type(root).__mro__}
-    return not isinstance(root, _FINAL) and not named & _NO_CREDENTIALS
+    return not isinstance(root, _FINAL) and not named & _FINAL_ELSEWHERE
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -121,8 +137,8 @@ class Patience:
         error = _error(state)
         if self._on_disk:
             return state.attempt_number >= TRIES
-        if isinstance(error, ShortError):
-            return state.attempt_number >= _SHORT_TRIES
+        if type(error).__name__ in _DAMAGED:
+            return state.attempt_number >= _DAMAGED_TRIES
         is_there = self.answered or status_of(error) is not None
         return (state.seconds_since_start or 0.0) > (OUTAGE if is_there else FIRST)
 

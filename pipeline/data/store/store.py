@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.data.store.address import Options, connect, without_secrets
 from pipeline.data.store.headers import headers
-from pipeline.data.store.patience import Patience, ShortError, passes
+from pipeline.data.store.patience import Patience, passes, whole
 from pipeline.errors import AtlasError, RequestError, StoreError, WriteError
 
 _WRITING = 3600.0
@@ -185,9 +185,13 @@ class Store:
             FileNotFoundError: there is no such object.
             StoreError: the store does not answer, or gives less than there is.
         """
+        if not self.is_local and start is None:
+            if size is None and (info := self.info(name)):
+                size = info["size"]
+            start = 0 if size else None  # s3fs looks up the size of what is read without a range
 
         def read() -> bytes:
-            return whole(bytes(self.fs.cat_file(self.path(name), start, end)), size)
+            return whole(bytes(self.fs.cat_file(self.path(name), start=start, end=end)), size)
 
         return self._patiently(read, name)
 
@@ -274,17 +278,6 @@ class Store:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         self.write(name, sink.getvalue().to_pybytes())
-
-
-def whole(data: bytes, size: int | None) -> bytes:
-    """The same bytes, if they are as many as they should be.
-
-    Raises:
-        ShortError: they are fewer.
-    """
-    if size is not None and len(data) < size:
-        raise ShortError(f"{len(data)} of {size} bytes came")
-    return data
 
 
 def _write_beside_and_rename(path: Path, data: bytes) -> None:

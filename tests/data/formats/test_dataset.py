@@ -21,7 +21,7 @@ from pipeline.data.decoding import decode
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Located, Sample
 from pipeline.data.store import Store
-from pipeline.errors import IncompleteError, MissingDataError, RequestError
+from pipeline.errors import IncompleteError, MissingDataError, RequestError, StoreError
 
 Put = Callable[[str, dict[str, bytes]], str]
 Write = Callable[[list[bytes]], dict[str, bytes]]
@@ -227,9 +227,10 @@ def test_a_store_that_fails_is_no_bad_picture(
 
     monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
     monkeypatch.setattr(MemoryFileSystem, "_open", fail)
-    with pytest.raises(TimeoutError):
+    monkeypatch.setattr("pipeline.data.store.patience.OUTAGE", 0.0)
+    with pytest.raises(StoreError, match="the store does not answer"):
         read(dataset)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(StoreError, match="the store does not answer"):
         list(dataset.fetch(sample.located for sample in samples))
 
 
