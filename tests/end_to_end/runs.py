@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,26 +103,3 @@ def until(holds: Callable[[], object], what: str, seconds: float = 90) -> None:
         if time.monotonic() > end:
             pytest.fail(f"waited in vain for {what}")
         time.sleep(0.02)
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """Every process below a process."""
-    parents = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        parents[int(status.parent.name)] = int(fields[1])
-    family = [pid]
-    for member in family:
-        family += [child for child, parent in parents.items() if parent == member]
-    yield from family[1:]
-
-
-def title(pid: int) -> str:
-    """What a process calls itself."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""

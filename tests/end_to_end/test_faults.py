@@ -14,6 +14,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from jobs.soak.processes import WORKING, entitled
 from pipeline import schema
 from pipeline.cluster.connection import connected
 from pipeline.config import RunSpec
@@ -31,26 +32,18 @@ from tests.end_to_end.runs import (
     assert_same,
     assert_same_mined,
     command,
-    descendants,
     program,
-    title,
     until,
 )
 
-WORKING = ("ray::mine", "ray::rescore", "ray::project", "ray::pictures", "ray::publish")
 IDLE = "ray::Worker"
-
-
-def workers(*titles: str) -> list[int]:
-    """Our cluster's processes of these titles: what a worker does, or that it waits."""
-    return [pid for pid in descendants(os.getpid()) if title(pid).startswith(titles)]
 
 
 def strike(what: str) -> None:
     """SIGKILL whoever is doing this, as soon as there is somebody."""
 
     def kill() -> int:
-        pids = workers(f"ray::{what}")
+        pids = entitled(f"ray::{what}")
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         return len(pids)
@@ -129,7 +122,7 @@ def killed_after(run: Run, prefix: str, arguments: list[object]) -> None:
     ) as driver:
         until(lambda: run.objects(prefix), f"something in {prefix}")
         driver.kill()
-    until(lambda: not workers(IDLE, *WORKING), "the orphans' end")
+    until(lambda: not entitled(IDLE, *WORKING), "the orphans' end")
 
 
 def test_two_drivers_at_once_project_every_winner_once(
@@ -178,15 +171,15 @@ def test_workers_stay_from_stage_to_stage_and_leave_at_the_end(
     """As long as they sit as they should: else all would wait for those who wait for work."""
     with connected():
         command(*run.mining(tars, "--workers", 2, "--precision", "fast"))
-        miners = workers(IDLE)
+        miners = entitled(IDLE)
         assert len(miners) == 2
         command(*run.projecting("--workers", 2))
         command("publish", "--run", run.url, "--workers", 2)
-        assert workers(IDLE) == miners
+        assert entitled(IDLE) == miners
         command("explain", *range(10), "--run", run.url, "--workers", 1)
-        assert len(workers(IDLE)) == 1
-        assert not set(workers(IDLE)) & set(miners)
-    until(lambda: not workers(IDLE, *WORKING), "the workers' end")
+        assert len(entitled(IDLE)) == 1
+        assert not set(entitled(IDLE)) & set(miners)
+    until(lambda: not entitled(IDLE, *WORKING), "the workers' end")
     pd.testing.assert_frame_equal(run.projections(), undisturbed.projections(), check_exact=True)
 
 

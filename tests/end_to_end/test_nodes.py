@@ -15,8 +15,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from jobs.soak.processes import entitled
 from tests.end_to_end.runs import Run, assert_same_mined, command, until
-from tests.end_to_end.test_faults import workers
 
 Joined = Callable[[Path], AbstractContextManager[None]]
 
@@ -126,8 +126,8 @@ def test_a_worker_that_hangs(
 
     def stop() -> None:
         until(lambda: run.objects("heaps"), "a heap")
-        until(lambda: workers("ray::mine"), "somebody who mines")
-        stopped.append(workers("ray::mine")[0])
+        until(lambda: entitled("ray::mine"), "somebody who mines")
+        stopped.append(entitled("ray::mine")[0])
         os.kill(stopped[0], signal.SIGSTOP)
 
     thread = threading.Thread(target=stop)

@@ -1,0 +1,107 @@
+"""Mine, project and publish again and again under faults, each seed with its own.
+
+A cluster of three nodes and an S3 service run on this machine, as processes of their own. After
+each episode the run is compared with one that nothing disturbed. Needs the extra `test`; Linux.
+"""
+
+import argparse
+import logging
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import fsspec
+from rich.console import Console
+from rich.table import Table
+
+from jobs.soak.cluster import Cluster
+from jobs.soak.episode import DifferenceError, Stand, disturbed, require_same, undisturbed
+from jobs.soak.service import unreliable
+from pipeline.data.demo.images import shard_bytes
+from pipeline.data.store import Store
+
+_SHARDS, _IMAGES, _SIZE = 12, 24, (160, 120)
+_KEYS = {
+    "AWS_ACCESS_KEY_ID": "someone",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+def main() -> int:
+    """Run episodes; 0 if every run was as it should be, else 1."""
+    description = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m jobs.soak", description=description)
+    parser.add_argument("--seed", type=int, default=0, help="Of the first episode; then the next.")
+    parser.add_argument(
+        "--minutes", type=float, default=10, help="After which no other begins; 0: one episode."
+    )
+    options = parser.parse_args()
+    console = Console()
+    happened, begun = Counter[str](), time.monotonic()
+    with standing() as stand:
+        usual, seed = f"{stand.data}-runs/undisturbed", options.seed
+        undisturbed(stand, usual)
+        while seed == options.seed or time.monotonic() - begun < 60 * options.minutes:
+            run, start = f"{stand.data}-runs/{uuid.uuid4().hex}", time.monotonic()
+            try:
+                faults = disturbed(stand, run, seed)
+                require_same(stand, usual, run)
+            except DifferenceError as error:
+                again = f"python -m jobs.soak --seed {seed} --minutes 0"
+                console.print(f"Seed {seed}: {error}\nAgain: {again}", markup=False)
+                return 1
+            happened += faults
+            seconds = time.monotonic() - start
+            console.print(f"Seed {seed}: {faults.total()} faults in {seconds:.0f} s, all the same.")
+            seed += 1
+    console.print(_table(happened, seed - options.seed))
+    return 0
+
+
+@contextmanager
+def standing() -> Iterator[Stand]:
+    """A cluster, a service with images in it, as long as the block lasts."""
+    from moto.server import ThreadedMotoServer  # of the extra `test`
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would name every request
+    true = ThreadedMotoServer(port=0, verbose=False)
+    true.start()
+    host, port = true.get_host_and_port()
+    behind = f"http://{host}:{port}"
+    keys = {"key": _KEYS["AWS_ACCESS_KEY_ID"], "secret": _KEYS["AWS_SECRET_ACCESS_KEY"]}
+    options = {"endpoint_url": behind, **keys}
+    bucket = f"s3://soak-{uuid.uuid4().hex[:8]}"
+    fsspec.filesystem("s3", **options).mkdir(bucket)
+    _put_images(Store(f"{bucket}/images", options))
+    try:
+        with (
+            unreliable(behind) as service,
+            Cluster({**_KEYS, "AWS_ENDPOINT_URL": service.endpoint}) as cluster,
+        ):
+            yield Stand(cluster, service, options, f"{bucket}/images")
+    finally:
+        true.stop()
+
+
+def _put_images(store: Store) -> None:
+    for shard in range(_SHARDS):
+        images = range(shard * _IMAGES, (shard + 1) * _IMAGES)
+        store.write(f"{shard:02d}.tar", shard_bytes(images, size=_SIZE))
+    whole = shard_bytes(range(_IMAGES), seed=1, size=_SIZE)
+    store.write(f"{_SHARDS:02d}.tar", whole[: len(whole) // 2])  # so that something is skipped
+
+
+def _table(happened: Counter[str], episodes: int) -> Table:
+    title = f"{happened.total()} faults in {episodes} episodes, 0 rows different"
+    table = Table("fault", "times", title=title)
+    for kind, times in sorted(happened.items()):
+        table.add_row(kind, str(times))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""A Ray cluster on this machine whose nodes can be lost."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from jobs.soak.processes import kill_family
+
+NODES = 2
+"""Beside the head; each has one processor, the head has none."""
+
+_RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+_MEMORY = 200 << 20  # of each node's object store, in bytes: on one machine they share it
+_START = 60.0  # seconds that a head may take
+
+
+class Cluster:
+    """A head and some nodes, each a family of processes, as long as the block lasts.
+
+    Args:
+        variables: of the environment, beside this process's own.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.environment = {**os.environ, "RAY_AUTH_MODE": "disabled", **variables}
+        self._head: subprocess.Popen[bytes] | None = None
+        self._nodes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "Cluster":
+        self._begin()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def lose_node(self, index: int) -> None:
+        """A node is gone at once; another comes in its place."""
+        _lost(self._nodes[index])
+        self._nodes[index] = self._node()
+
+    def lose_head(self) -> None:
+        """The head is gone, and with it all of the cluster; one starts again at its address."""
+        self._end()
+        self._begin()
+
+    def _begin(self) -> None:
+        host, port = self.address.split(":")
+        head = ["--head", f"--port={port}", f"--node-ip-address={host}", "--num-cpus=0"]
+        self._head = self._started([*head, "--include-dashboard=false"])
+        _await(host, int(port))
+        self._nodes = [self._node() for _ in range(NODES)]
+
+    def _end(self) -> None:
+        for process in (*self._nodes, self._head):
+            if process is not None:
+                _lost(process)
+        self._head, self._nodes = None, []
+
+    def _node(self) -> "subprocess.Popen[bytes]":
+        return self._started([f"--address={self.address}", "--num-cpus=1"])
+
+    def _started(self, options: list[str]) -> "subprocess.Popen[bytes]":
+        common = ["--block", "--disable-usage-stats", f"--object-store-memory={_MEMORY}"]
+        return subprocess.Popen(
+            [*_RAY, "start", *options, *common],
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+def _lost(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGSTOP)  # or it would see its children die and say so
+    kill_family(process.pid)
+    process.wait()
+
+
+def _await(host: str, port: int) -> None:
+    end = time.monotonic() + _START
+    while True:
+        with socket.socket() as line:
+            if not line.connect_ex((host, port)):
+                return
+        if time.monotonic() > end:
+            raise TimeoutError(f"no Ray head answers at {host}:{port}")
+        time.sleep(0.1)

@@ -1,0 +1,159 @@
+"""The three stages under faults, and what must come of them."""
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from jobs.soak.cluster import Cluster
+from jobs.soak.processes import kill_family
+from jobs.soak.service import Faults, Service
+from jobs.soak.strikes import STRIKES, Scene, Strike
+from pipeline import schema
+from pipeline.data.store import Options, Store
+
+STAGES = ("mine", "project", "publish")
+TRIES = 8
+"""How often a stage is begun; the last time, and after the strikes, the store alone fails."""
+
+LIMIT = 420.0
+"""Seconds after which a command that has not ended hangs."""
+
+LATEST = 15.0
+"""Seconds after which a strike comes, at most: a stage takes little longer."""
+
+_SHARES = (0.0, 0.1, 0.2, 0.3)
+_MOST_STRIKES = 2  # in a stage
+_NET = ["--net", "demo", "--class-names", "net", "--layers", "conv1,conv3,conv5", "--top-k", "5"]
+_ORDER = ["layer", "feature_map", "rank"]
+
+
+class DifferenceError(Exception):
+    """A run under faults is not what the undisturbed one is; its text says in what."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """What the episodes have in common.
+
+    Attributes:
+        cluster: that does the work.
+        service: the store, with its faults.
+        truly: the options with which the true store is reached, to see what is there.
+        data: to mine.
+    """
+
+    cluster: Cluster
+    service: Service
+    truly: Options
+    data: str
+
+    def store(self, run: str) -> Store:
+        """A run, as it is."""
+        return Store(run, self.truly)
+
+    def command(self, stage: str, run: str) -> list[str]:
+        """The program that does a stage."""
+        arguments = {
+            "mine": [self.data, "--run", run, *_NET, "--workers", "2"],
+            "project": ["--run", run, "--arrays", "--workers", "2"],
+            "publish": ["--run", run, "--workers", "2"],
+        }[stage]
+        command = [sys.executable, "-m", "pipeline.cli.app", stage, *arguments]
+        return [*command, "--address", self.cluster.address]
+
+
+def undisturbed(stand: Stand, run: str) -> None:
+    """A run without faults.
+
+    Raises:
+        DifferenceError: a stage does not end well.
+    """
+    stand.service.begin(None)
+    for stage in STAGES:
+        _attempted(stand, stage, run, [], random.Random(0))
+
+
+def disturbed(stand: Stand, run: str, seed: int) -> Counter[str]:
+    """A run with the faults of a seed: how many of each kind.
+
+    Raises:
+        DifferenceError: a stage does not end well.
+    """
+    chance, happened = random.Random(seed), Counter[str]()
+    for stage in STAGES:
+        share = chance.choice(_SHARES)
+        strikes = chance.sample(list(STRIKES), chance.randint(0, _MOST_STRIKES))
+        stand.service.begin(Faults(chance.randrange(1 << 30), share))
+        happened += _attempted(stand, stage, run, strikes, chance)
+        happened += Counter({f"request: {k}": n for k, n in stand.service.happened.items()})
+    stand.service.begin(None)
+    return happened
+
+
+def _attempted(
+    stand: Stand, stage: str, run: str, strikes: Sequence[str], chance: random.Random
+) -> Counter[str]:
+    """A stage, begun again while it is incomplete; what struck it."""
+    happened = Counter[str]()
+    waiting = [random.Random(chance.random()) for _ in strikes]
+    for _ in range(TRIES):
+        with subprocess.Popen(
+            stand.command(stage, run),
+            env=stand.cluster.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as driver:
+            scenes = [Scene(stand.cluster, driver, stand.service, own) for own in waiting]
+            under_way = [
+                Strike(kind, scene, LATEST) for kind, scene in zip(strikes, scenes, strict=True)
+            ]
+            try:
+                said, _ = driver.communicate(timeout=LIMIT)
+            except subprocess.TimeoutExpired:
+                kill_family(driver.pid)
+                raise DifferenceError(f"{stage} has not ended after {LIMIT:g} s") from None
+        happened += Counter(strike.kind for strike in under_way if strike.settled())
+        strikes, waiting = [], []
+        if driver.returncode == 0:
+            return happened
+        if driver.returncode == 2 or "Traceback" in said:
+            raise DifferenceError(f"{stage} ended with {driver.returncode}: {said[-3000:]}")
+        time.sleep(1)
+    raise DifferenceError(f"{stage} was incomplete {TRIES} times: {said[-3000:]}")
+
+
+def require_same(stand: Stand, run: str, other: str) -> None:
+    """Both hold the same rows, the same atlas, and nothing that a reader could take for data.
+
+    Raises:
+        DifferenceError: they do not.
+    """
+    one, two = stand.store(run), stand.store(other)
+    for table in (schema.WINNERS, schema.PROJECTIONS, schema.FEATURE_MAPS, schema.SKIPPED):
+        try:
+            pd.testing.assert_frame_equal(_rows(one, table), _rows(two, table), check_exact=True)
+        except AssertionError as error:
+            raise DifferenceError(f"{table} differ: {error}") from None
+    for prefix in (schema.HEAPS, schema.WINNERS, schema.ATLAS):
+        names, others = one.list(prefix), two.list(prefix)
+        if names.keys() != others.keys():
+            raise DifferenceError(f"{prefix}: {sorted(names.keys() ^ others.keys())}")
+    for name in one.list(schema.ATLAS):
+        if one.read(name) != two.read(name):
+            raise DifferenceError(f"{name} differs")
+
+
+def _rows(run: Store, table: str) -> pd.DataFrame:
+    url = f"{run.url}/{table}"
+    rows = pd.read_parquet(url, storage_options=dict(run.options))
+    if "layer" in rows:
+        rows = rows.astype({"layer": "str"})
+    order = [name for name in _ORDER if name in rows.columns] or list(rows.columns)
+    return rows.sort_values(order, ignore_index=True)
