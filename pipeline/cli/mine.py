@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     MineRequest,
     repeated=["net", "weights"],
     positional=["data"],
-    metavars={"data": "DATA", "mean": "R,G,B"},
+    metavars={"data": "DATA", "mean": "R,G,B", "max_skipped": "SHARE|COUNT"},
 )
 def mine(**options: Any) -> None:
     """Stage 1: for every feature map, find the images that excite it most.

@@ -17,7 +17,7 @@ from pipeline.data.class_name_files import names_for_labels
 from pipeline.data.formats.dataset import Dataset, Found, find_dataset
 from pipeline.data.labels import LabelFile, load_labels
 from pipeline.data.machines import machines_of, unlike
-from pipeline.data.results import is_mined, read_spec
+from pipeline.data.results import is_mined, read_spec, require_few_skipped
 from pipeline.data.samples import Asked, Sample
 from pipeline.data.store import Store
 from pipeline.data.weights.files import is_at_hand
@@ -74,7 +74,8 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
 
     Raises:
         RequestError: one of them is wrong, or disagrees with its run.
-        IncompleteError: parts are missing; the same requests again do only those.
+        IncompleteError: parts are missing, and the same requests again do only those; or too
+            many samples were skipped.
         NumericsError: what is not finite is so when it is computed again.
     """
     asked = requests[0]
@@ -100,7 +101,10 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
                 first = waiting[0].dataset
                 _mine_parts([job for job in waiting if job.dataset == first])
                 waiting = [job for job in waiting if job.dataset != first]
-    return [Run(job.run.url, job.run.options) for job in jobs]
+    runs = [Run(job.run.url, job.run.options) for job in jobs]
+    for request, run in zip(requests, runs, strict=True):
+        require_few_skipped(run.store, request.max_skipped)
+    return runs
 
 
 def _check_layers(request: MineRequest) -> None:

@@ -12,7 +12,7 @@ from pipeline import schema
 from pipeline.config import RunSpec
 from pipeline.data.store import Store
 from pipeline.data.tables import gone, intact, read_batches, read_table
-from pipeline.errors import RequestError
+from pipeline.errors import IncompleteError, RequestError
 
 _READ_AHEAD = 8
 
@@ -185,6 +185,28 @@ def read_skipped(run: Store) -> pd.DataFrame:
     tables = [read_table(run, name, fields) for name in _tables(run, schema.SKIPPED)]
     frame: pd.DataFrame = pa.concat_tables([fields.empty_table(), *tables]).to_pandas()
     return frame
+
+
+def require_few_skipped(run: Store, most: float | None) -> None:
+    """Refuse a run of which too many samples could not be used.
+
+    Args:
+        run: that has been mined.
+        most: that may be skipped, as a share of all samples (below 1) or a count; None: any.
+
+    Raises:
+        IncompleteError: more were.
+    """
+    if most is None:
+        return
+    skipped = len(read_skipped(run))
+    samples = skipped + int(read_feature_maps(run, ["images"])["images"].max())
+    if skipped > (most if most >= 1 else most * samples):
+        raise IncompleteError(
+            f"{skipped} of {samples} samples could not be used, more than --max-skipped {most:g}; "
+            f"{run.url}/{schema.SKIPPED} says which and why. Mend them and mine into another "
+            "--run, or allow more."
+        )
 
 
 def read_parts(

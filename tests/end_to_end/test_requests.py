@@ -275,6 +275,10 @@ def test_what_is_no_picture_is_skipped_and_counted(
     assert "empty" in skipped["empty.jpg"]
     assert "not a JPEG" in skipped["text.jpg"]
     assert (run.winners()["key"] == "one.jpg").all()
+    for most, code in (("0", 1), ("3", 1), ("4", 0), ("0.79", 1), ("0.81", 0)):
+        arguments = [*mining(photos, run.url), "--max-skipped", most]
+        assert run_app([str(argument) for argument in arguments]) == code
+        assert ("4 of 5 samples could not be used" in capsys.readouterr().err) is (code == 1)
 
 
 def test_nothing_usable_at_all(
