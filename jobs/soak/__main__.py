@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.soak.cluster import Cluster
-from jobs.soak.episode import DifferenceError, Stand, disturbed, require_same, undisturbed
+from jobs.soak.compare import DifferenceError, require_same
+from jobs.soak.episode import Stand, disturbed, undisturbed
 from jobs.soak.service import unreliable
 from pipeline.data.demo.images import shard_bytes
 from pipeline.data.store import Store
@@ -49,7 +50,7 @@ def main() -> int:
             run, start = f"{stand.data}-runs/{uuid.uuid4().hex}", time.monotonic()
             try:
                 faults = disturbed(stand, run, seed)
-                require_same(stand, usual, run)
+                require_same(stand.store(usual), stand.store(run))
             except DifferenceError as error:
                 again = f"python -m jobs.soak --seed {seed} --minutes 0"
                 console.print(f"Seed {seed}: {error}\nAgain: {again}", markup=False)

@@ -8,13 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from jobs.soak.cluster import Cluster
+from jobs.soak.compare import DifferenceError
 from jobs.soak.processes import kill_family
 from jobs.soak.service import Faults, Service
 from jobs.soak.strikes import STRIKES, Scene, Strike
-from pipeline import schema
 from pipeline.data.store import Options, Store
 
 STAGES = ("mine", "project", "publish")
@@ -30,11 +28,6 @@ LATEST = 15.0
 _SHARES = (0.0, 0.1, 0.2, 0.3)
 _MOST_STRIKES = 2  # in a stage
 _NET = ["--net", "demo", "--class-names", "net", "--layers", "conv1,conv3,conv5", "--top-k", "5"]
-_ORDER = ["layer", "feature_map", "rank"]
-
-
-class DifferenceError(Exception):
-    """A run under faults is not what the undisturbed one is; its text says in what."""
 
 
 @dataclass(frozen=True)
@@ -127,33 +120,3 @@ def _attempted(
             raise DifferenceError(f"{stage} ended with {driver.returncode}: {said[-3000:]}")
         time.sleep(1)
     raise DifferenceError(f"{stage} was incomplete {TRIES} times: {said[-3000:]}")
-
-
-def require_same(stand: Stand, run: str, other: str) -> None:
-    """Both hold the same rows, the same atlas, and nothing that a reader could take for data.
-
-    Raises:
-        DifferenceError: they do not.
-    """
-    one, two = stand.store(run), stand.store(other)
-    for table in (schema.WINNERS, schema.PROJECTIONS, schema.FEATURE_MAPS, schema.SKIPPED):
-        try:
-            pd.testing.assert_frame_equal(_rows(one, table), _rows(two, table), check_exact=True)
-        except AssertionError as error:
-            raise DifferenceError(f"{table} differ: {error}") from None
-    for prefix in (schema.HEAPS, schema.WINNERS, schema.ATLAS):
-        names, others = one.list(prefix), two.list(prefix)
-        if names.keys() != others.keys():
-            raise DifferenceError(f"{prefix}: {sorted(names.keys() ^ others.keys())}")
-    for name in one.list(schema.ATLAS):
-        if one.read(name) != two.read(name):
-            raise DifferenceError(f"{name} differs")
-
-
-def _rows(run: Store, table: str) -> pd.DataFrame:
-    url = f"{run.url}/{table}"
-    rows = pd.read_parquet(url, storage_options=dict(run.options))
-    if "layer" in rows:
-        rows = rows.astype({"layer": "str"})
-    order = [name for name in _ORDER if name in rows.columns] or list(rows.columns)
-    return rows.sort_values(order, ignore_index=True)
