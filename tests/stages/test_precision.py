@@ -288,7 +288,8 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     in_this_process(monkeypatch)
     whole = objects(fast_run)
     files = [name for name in whole if name.startswith((schema.HEAPS, schema.SCREEN))]
-    assert any(name.endswith("-1.parquet") for name in files)  # looks, in the plural
+    if screening._has_integers():  # looks, in the plural: bfloat16 is near enough for one
+        assert any(name.endswith("-1.parquet") for name in files)
     rng = np.random.default_rng(0)
     for number in range(5):
         run = tmp_path / str(number)

@@ -31,14 +31,16 @@ class Folder:
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The files of a part; what cannot be read has a `problem`."""
-        pieces = [Piece(key, size) for key, size in zip(part.keys, part.sizes, strict=True)]
-        for piece, data in zip(pieces, read_files(self.store, pieces), strict=True):
-            key = piece.name
+        # a disk gives what there is: a file that has become shorter was changed
+        known = [None if self.store.is_local else size for size in part.sizes]
+        pieces = [Piece(key, size) for key, size in zip(part.keys, known, strict=True)]
+        contents = read_files(self.store, pieces)
+        for key, size, data in zip(part.keys, part.sizes, contents, strict=True):
             label, class_name = self.classes.get(_class_of(key), (None, None))
             written = key.encode("utf-8", "replace").decode()  # a disk's names can be any bytes
             problem = None if written == key else "its name is not UTF-8"
             if isinstance(data, FileNotFoundError):
-                if piece.size:  # links that lead nowhere are listed without a byte
+                if size:  # links that lead nowhere are listed without a byte
                     raise missing(f"{part.shard}/{key}") from data
                 problem, data = "it is a link that leads nowhere", b""
             if isinstance(data, BaseException):
