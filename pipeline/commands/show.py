@@ -37,7 +37,7 @@ def run_table(run: Run) -> Table:
     state = _finished(run) if mined else _unfinished(run)
     table = Table(
         "layer", "maps", "dead", "winners", "projected",
-        title=f"{spec.net} ({spec.weights}) on {spec.data}: {state}",
+        title=legible(f"{spec.net} ({spec.weights}) on {spec.data}: {state}"),
         box=None, pad_edge=False, title_justify="left",
     )  # fmt: skip
     for layer in spec.layers:
