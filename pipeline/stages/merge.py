@@ -45,19 +45,19 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
         WriteError: a result could not be stored.
     """
     entries: list[pa.Table] = []
-    statistics: list[pa.Table] = []
+    statistics = _Statistics()
     remarks: dict[str, None] = {}
     before = 0
     for table in _of_parts(run, parts, screened=looks is not None):
         if looks is None:
             entries = _added(entries, _explode(table, before), spec.top_k)
-        statistics.append(table.select(["layer", "feature_map", *_STATISTICS]))
+        statistics.add(table)
         before += int(table.schema.metadata[schema.SAMPLES_IN_PART])
         remarks |= dict.fromkeys(remarks_of(table))
     looked_at = [unit.file for unit in looks.units] if looks is not None else []
     for table in read_parts(run, looked_at, schema.HEAP.names):
         entries = _added(entries, _explode(table, 0), spec.top_k)
-    feature_maps = _summed(statistics)
+    feature_maps = statistics.table()
     if pc.max(feature_maps["images"]).as_py() == 0:
         raise RequestError(_nothing_usable(run, spec))
     winners = _best(entries, spec.top_k)
@@ -156,26 +156,40 @@ def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec) -> pa.Table:
     return schema.table_of(columns, schema.WINNER)
 
 
-def _summed(statistics: Sequence[pa.Table]) -> pa.Table:
-    """The statistics of all parts, added up in the order of the parts: the same sums always."""
-    arrays = {
-        name: np.stack([table[name].to_numpy() for table in statistics]) for name in _STATISTICS
-    }
-    images = arrays["images"].sum(0)
-    with np.errstate(invalid="ignore"):  # no images at all is refused by the caller
-        mean = arrays["total"].sum(0) / images
-        variance = arrays["total_squares"].sum(0) / images - mean**2
-    columns = {
-        "layer": statistics[0]["layer"].combine_chunks(),
-        "feature_map": statistics[0]["feature_map"].combine_chunks(),
-        "images": images,
-        "active": arrays["active"].sum(0),
-        "max": arrays["max"].max(0),
-        "mean": mean,
-        "std": np.sqrt(np.maximum(variance, 0)),
-        "certified": np.ones(len(images), bool),
-    }
-    return schema.table_of(columns, schema.FEATURE_MAP)
+class _Statistics:
+    """Sums over parts, added up in their order, so that they are the same always."""
+
+    def __init__(self) -> None:
+        self._maps: pa.Table | None = None
+        self._sums: dict[str, np.ndarray] = {}
+
+    def add(self, heap: pa.Table) -> None:
+        """Those of one more part."""
+        if self._maps is None:
+            self._maps = heap.select(["layer", "feature_map"])
+        for name in _STATISTICS:
+            values = heap[name].to_numpy()
+            join = np.maximum if name == "max" else np.add
+            self._sums[name] = join(self._sums[name], values) if name in self._sums else values
+
+    def table(self) -> pa.Table:
+        """The feature maps' table, every map of it certified."""
+        assert self._maps is not None, "a dataset has parts"
+        images = self._sums["images"]
+        with np.errstate(invalid="ignore"):  # no images at all is refused by the caller
+            mean = self._sums["total"] / images
+            variance = self._sums["total_squares"] / images - mean**2
+        columns = {
+            "layer": self._maps["layer"].combine_chunks(),
+            "feature_map": self._maps["feature_map"].combine_chunks(),
+            "images": images,
+            "active": self._sums["active"],
+            "max": self._sums["max"],
+            "mean": mean,
+            "std": np.sqrt(np.maximum(variance, 0)),
+            "certified": np.ones(len(images), bool),
+        }
+        return schema.table_of(columns, schema.FEATURE_MAP)
 
 
 def _leave_readable(run: Store, parts: Sequence[str]) -> None:
