@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import fsspec
@@ -45,7 +45,7 @@ def main() -> int:
     happened, begun = Counter[str](), time.monotonic()
     with standing() as stand:
         usual, seed = f"{stand.data}-runs/undisturbed", options.seed
-        undisturbed(stand, usual)
+        console.print(_traffic(undisturbed(stand, usual), stand))
         while seed == options.seed or time.monotonic() - begun < 60 * options.minutes:
             run, start = f"{stand.data}-runs/{uuid.uuid4().hex}", time.monotonic()
             try:
@@ -94,6 +94,17 @@ def _put_images(store: Store) -> None:
         store.write(f"{shard:02d}.tar", shard_bytes(images, size=_SIZE))
     whole = shard_bytes(range(_IMAGES), seed=1, size=_SIZE)
     store.write(f"{_SHARDS:02d}.tar", whole[: len(whole) // 2])  # so that something is skipped
+
+
+def _traffic(stages: Mapping[str, Counter[str]], stand: Stand) -> Table:
+    size = sum(Store(stand.data, stand.truly).list().values())
+    table = Table(title=f"Requests and bytes without faults; the images are {size:,} bytes")
+    columns = sorted({name for counts in stages.values() for name in counts})
+    for name in ("stage", *columns):
+        table.add_column(name)
+    for stage, counts in stages.items():
+        table.add_row(stage, *(f"{counts[name]:,}" for name in columns))
+    return table
 
 
 def _table(happened: Counter[str], episodes: int) -> Table:

@@ -61,15 +61,18 @@ class Stand:
         return [*command, "--address", self.cluster.address]
 
 
-def undisturbed(stand: Stand, run: str) -> None:
-    """A run without faults.
+def undisturbed(stand: Stand, run: str) -> dict[str, Counter[str]]:
+    """A run without faults: for each stage, its requests by method, and the bytes of them.
 
     Raises:
         DifferenceError: a stage does not end well.
     """
-    stand.service.begin(None)
+    traffic = {}
     for stage in STAGES:
+        stand.service.begin(None)
         _attempted(stand, stage, run, [], random.Random(0))
+        traffic[stage] = stand.service.requests + stand.service.sizes
+    return traffic
 
 
 def disturbed(stand: Stand, run: str, seed: int) -> Counter[str]:

@@ -60,12 +60,14 @@ class Service:
         endpoint: its own address.
         faults: the present ones; None spoils nothing.
         requests: that came, by method.
+        sizes: bytes that were read and written.
         happened: faults, by kind.
     """
 
     endpoint: str
     faults: Faults | None = None
     requests: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
     happened: Counter[str] = field(default_factory=Counter)
     _seen: Counter[str] = field(default_factory=Counter)
     _lock: Any = field(default_factory=threading.Lock)
@@ -74,8 +76,13 @@ class Service:
         """Forget what came before, and spoil requests in this way from now on."""
         with self._lock:
             self.faults = faults
-            for counter in (self.requests, self.happened, self._seen):
+            for counter in (self.requests, self.sizes, self.happened, self._seen):
                 counter.clear()
+
+    def count(self, sent: int, received: int) -> None:
+        """Note how many bytes of bodies a request brought and took."""
+        with self._lock:
+            self.sizes += Counter(written=sent, read=received)
 
     def fault(self, method: str, target: str) -> str | None:
         """Note a request; tells how it is to be spoiled."""
@@ -139,6 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             line.request(self.command, self.path, body, dict(self.headers))
             response = line.getresponse()
             data = response.read()
+        self.service.count(len(body), len(data))
         if fault == "lost":
             self.reset()
             return
