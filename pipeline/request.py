@@ -116,6 +116,15 @@ class MineRequest(Mining, OnCluster):
     run incomplete. By default any."""
 
 
+class DoctorRequest(OnCluster):
+    """Ask every node whether it can do the work of a run."""
+
+    data: str
+    """What is to be mined: path, glob or URL."""
+    format: DataFormat | None = None
+    """folder, webdataset or parquet; detected if not given."""
+
+
 class ShowRequest(OfRun):
     """Look at a run in the terminal."""
 

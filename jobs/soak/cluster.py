@@ -15,6 +15,9 @@ NODES = 2
 """Beside the head; each has one processor, the head has none."""
 
 _RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+_AGAIN = ["sh", "-c", 'until "$@"; do sleep 1; done', "sh"]
+"""A node that has not begun within 30 s gives up, as on a machine that is busy."""
+
 _MEMORY = 200 << 20  # of each node's object store, in bytes: on one machine they share it
 _START = 60.0  # seconds that a head may take
 
@@ -74,7 +77,7 @@ class Cluster:
     def _started(self, options: list[str]) -> "subprocess.Popen[bytes]":
         common = ["--block", "--disable-usage-stats", f"--object-store-memory={_MEMORY}"]
         return subprocess.Popen(
-            [*_RAY, "start", *options, *common],
+            [*_AGAIN, *_RAY, "start", *options, *common],
             env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

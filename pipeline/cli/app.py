@@ -15,8 +15,15 @@ import typer
 from pipeline.cli import bench, mine, pictures
 from pipeline.cli.config_file import ConfigFile
 from pipeline.cli.options import PROGRAM, asks_for, called_as, checked, next_command, say
-from pipeline.errors import AtlasError
-from pipeline.request import WORKERS, PosterRequest, ProjectRequest, PublishRequest, ShowRequest
+from pipeline.errors import AtlasError, RequestError
+from pipeline.request import (
+    WORKERS,
+    DoctorRequest,
+    PosterRequest,
+    ProjectRequest,
+    PublishRequest,
+    ShowRequest,
+)
 from pipeline.terminal import Lines, console
 
 app = typer.Typer(
@@ -68,6 +75,22 @@ def project(**options: Any) -> None:
     count = project_run(request)
     say(f"{count} winners projected." if count else "Nothing was missing.")
     say(f"Next: {next_command('publish', request.run)}")
+
+
+@app.command(epilog="Example: deconv-atlas doctor --config jobs/alexnet-imagenet.toml")
+@asks_for(DoctorRequest, positional=["data"], metavars={"data": "DATA"})
+def doctor(**options: Any) -> None:
+    """Before a run: does every node see the data, may it write, has it the same versions?
+
+    Takes the options below [mine] of a --config too.
+    """
+    from pipeline.commands.doctor import diagnosed
+
+    table, problems = diagnosed(checked(DoctorRequest, options))
+    say(table)
+    if problems:
+        raise RequestError(" ".join(problems))
+    say("All is well.")
 
 
 @app.command(epilog="Example: deconv-atlas publish --run runs/alexnet s3://atlases/alexnet")

@@ -11,6 +11,9 @@ import typer
 
 from pipeline.errors import RequestError
 
+_LIKE = {"doctor": "mine"}
+"""Command → the one whose table it takes its options from too."""
+
 _KINDS = {int: "a whole number", bool: "true or false"}
 
 
@@ -39,18 +42,29 @@ def read_config(
     known = {name: {param.name for param in of.params} for name, of in commands.items()}
     _require_known(url, content, set(known).union(*known.values()))
     command = str(context.command.name)
-    own = content.get(command, {})
-    if not isinstance(own, dict):
-        raise RequestError(
-            f"{url}: {command} is a command, so write its options below [{command}]."
-        )
-    own = {key.replace("-", "_"): value for key, value in own.items()}
-    _require_known(f"{url}, [{command}]", own, known[command])
+    own = _table(url, content, command, known)
+    if command in _LIKE:
+        own = _table(url, content, _LIKE[command], known) | own
+        own = {key: value for key, value in own.items() if key in known[command]}
     shared = {key: value for key, value in content.items() if key in known[command]}
     context.default_map = {
         key: _of_kind(url, key, value, kinds[key]) for key, value in (shared | own).items()
     }
     return ConfigFile(url, context.default_map)
+
+
+def _table(
+    url: str, content: Mapping[str, Any], command: str, known: Mapping[str, Iterable[str]]
+) -> dict[str, Any]:
+    """The table of a command."""
+    table = content.get(command, {})
+    if not isinstance(table, dict):
+        raise RequestError(
+            f"{url}: {command} is a command, so write its options below [{command}]."
+        )
+    table = {key.replace("-", "_"): value for key, value in table.items()}
+    _require_known(f"{url}, [{command}]", table, known[command])
+    return table
 
 
 def _toml(url: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""A run that is a folder of some machine: who sees it."""
+"""What every node is asked before a run; first, whether it sees a run that is a folder."""
 
 import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError
@@ -13,8 +14,10 @@ from pipeline.cluster.connection import alive
 from pipeline.data.store import Store
 from pipeline.errors import MissingDataError, RequestError
 
-_TIMEOUT = 60.0
-"""Seconds that nodes may take to answer; who comes later is asked as a worker."""
+T = TypeVar("T")
+
+_TIMEOUT = 120.0
+"""Seconds that nodes may take to answer, and to start this program if they have not."""
 
 
 def require_in_sight(run: Store) -> None:
@@ -26,27 +29,36 @@ def require_in_sight(run: Store) -> None:
     Raises:
         RequestError: naming such a node, and the remedy.
     """
-    nodes = [node["NodeID"] for node in alive()]
-    if not run.is_local or len(nodes) == 1:
+    if not run.is_local or len(alive()) == 1:
         return
-    answers = [_ask(node, run.path(schema.RUN)) for node in nodes]
-    for answer in ray.wait(answers, num_returns=len(answers), timeout=_TIMEOUT)[0]:
-        try:
-            blind = ray.get(answer)
-        except RayError:  # it cannot run this project, or is gone: its workers will tell
-            continue
-        if blind:
+    for blind in asked_everywhere(_blind, run.path(schema.RUN)).values():
+        if isinstance(blind, str):
             raise RequestError(
                 f"{run.url} is a folder of this machine, but {blind}, a node of the cluster, does "
                 "not see it; put --run where all see it: in a bucket or on a shared disk."
             )
 
 
-def _ask(node: str, path: str) -> Any:
-    """A promise of what `_blind` says on this node; one that is busy answers too."""
+def asked_everywhere(function: Callable[..., T], *arguments: object) -> dict[str, T | RayError]:
+    """What a function returns on each node, by the node's name in hexadecimal.
+
+    A node that cannot run it, or is gone, has an error instead; one that is busy answers too, and
+    one that does not answer in time is left out.
+    """
+    answers = {_ask(node["NodeID"], function, arguments): node["NodeID"] for node in alive()}
+    said: dict[str, T | RayError] = {}
+    for answer in ray.wait(list(answers), num_returns=len(answers), timeout=_TIMEOUT)[0]:
+        try:
+            said[answers[answer]] = ray.get(answer)
+        except RayError as error:
+            said[answers[answer]] = error
+    return said
+
+
+def _ask(node: str, function: Callable[..., object], arguments: Sequence[object]) -> Any:
     there = NodeAffinitySchedulingStrategy(node, soft=False)
-    task = ray.remote(_blind).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-    return task.remote(path)
+    task = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+    return task.remote(*arguments)
 
 
 def _blind(path: str) -> str | None:

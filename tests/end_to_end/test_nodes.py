@@ -39,19 +39,49 @@ def blind_node(cluster: Cluster) -> Joined:
             f"--address={cluster.address} --disable-usage-stats"
         )
         before = _nodes()
-        node = subprocess.Popen(
-            ["unshare", "-m", "sh", "-c", script],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        started: list[subprocess.Popen[bytes]] = []
+
+        def came() -> bool:
+            if not started or started[-1].poll() is not None:  # Ray gives a node 30 s to begin
+                node = subprocess.Popen(
+                    ["unshare", "-m", "sh", "-c", script],
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+                started.append(node)
+            return _nodes() == before + 1
+
         try:
-            until(lambda: _nodes() == before + 1, "the blind node")
+            until(came, "the blind node", seconds=240)
             yield
         finally:
-            node.terminate()
-            node.wait(timeout=60)
+            started[-1].terminate()
+            started[-1].wait(timeout=60)
             until(lambda: _nodes() == before, "the blind node's end")
 
     return joined
+
+
+def test_a_doctor_sees_what_nodes_lack(
+    blind_node: Joined,
+    cluster: Cluster,
+    tars: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config, run = tmp_path / "job.toml", tmp_path / "run"
+    config.write_text(f'run = "{run}"\n[mine]\ndata = "{tars}"\nnet = "demo"\n')
+    command("doctor", "--config", config)
+    assert "All is well" in capsys.readouterr().out
+    assert not run.exists()
+    with blind_node(tars):
+        command("doctor", "--config", config, code=2)
+        said = capsys.readouterr()
+        assert said.err.count("cannot read the data") == 1
+        assert said.out.count("yes   yes") == 2
+    (tmp_path / "shared").mkdir()
+    with blind_node(tmp_path / "shared"):
+        command("doctor", tars, "--run", tmp_path / "shared" / "run", code=2)
+        assert capsys.readouterr().err.count("is another folder there than here") == 1
 
 
 def test_a_node_without_the_data_does_no_harm(
