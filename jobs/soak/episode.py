@@ -17,7 +17,7 @@ from pipeline.data.store import Options, Store
 
 STAGES = ("mine", "project", "publish")
 TRIES = 8
-"""How often a stage is begun; the last time, and after the strikes, the store alone fails."""
+"""How often a stage is begun; after the first time the store alone fails."""
 
 LIMIT = 420.0
 """Seconds after which a command that has not ended hangs."""

@@ -1,9 +1,6 @@
 """Before a run: a look at every node, and what to mend."""
 
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from rich.table import Table
 
@@ -13,7 +10,7 @@ from pipeline.config import versions
 from pipeline.data.formats.dataset import find_dataset
 from pipeline.data.store import Store
 from pipeline.request import DoctorRequest
-from pipeline.stages.examine import Examined, examine
+from pipeline.stages.examine import Examined, examine, trace
 from pipeline.terminal import legible
 
 
@@ -31,9 +28,9 @@ def diagnosed(request: DoctorRequest) -> tuple[Table, list[str]]:
     run.require_room("--run")
     table = Table("node", "data", "run", "GPUs", "versions", box=None, pad_edge=False)
     problems = []
-    with connection.connected(request.address), _sign(run) as sign:
+    with connection.connected(request.address), trace(run) as name_seen:
         nodes = {node["NodeID"]: node for node in connection.alive()}
-        said = asked_everywhere(examine, dataset, run, sign)
+        said = asked_everywhere(examine, dataset, run, name_seen)
         for number, (node, record) in enumerate(nodes.items(), 1):
             name, answer = f"{number} ({record['NodeManagerHostname']})", said.get(node)
             if isinstance(answer, Examined):
@@ -47,39 +44,30 @@ def diagnosed(request: DoctorRequest) -> tuple[Table, list[str]]:
     return table, problems
 
 
-@contextmanager
-def _sign(run: Store) -> Iterator[str]:
-    """An object in the run by which others see that theirs is the same."""
-    name = f"doctor-{uuid.uuid4().hex}"
-    run.write(name, b"written")
-    try:
-        yield name
-    finally:
-        run.fs.rm(run.path(name))
-        if run.is_local:
-            with suppress(OSError):  # it is a run already
-                Path(run.path()).rmdir()
-
-
 def _cells(seen: Examined) -> tuple[str, ...]:
-    own = versions()
-    others = ", ".join(f"{k} {v}" for k, v in seen.versions.items() if own.get(k) != v)
     return (
         "no" if seen.data else "yes",
         "no" if seen.run else "yes",
         ", ".join(seen.gpus) or "none",
-        others or "as here",
+        _other_versions(seen) or "as here",
     )
 
 
 def _wrong(seen: Examined, resources: Mapping[str, float]) -> Iterator[str]:
     if seen.data:
-        yield f"it cannot read the data ({seen.data})"
+        yield f"it cannot read the data ({seen.data.rstrip('.')})"
     if seen.run:
-        yield f"it cannot write into the run ({seen.run})"
+        yield f"it cannot write into the run ({seen.run.rstrip('.')})"
     if (promised := int(resources.get("GPU", 0))) > len(seen.gpus):
         yield f"Ray has {promised} GPUs there, torch {len(seen.gpus)}; look at its driver"
+    if others := _other_versions(seen):
+        yield f"it has {others}; use one image for all"
+
+
+def _other_versions(seen: Examined) -> str:
     own = versions()
-    if others := [name for name, there in seen.versions.items() if own.get(name) != there]:
-        there = ", ".join(f"{name} {seen.versions[name]} instead of {own[name]}" for name in others)
-        yield f"it has {there}; use one image for all"
+    return ", ".join(
+        f"{name} {there} instead of {own[name]}"
+        for name, there in seen.versions.items()
+        if own[name] != there
+    )

@@ -2,8 +2,10 @@
 
 import platform
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -32,17 +34,17 @@ class Examined:
     run: str | None
 
 
-def examine(dataset: Dataset, run: Store, must_be: str | None) -> Examined:
+def examine(dataset: Dataset, run: Store, seen: str) -> Examined:
     """What this machine is and can do.
 
     Args:
         dataset: whose first sample is read.
         run: into which something is written, and removed again.
-        must_be: an object that must be seen in the run, since somebody else wrote it.
+        seen: an object in the run that somebody else has written.
     """
     gpus = tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count())))
     return Examined(
-        platform.node(), gpus, versions(), _why_not_read(dataset), _why_not_written(run, must_be)
+        platform.node(), gpus, versions(), _why_not_read(dataset), _why_not_written(run, seen)
     )
 
 
@@ -54,13 +56,29 @@ def _why_not_read(dataset: Dataset) -> str | None:
     return None
 
 
-def _why_not_written(run: Store, must_be: str | None) -> str | None:
-    if must_be is not None and not run.exists(must_be):
-        return f"{run.url} is another folder there than here; put --run where all see it."
-    name = f"doctor-{uuid.uuid4().hex}"
+def _why_not_written(run: Store, seen: str) -> str | None:
+    if not run.exists(seen):
+        return f"{run.url} is another folder there than here; put --run where all see it"
     try:
-        run.write(name, b"written")
-        run.fs.rm(run.path(name))
+        with trace(run):
+            return None
     except Exception as error:  # every file system has errors of its own
         return one_line(str(error)) or type(error).__name__
-    return None
+
+
+@contextmanager
+def trace(run: Store) -> Iterator[str]:
+    """The name of an object that is in a run as long as the block lasts.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    name = f"doctor-{uuid.uuid4().hex}"
+    run.write(name, b"written")
+    try:
+        yield name
+    finally:
+        run.fs.rm(run.path(name))
+        if run.is_local:
+            with suppress(OSError):  # it holds something, as it does if it is a run already
+                Path(run.path()).rmdir()

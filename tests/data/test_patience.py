@@ -102,7 +102,7 @@ def test_how_long_it_is_tried(
     assert seconds < clock.now <= seconds + 30
 
 
-def test_who_has_answered_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_answered_is_remembered() -> None:
     patience = Patience(str, on_disk=False)
     assert patience(lambda: 3, "it failed") == 3
     assert patience.answered

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats import folder, parquet, webdataset
-from pipeline.data.formats.files import Listing, list_files, reaching
+from pipeline.data.formats.files import Listing, list_files
 from pipeline.data.formats.reading import UnreadableError, damaged, missing, until_broken
 from pipeline.data.labels import LabelFile, Labels, labels_of_files, labels_of_members
 from pipeline.data.samples import NOTHING_ASKED, Asked, Located, Part, Sample
@@ -172,7 +172,7 @@ class Found:
             RequestError: nothing in it can be used.
         """
         listing, format = self.listing, self.format
-        with reaching(listing.url, listing.store):
+        with listing.store.reaching(listing.url):
             reader, parts = _KINDS[format].open(listing, class_names, self.asked)
         fingerprint = _fingerprint(format, listing)
         own = None if labels is None else _labels(labels, format, listing, class_names)

@@ -6,14 +6,13 @@ import re
 import stat
 from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
 from pipeline import schema
 from pipeline.data.store import Options, Store, without_signature
-from pipeline.errors import AtlasError, RequestError
+from pipeline.errors import RequestError
 
 _BRACE = re.compile(r"\{(\d+)\.\.(\d+)(?:\.\.(\d+))?\}|\{([^{}]*,[^{}]*)\}")
 _GLOB = re.compile(r"[*?[]")
@@ -54,24 +53,6 @@ class Listing:
         return name[: len(without_signature(self.shard(name))) - len(self.shard(""))].lower()
 
 
-@contextmanager
-def reaching(url: str, store: Store) -> Iterator[None]:
-    """Whatever fails in here is the request's fault: `url` cannot be read as it stands.
-
-    Raises:
-        RequestError: in place of any error that is not this project's own.
-    """
-    try:
-        yield
-    except AtlasError:
-        raise
-    except Exception as error:  # every file system has errors of its own
-        raise RequestError(
-            f"{url} cannot be read: {store.reason(error).rstrip('.')}; "
-            "check the address and the right to read it."
-        ) from error
-
-
 def list_files(url: str, options: Options | None = None) -> Listing:
     """The files of `url`: a folder's in order of their names, a brace range's as it counts.
 
@@ -92,7 +73,7 @@ def list_files(url: str, options: Options | None = None) -> Listing:
     fixed = place[: pattern and pattern.start()].rpartition("/")[0]  # the folder that is no pattern
     if pattern and fixed.endswith(":/"):
         raise RequestError(f"{url}: the bucket cannot be a pattern; name one bucket.")
-    with reaching(url, store):
+    with store.reaching(url):
         kind = _kind(store)
         if kind == "directory":
             if store.is_local:

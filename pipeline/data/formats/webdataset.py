@@ -13,11 +13,7 @@ from io import BufferedIOBase
 from pipeline.data.class_names import ClassNames, described
 from pipeline.data.formats.files import Listing
 from pipeline.data.formats.ranges import fetch_ranges
-from pipeline.data.formats.reading import (
-    UnreadableError,
-    open_file,
-    until_broken,
-)
+from pipeline.data.formats.reading import UnreadableError, open_file, until_broken
 from pipeline.data.formats.tar import Member, members
 from pipeline.data.samples import PICTURES, Asked, Located, Part, Sample, checked_label, numbered
 from pipeline.data.store import Store, without_signature
@@ -70,9 +66,8 @@ class WebDataset:
     def fetch(self, shard: str, wanted: Sequence[Located]) -> Iterator[tuple[Located, bytes]]:
         """Some pictures: by byte range where they have one, or else out of the stream."""
         store = self.place.at(shard)
-        yield from fetch_ranges(
-            store, [located for located in wanted if located.offset is not None]
-        )
+        plain = [located for located in wanted if located.offset is not None]
+        yield from fetch_ranges(store, plain)
         if streamed := [located for located in wanted if located.offset is None]:
             yield from _members(store, streamed)
 

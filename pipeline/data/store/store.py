@@ -107,16 +107,23 @@ class Store:
             ) from error
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Say in one sentence that the place itself is out of reach."""
+    def reaching(self, url: str = "") -> Iterator[None]:
+        """Whatever fails in here is the request's fault: a place cannot be read as it stands.
+
+        Args:
+            url: of the place, if it was not asked for as this store.
+
+        Raises:
+            RequestError: in place of any error that is not this project's own.
+        """
         try:
             yield
         except AtlasError:
             raise
         except Exception as error:  # every file system has errors of its own
             raise RequestError(
-                f"{self.url} cannot be reached: {self.reason(error)}. "
-                "Check the address and the credentials."
+                f"{url or self.url} cannot be read: {self.reason(error).rstrip('.')}; "
+                "check the address and the right to read it."
             ) from error
 
     def info(self, name: str = "") -> dict[str, Any] | None:
@@ -138,7 +145,7 @@ class Store:
             StoreError: the store does not answer.
             RequestError: it refuses to.
         """
-        with self._reaching():
+        with self.reaching():
             return self.info(name) is not None
 
     def list(self, prefix: str = "") -> dict[str, int]:
@@ -150,7 +157,7 @@ class Store:
             StoreError: the store does not answer.
             RequestError: it refuses to.
         """
-        with self._reaching():
+        with self.reaching():
             self.fs.invalidate_cache()
             objects = self._patiently(lambda: self.fs.find(self.path(prefix), detail=True), prefix)
         start = len(self.path()) + 1
