@@ -1,12 +1,10 @@
 """The workers of a Ray cluster, who come and go: asked for, placed, given work, replaced."""
 
-import gc
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
@@ -14,15 +12,14 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from pipeline.cluster.autoscaler import autoscales, refused
 from pipeline.cluster.connection import (
     Seats,
-    alive,
     draining,
     first_line,
     last_line,
     require_head,
     room,
 )
-from pipeline.cluster.process import settle, share_of_node
 from pipeline.cluster.work import Nodes, Unit
+from pipeline.cluster.worker import Worker
 from pipeline.errors import TRIES, IncompleteError, RequestError
 
 _FIRST = 8
@@ -36,65 +33,13 @@ _LOOK = 2.0
 
 _SILENT = 60.0
 
+_ARRIVAL = 120.0
+"""Seconds for which somebody asked for may still find a place where things are better."""
+
 _LONGEST_PAUSE = 60.0
 """Seconds, at most, until another worker is asked for after some could not start."""
 
 log = logging.getLogger(__name__)
-
-Prepared = TypeVar("Prepared")
-Content = TypeVar("Content")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Job(Generic[Prepared, Content, Result]):
-    """What workers are sent once.
-
-    Attributes:
-        prepare: makes what the work needs, given a worker's device.
-        do: a unit of work, given that.
-    """
-
-    prepare: Callable[[str], Prepared]
-    do: Callable[[Prepared, Content], Result]
-
-    def on(self, device: str) -> Callable[[Content], Result]:
-        """What does a unit on this device."""
-        return partial(self.do, self.prepare(device))
-
-
-class Worker:
-    """An actor that holds what it has prepared for one job, and does units of work of it.
-
-    An actor's process is its own, while Ray hands a task that asks for a GPU any idle process,
-    and that may hold the context of another GPU.
-
-    Args:
-        device: it works on.
-        gpus: that it holds.
-    """
-
-    def __init__(self, device: str, gpus: float = 0.0) -> None:
-        settle()
-        self._device, self._gpus = device, gpus
-        self._ready: dict[str, Callable[[Any], Any]] = {}
-
-    def ready(self) -> str:
-        """The node on which the worker has found its place."""
-        here = ray.get_runtime_context().get_node_id()
-        if self._gpus:
-            (node,) = [node for node in alive() if node["NodeID"] == here]
-            share_of_node(node["Resources"].get("CPU", 1) * self._gpus / node["Resources"]["GPU"])
-        return here
-
-    def do(self, reference: Sequence[Any], content: Any) -> Any:
-        """Do a unit of a job; that is named within a list, else Ray would bring it every time."""
-        name = reference[0].hex()
-        if name not in self._ready:
-            self._ready.clear()
-            gc.collect()  # an old job's nets are cycles
-            self._ready[name] = ray.get(reference[0]).on(self._device)
-        return self._ready[name](content)
 
 
 @dataclass(eq=False)
@@ -148,6 +93,12 @@ class Crew:
     def nodes(self) -> set[str]:
         """Where workers have their places."""
         return {member.node for member in self._members if member.node}
+
+    @property
+    def places(self) -> set[str]:
+        """The same, and "" as long as somebody may still find a place, perhaps on another node."""
+        since = time.monotonic() - (_ARRIVAL if self._failed_starts < TRIES else 0.0)
+        return {each.node for each in self._members if each.node or each.since > since}
 
     def tend(self, wanted: int) -> None:
         """From time to time: ask for workers as there is room, leave nodes that will be gone.

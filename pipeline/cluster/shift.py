@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import ray
 
 from pipeline.cluster.connection import Seats, at_end, first_line
-from pipeline.cluster.crew import Content, Crew, End, Job, Prepared, Result
+from pipeline.cluster.crew import Crew, End
 from pipeline.cluster.work import Work
+from pipeline.cluster.worker import Content, Job, Prepared, Result
 from pipeline.errors import TRIES, AtlasError, IncompleteError, MissingDataError, StoreError
 
 _TICK = 1.0
@@ -118,7 +119,7 @@ class _Shift:
         self._crew.tend(self.work.left)
         now = time.monotonic()
         for member in self._crew.idle():
-            unit = self.work.take(member.node, self._crew.nodes, now)
+            unit = self.work.take(member.node, self._crew.places, now)
             if unit is not None:
                 self._crew.start(member, unit, self._job, self._what)
         if self._slowest:
@@ -162,7 +163,7 @@ class _Shift:
             self.work.lost(unit, why, now)
         else:
             log.warning("%s failed (try %d of %d): %s", unit.name, attempt, TRIES, why)
-            again = self.work.failed(unit, end.node, self._crew.nodes, error, why, now)
+            again = self.work.failed(unit, end.node, self._crew.places, error, why, now)
             if isinstance(error, StoreError) and not again:
                 raise error from None
         if rest := self._crew.trust.failed(end.node, now):

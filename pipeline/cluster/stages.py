@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from pipeline.atlas.publish import Unit, publish_unit
 from pipeline.cluster.connection import seats
-from pipeline.cluster.crew import Job
 from pipeline.cluster.process import decoders
 from pipeline.cluster.shift import bounded
 from pipeline.cluster.sight import look_for
+from pipeline.cluster.worker import Job
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.findings import Made

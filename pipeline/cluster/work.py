@@ -80,7 +80,7 @@ class Work:
 
         Args:
             node: of the worker.
-            others: nodes that are at work too.
+            others: nodes that are at work too, or will be.
             now: the time, in seconds.
         """
         for unit in self._waiting:

@@ -16,6 +16,10 @@ import ray
 from ray.cluster_utils import Cluster
 
 from jobs.soak.processes import entitled
+from pipeline.cluster.connection import Seats, connected
+from pipeline.cluster.shift import bounded
+from pipeline.cluster.worker import Job
+from pipeline.errors import MissingDataError
 from tests.end_to_end.runs import Run, assert_same_mined, command, until
 
 Joined = Callable[[Path], AbstractContextManager[None]]
@@ -94,6 +98,25 @@ def test_a_node_without_the_data_does_no_harm(
         command(*run.projecting("--workers", 3))
     assert_same_mined(run, undisturbed)
     assert len(run.projections()) == len(undisturbed.projections())
+
+
+def find(blind: str, unit: int) -> int:
+    """A unit of work on any node but one, on which nothing is found."""
+    if ray.get_runtime_context().get_node_id() == blind:
+        raise MissingDataError(f"{unit} is not found; put it back.")
+    return unit
+
+
+def test_what_the_first_worker_does_not_find_waits_for_the_others(cluster: Cluster) -> None:
+    """Those on the way may find it: processes start at different speeds."""
+    here = ray.get_runtime_context().get_node_id()
+    (other,) = (node for node in cluster.list_all_nodes() if node is not cluster.head_node)
+    raylet = other.all_processes["raylet"][0].process
+    raylet.send_signal(signal.SIGSTOP)  # for less time than makes it a dead node
+    threading.Timer(8.0, raylet.send_signal, [signal.SIGCONT]).start()
+    with connected():
+        done = bounded(Job(lambda _: here, find), [1, 2, 3], Seats(2, cpus=1, gpus=0), "find", str)
+        assert sorted(done) == [1, 2, 3]
 
 
 def test_a_node_without_the_pictures_of_a_folder_does_no_harm(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.cluster import crew
-from pipeline.cluster.crew import Job, Worker
+from pipeline.cluster import worker as place
+from pipeline.cluster.worker import Job, Worker
 
 
 class Net:
@@ -27,8 +27,8 @@ class Reference:
 
 
 def test_a_worker_prepares_once_and_holds_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "settle", lambda: None)
-    monkeypatch.setattr(crew.ray, "get", lambda reference: reference.job)
+    monkeypatch.setattr(place, "settle", lambda: None)
+    monkeypatch.setattr(place.ray, "get", lambda reference: reference.job)
     prepared: list[weakref.ref[Net]] = []
 
     def prepare(device: str) -> Net:
@@ -53,8 +53,8 @@ def test_a_worker_prepares_once_and_holds_one_job(monkeypatch: pytest.MonkeyPatc
 def test_a_job_that_cannot_be_prepared_leaves_the_worker_usable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(crew, "settle", lambda: None)
-    monkeypatch.setattr(crew.ray, "get", lambda reference: reference.job)
+    monkeypatch.setattr(place, "settle", lambda: None)
+    monkeypatch.setattr(place.ray, "get", lambda reference: reference.job)
 
     def broken(device: str) -> Net:
         raise MemoryError(device)
