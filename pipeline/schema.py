@@ -15,7 +15,8 @@ FEATURE_MAPS = "feature_maps.parquet"
 """Written last by the merge: its presence says that the winners are complete."""
 
 HEAPS, SCREEN, SKIPPED, WINNERS = "heaps", "screen", "skipped", "winners"
-PROJECTIONS, EXPLAIN, ATLAS = "projections", "explain", "atlas"
+PROJECTED, PROJECTIONS = "projected", "projections"
+EXPLAIN, ATLAS = "explain", "atlas"
 
 OCCLUSION_MAPS = "occlusion/maps"
 """The tables, alone in their folder: ``pd.read_parquet("RUN/occlusion/maps")`` reads them all."""
@@ -64,9 +65,14 @@ def projections_folder(layer: str) -> str:
     return f"{PROJECTIONS}/layer={quoted(layer)}"
 
 
-def projections_name(layer: str, batch: str) -> str:
-    """The projections of a layer that one task made; `batch` follows from what is in it."""
-    return f"{projections_folder(layer)}/{batch}.parquet"
+def projections_name(layer: str, first: int, last: int, ranks: int) -> str:
+    """The projections of a layer's feature maps from `first` to before `last`, up to a rank."""
+    return f"{projections_folder(layer)}/maps-{first:05d}-{last:05d}-ranks-{ranks:04d}.parquet"
+
+
+def projected_name(unit: str) -> str:
+    """What one task projected, on its way into the projections."""
+    return f"{PROJECTED}/{unit}.parquet"
 
 
 SAMPLES_IN_PART = b"samples"
@@ -165,6 +171,14 @@ PROJECTION = pa.schema([*_RANKED, *_SHARD_AND_KEY, _SAMPLE, *_LABEL, *_BOX, *_PI
 
 PROJECTION_ARRAY = pa.field("projection_array", pa.binary())
 """float32 little-endian, C×H×W of the box."""
+
+PROJECTED_ROW = pa.schema([pa.field("layer", pa.string()), *PROJECTION])
+"""The same of any layer, as tasks store it; sorted by `PROJECTED_KEYS`."""
+
+ROWS_READ = 32
+"""Rows of these that are read together, at least: of what holds pictures, some maps are wanted."""
+
+PROJECTED_KEYS = ["layer", "feature_map", "rank"]
 
 # --- single pictures --------------------------------------------------------------------------
 

@@ -6,7 +6,10 @@ from pipeline import schema
 from pipeline.data.store import Store
 
 _TABLES = (schema.WINNERS, schema.PROJECTIONS, schema.FEATURE_MAPS, schema.SKIPPED)
-_SAME_NAMES = (schema.HEAPS, schema.WINNERS, schema.SKIPPED, schema.ATLAS)
+_SAME_NAMES = (
+    *(schema.HEAPS, schema.WINNERS, schema.SKIPPED, schema.ATLAS),
+    *(schema.PROJECTED, schema.PROJECTIONS),
+)
 _ORDER = ("folder", "feature_map", "rank", "shard", "key")
 
 
@@ -20,7 +23,7 @@ def require_same(one: Store, other: Store) -> None:
     Raises:
         DifferenceError: they do not.
     """
-    for prefix in _SAME_NAMES:  # how projections are cut into files is left open
+    for prefix in _SAME_NAMES:
         if odd := one.list(prefix).keys() ^ other.list(prefix).keys():
             raise DifferenceError(f"in one alone: {', '.join(sorted(odd))}")
     for table in _TABLES:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -19,16 +18,17 @@ from PIL import Image
 from pipeline import schema
 from pipeline.atlas import manifest, sheets
 from pipeline.config import LayerSpec, RunSpec
+from pipeline.data.blocks import Block
 from pipeline.data.results import (
-    projection_batches,
-    projection_files,
-    projection_keys,
+    projected_maps,
+    projection_blocks,
     read_feature_maps,
     read_skipped,
     read_spec,
     read_winners,
 )
 from pipeline.data.store import Store
+from pipeline.data.tables import read_rows
 from pipeline.errors import IncompleteError, RequestError
 
 RANKS = 9
@@ -93,10 +93,10 @@ def units(run: Store) -> list[Unit]:
     """
     parts: list[Unit] = []
     statistics = _statistics(run, read_spec(run))
-    for layer, files in _projected_layers(run, statistics).items():
+    for layer, blocks in _projected_layers(run, statistics).items():
         maps = len(statistics[layer])
         pages = len(manifest.overview_pages(maps))
-        length = sheets.OVERVIEW_CELLS * max(1, UNIT_BYTES * pages // max(1, sum(files.values())))
+        length = sheets.OVERVIEW_CELLS * max(1, UNIT_BYTES * pages // max(1, sum(blocks.values())))
         parts += [Unit(layer, at, min(at + length, maps)) for at in range(0, maps, length)]
     return parts
 
@@ -109,9 +109,9 @@ def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
     Returns:
         How many sheets were written; a dead map has none.
     """
-    keys = _keys(run, unit.layer)
-    layout = _layout(run, unit.layer, keys)
-    rows = _rows(run, unit, keys, layout.cells)
+    blocks = projection_blocks(run, unit.layer)
+    layout = _layout(run, unit.layer, blocks)
+    rows = _rows(run, unit, blocks, layout.cells)
     maps_of_rows = rows["feature_map"].to_numpy()
     written = 0
     for first in range(unit.first, unit.last, sheets.OVERVIEW_CELLS):
@@ -175,64 +175,46 @@ def _statistics(run: Store, spec: RunSpec) -> dict[str, pd.DataFrame]:
     }
 
 
-def _projected_layers(run: Store, layers: Iterable[str]) -> dict[str, dict[str, int]]:
+def _projected_layers(run: Store, layers: Iterable[str]) -> dict[str, dict[Block, int]]:
     """The layers that have projections: their files and how many bytes these have."""
-    files = {layer: projection_files(run, layer) for layer in layers}
-    if not any(files.values()):
+    blocks = {layer: projection_blocks(run, layer) for layer in layers}
+    if not any(blocks.values()):
         raise RequestError(
             f"{run.url} has no projections yet: run `deconv-atlas project --run {run.url}` first."
         )
-    return {layer: of_layer for layer, of_layer in files.items() if of_layer}
+    return {layer: of_layer for layer, of_layer in blocks.items() if of_layer}
 
 
 def _layer(run: Store, spec: LayerSpec, stats: pd.DataFrame) -> manifest.Layer:
     winners = read_winners(run, spec.name, _SHOWN)
     shown = winners.filter(pc.field("rank") <= RANKS).to_pandas()
     shown = shown.sort_values(["feature_map", "rank"], ignore_index=True)
-    keys = _keys(run, spec.name)
-    projected = frozenset(m for table in keys.values() for m in table["feature_map"].to_pylist())
-    return manifest.Layer(spec, stats, shown, projected, _layout(run, spec.name, keys))
+    projected = frozenset(projected_maps(run, spec.name))
+    layout = _layout(run, spec.name, projection_blocks(run, spec.name))
+    return manifest.Layer(spec, stats, shown, projected, layout)
 
 
-def _keys(run: Store, layer: str) -> dict[str, pa.Table]:
-    """Which maps and ranks each of the layer's projection files has."""
-    names = list(projection_files(run, layer))
-    with ThreadPoolExecutor(_READERS) as pool:
-        tables = pool.map(lambda name: projection_keys(run, name), names)
-        return dict(zip(names, tables, strict=True))
-
-
-def _layout(run: Store, layer: str, keys: Mapping[str, pa.Table]) -> sheets.Layout:
+def _layout(run: Store, layer: str, blocks: Iterable[Block]) -> sheets.Layout:
     """How the layer's sheets are arranged.
 
     It follows from the whole layer, so that all its units agree.
     """
-    cells = max((pc.max(table["rank"]).as_py() or 1 for table in keys.values()), default=1)
+    cells = max((block.ranks for block in blocks), default=1)
     boxes = read_winners(run, layer, _BOX).to_pandas()
-    return sheets.Layout.of(min(cells, RANKS), sheets.longest_side(boxes))
+    return sheets.Layout.of(min(max(1, cells), RANKS), sheets.longest_side(boxes))
 
 
-def _rows(run: Store, unit: Unit, keys: Mapping[str, pa.Table], ranks: int) -> pa.Table:
+def _rows(run: Store, unit: Unit, blocks: Iterable[Block], ranks: int) -> pa.Table:
     """The unit's projections up to that rank, ordered by map and rank."""
-    names = [name for name, table in keys.items() if pc.any(_wanted(table, unit, ranks)).as_py()]
+    wanted = Block(unit.layer, unit.first, unit.last, ranks)
+
+    def read(block: Block) -> pa.Table:
+        return read_rows(run, block.name, schema.PROJECTION, _DRAWN, wanted.rows)
+
+    here = [block for block in blocks if block.first < unit.last and unit.first < block.last]
     with ThreadPoolExecutor(_READERS) as pool:
-        of_files = pool.map(lambda name: _rows_of(run, name, unit, ranks), names)
-        batches = [batch for of_file in of_files for batch in of_file]
-    columns = [schema.PROJECTION.field(name) for name in _DRAWN]
-    table = pa.Table.from_batches(batches, pa.schema(columns))
-    return table.sort_by([("feature_map", "ascending"), ("rank", "ascending")])
-
-
-def _rows_of(run: Store, name: str, unit: Unit, ranks: int) -> list[pa.RecordBatch]:
-    """What one file has for the unit; the rest of it is in memory a few rows at a time."""
-    batches = projection_batches(run, name, _DRAWN, 64)
-    return [batch.filter(_wanted(batch, unit, ranks)).select(_DRAWN) for batch in batches]
-
-
-def _wanted(rows: Any, unit: Unit, ranks: int) -> Any:
-    maps = rows["feature_map"]
-    in_unit = pc.and_(pc.greater_equal(maps, unit.first), pc.less(maps, unit.last))
-    return pc.and_(in_unit, pc.less_equal(rows["rank"], ranks))
+        tables = pool.map(read, sorted(here, key=lambda block: block.first))
+        return pa.concat_tables([schema.PROJECTION.empty_table().select(_DRAWN), *tables])
 
 
 def _publish_sheet(dest: Store, layer: str, rows: pa.Table, layout: sheets.Layout) -> _Thumbnails:

@@ -20,14 +20,17 @@ from pipeline.cluster.sight import look_for
 from pipeline.cluster.worker import Job
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
+from pipeline.data.blocks import Block
 from pipeline.data.findings import Made
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.pictures import Wanted
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.request import Precision, Workforce
+from pipeline.stages.compact import Compaction
+from pipeline.stages.compact import compact as compact_block
 from pipeline.stages.mine import Miner, PartDone, mine_part
-from pipeline.stages.project import ProjectSettings, project_task
+from pipeline.stages.project import ProjectSettings, project_unit
 from pipeline.stages.rescore import SecondLook, rescore_unit
 
 
@@ -105,10 +108,22 @@ def project(
 
     def do(net: Net, table: pa.Table) -> int:
         look_for(run)
-        return project_task(net, table, dataset, run, settings)
+        return project_unit(net, table, dataset, run, settings)
 
     job = Job(Recipe.of(net, layers).make, do)
     yield from bounded(job, tables, seats(workforce), "project", _named_by_first)
+
+
+def compact(run: Store, work: Sequence[Compaction], workforce: Workforce) -> Iterator[Block]:
+    """Put what was projected into files by feature map; yields each block that is there."""
+    run = _anywhere(run)
+
+    def do(_: None, unit: Compaction) -> Block:
+        look_for(run)
+        return compact_block(run, unit)
+
+    job = Job(lambda _: None, do)
+    yield from bounded(job, work, seats(workforce), "compact", lambda unit: unit.block.name)
 
 
 def _named_by_first(table: pa.Table) -> str:

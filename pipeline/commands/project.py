@@ -18,7 +18,9 @@ from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, RequestError
 from pipeline.request import ProjectRequest
 from pipeline.run import Run
-from pipeline.stages.project import ProjectSettings, missing, tasks
+from pipeline.stages.compact import clear, compactions
+from pipeline.stages.project import ProjectSettings
+from pipeline.stages.waiting import Waiting, waiting
 from pipeline.terminal import progress
 
 log = logging.getLogger(__name__)
@@ -43,24 +45,31 @@ def project_run(request: ProjectRequest) -> int:
     if opaque and not request.layers:
         log.warning("Not projected: %s.", say_opaque(opaque, len(run.layers)))
     settings = ProjectSettings(request.unpooling, request.arrays)
-    waiting = tasks(run.store, chosen, request.rank_limit)
+    todo = waiting(run.store, chosen, request.rank_limit)
     _require_same_settings(run.store, settings)
-    if not waiting:
-        return 0
-    run.store.require_room("--run")
-    run.store.sweep()
+    if todo.blocks:
+        run.store.require_room("--run")
+        run.store.sweep()
+        _project(run, todo, settings, request)
+    clear(run.store, chosen)
+    return todo.winners
+
+
+def _project(run: Run, todo: Waiting, settings: ProjectSettings, request: ProjectRequest) -> None:
     dataset = dataset_of(run, labelled=False)
-    total = sum(map(missing, waiting))
     with connection.connected(request.address):
         connection.seats(request)
         require_in_sight(run.store)
         run.store.write(schema.PROJECTION_SETTINGS, _SETTINGS.dump_json(settings))
-        with progress("projecting, winners", total) as advance:
-            for count in cluster.project(
-                run.net, run.layers, dataset, waiting, run.store, settings, request
-            ):
-                advance(count)
-    return total
+        if todo.units:
+            with progress("projecting, winners", todo.winners) as advance:
+                for count in cluster.project(
+                    run.net, run.layers, dataset, todo.units, run.store, settings, request
+                ):
+                    advance(count)
+        with progress("sorting, files", len(todo.blocks)) as advance:
+            for _ in cluster.compact(run.store, compactions(run.store, todo.blocks), request):
+                advance(1)
 
 
 def _require_same_settings(run: Store, settings: ProjectSettings) -> None:

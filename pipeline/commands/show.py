@@ -9,7 +9,7 @@ from pipeline import schema
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets import known
 from pipeline.data.class_names import called
-from pipeline.data.results import is_mined, projection_files, projection_keys
+from pipeline.data.results import is_mined, projection_blocks, read_winners
 from pipeline.data.weights.load import load_net
 from pipeline.request import ShowRequest
 from pipeline.run import Run
@@ -45,10 +45,11 @@ def run_table(run: Run) -> Table:
         if mined:
             maps = run.feature_maps()
             of_layer = maps[maps["layer"] == layer.name]
-            names = projection_files(run.store, layer.name)
-            projected = sum(len(projection_keys(run.store, name)) for name in names)
+            winners = read_winners(run.store, layer.name, ["feature_map", "rank"])
+            blocks = projection_blocks(run.store, layer.name)
+            projected = sum(int(block.has(winners).sum()) for block in blocks)
             dead = int((of_layer["active"] == 0).sum())
-            counts = [str(dead), str(len(run.winners(layer.name))), str(projected)]
+            counts = [str(dead), str(len(winners)), str(projected)]
         table.add_row(legible(layer.name), str(layer.maps), *counts)
     return table
 

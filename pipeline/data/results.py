@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from pipeline import schema
 from pipeline.config import RunSpec
+from pipeline.data.blocks import Block
 from pipeline.data.store import Store
-from pipeline.data.tables import gone, intact, read_batches, read_table
+from pipeline.data.tables import gone, intact, read_rows, read_table
 from pipeline.errors import IncompleteError, RequestError
 
 _READ_AHEAD = 8
@@ -114,43 +115,55 @@ def _tables(run: Store, folder: str) -> dict[str, int]:
     return {name: size for name, size in run.list(folder).items() if name.endswith(".parquet")}
 
 
-def projection_files(run: Store, layer: str) -> dict[str, int]:
-    """The files with projections of a layer, and how many bytes each one has."""
-    return _tables(run, schema.projections_folder(layer))
-
-
-def projection_keys(run: Store, name: str) -> pa.Table:
-    """Which feature maps and ranks one of these files has.
+def all_blocks(run: Store, layer: str) -> dict[Block, int]:
+    """The files with projections of a layer, and how many bytes each one has.
 
     Raises:
-        IncompleteError: it is damaged.
+        IncompleteError: one of them is of another version.
     """
-    return read_table(run, name, schema.PROJECTION, ["feature_map", "rank"])
+    blocks = {}
+    for name, size in _tables(run, schema.projections_folder(layer)).items():
+        with intact(run, name):
+            blocks[Block.named(layer, name)] = size
+    return blocks
 
 
-def projection_batches(
-    run: Store, name: str, columns: Sequence[str], rows: int
-) -> Iterator[pa.RecordBatch]:
-    """Some columns of one of these files, so many rows at a time.
+def projection_blocks(run: Store, layer: str) -> dict[Block, int]:
+    """The same without those whose place another one with more ranks has taken."""
+    blocks = all_blocks(run, layer)
+    return {
+        block: size
+        for block, size in blocks.items()
+        if not any(other.covers(block) for other in blocks if other != block)
+    }
+
+
+def read_projected_keys(run: Store, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Which layers, feature maps and ranks tasks have projected into these files.
 
     Raises:
-        IncompleteError: it is damaged.
+        IncompleteError: a file is damaged.
     """
-    return read_batches(run, name, schema.PROJECTION, columns, rows)
+
+    def read(name: str) -> pd.DataFrame:
+        table = read_table(run, name, schema.PROJECTED_ROW, schema.PROJECTED_KEYS)
+        keys: pd.DataFrame = table.to_pandas()
+        return keys
+
+    with ThreadPoolExecutor(_READ_AHEAD) as pool:
+        return dict(zip(names, pool.map(read, names), strict=True))
 
 
 def projected_maps(run: Store, layer: str) -> set[int]:
-    """The feature maps of a layer that have projections."""
-    tables = (projection_keys(run, name) for name in projection_files(run, layer))
-    return {number for table in tables for number in table["feature_map"].to_pylist()}
+    """The feature maps of a layer whose winners, if they have any, are projected."""
+    blocks = projection_blocks(run, layer)
+    return {number for block in blocks for number in range(block.first, block.last)}
 
 
 def read_projections(
     run: Store, layer: str, maps: Collection[int], ranks: int | None = None
 ) -> pd.DataFrame:
     """The projections of some feature maps of a layer, by map and rank.
-
-    Only the files that hold one of them are read as a whole.
 
     Args:
         run: where they are.
@@ -161,15 +174,14 @@ def read_projections(
     Raises:
         IncompleteError: a file is damaged.
     """
-    wanted = pa.array(sorted(maps), pa.int32())
     tables = [schema.PROJECTION.empty_table()]
-    for name in projection_files(run, layer):
-        keys = projection_keys(run, name)
-        here = pc.is_in(keys["feature_map"], wanted)
-        if ranks is not None:
-            here = pc.and_(here, pc.less_equal(keys["rank"], ranks))
-        if pc.any(here).as_py():
-            tables.append(read_table(run, name, schema.PROJECTION).filter(here))
+    for block in projection_blocks(run, layer):
+        here = sorted(each for each in maps if block.first <= each < block.last)
+        if here:
+            wanted = pc.field("feature_map").isin(here)
+            if ranks is not None:
+                wanted &= pc.field("rank") <= ranks
+            tables.append(read_rows(run, block.name, schema.PROJECTION, None, wanted))
     # files made with --arrays have a column more
     rows: pd.DataFrame = pa.concat_tables(tables, promote_options="default").to_pandas()
     return rows.sort_values(["feature_map", "rank"], ignore_index=True)

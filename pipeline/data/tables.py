@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import schema
@@ -20,6 +21,7 @@ _REMEDIES = {
     f"and {_MINE}",
     schema.WINNERS: _MERGED,
     schema.FEATURE_MAPS: _MERGED,
+    schema.PROJECTED: "remove it and give the same `deconv-atlas project` command again",
     schema.PROJECTIONS: "remove it and give the same `deconv-atlas project` command again",
 }
 
@@ -45,14 +47,20 @@ def read_table(
         return table
 
 
-def read_batches(
-    run: Store, name: str, fields: pa.Schema, columns: Sequence[str], rows: int
-) -> Iterator[pa.RecordBatch]:
-    """The same, so many rows at a time."""
-    with intact(run, name), run.open(name) as stream:
-        file = pq.ParquetFile(stream, page_checksum_verification=True)
-        _require(file.schema_arrow, fields, columns)
-        yield from file.iter_batches(rows, columns=columns)
+def read_rows(
+    run: Store, name: str, fields: pa.Schema, columns: Sequence[str] | None, rows: pc.Expression
+) -> pa.Table:
+    """The same, but only the rows for which something holds; little more than these is read.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+        IncompleteError: it is damaged, or made by another version.
+    """
+    with intact(run, name), run.open(name, block=0) as stream:
+        checked = {"page_checksum_verification": True, "pre_buffer": True}
+        table = pq.read_table(stream, columns=columns, filters=rows, **checked)
+        _require(table.schema, fields, fields.names if columns is None else columns)
+        return table
 
 
 def samples_in_part(run: Store, name: str) -> int:
@@ -62,7 +70,7 @@ def samples_in_part(run: Store, name: str) -> int:
         FileNotFoundError: there is no such object.
         IncompleteError: it is damaged.
     """
-    with intact(run, name), run.open(name) as stream:
+    with intact(run, name), run.open(name, block=0) as stream:
         return int(pq.read_schema(stream).metadata[schema.SAMPLES_IN_PART])
 
 

@@ -5,7 +5,6 @@ whole for all of them, whichever costs less. The activation is computed anew and
 heap's, so every run checks itself from end to end.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,19 +28,12 @@ from pipeline.core.projection.either_way import Projected, project_either_way, w
 from pipeline.core.render import in_colour, projection_contrast
 from pipeline.data.decoding import decode
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.results import (
-    projection_files,
-    projection_keys,
-    read_feature_maps,
-    read_winners,
-)
 from pipeline.data.samples import Located
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError, SampleError
+from pipeline.stages.waiting import unit_name
 
 _IMAGES_AT_ONCE = 64
-_IMAGES_IN_TASK = 128
-_WINNERS_IN_TASK = 1500
 
 _TOLERANCE = 1e-3
 """How far a recomputed activation may be off, relative to it: another batch size, other threads
@@ -50,7 +42,6 @@ or another device change its last bits, and nothing else should."""
 _ROUNDING = 1e-5
 """The same, relative to the layer's largest activation: rounding hits the small ones harder."""
 
-_ORDER = ["sample", "layer", "feature_map", "rank"]
 _WHERE = ["shard", "key", "offset", "length"]
 
 
@@ -67,75 +58,10 @@ class ProjectSettings:
     arrays: bool = False
 
 
-def tasks(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> list[pa.Table]:
-    """The winners still to be projected, cut into units of work by image.
-
-    Args:
-        run: a run that has been mined.
-        layers: to project.
-        rank_limit: only ranks up to this one.
-
-    Returns:
-        Tables of winners with their `layer`, all of an image in one table, in the order of the
-        dataset; in each at least one whose projection is `missing`.
-
-    Raises:
-        RequestError: the run has not been mined to its end.
-        IncompleteError: a table is damaged.
-    """
-    maps = pa.Table.from_pandas(read_feature_maps(run, ["layer", "max"]))
-    winners = pa.concat_tables([_wanted(run, layer, rank_limit, maps) for layer in layers])
-    winners = winners.combine_chunks().sort_by([(name, "ascending") for name in _ORDER])
-    if not len(winners):
-        return []
-    samples = winners["sample"].to_numpy()
-    starts = np.flatnonzero(np.diff(samples, prepend=-1))  # of each image
-    ends = np.append(starts[1:], len(samples))
-    cuts, images = [0], 0
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        if images == _IMAGES_IN_TASK or (images and end - cuts[-1] > _WINNERS_IN_TASK):
-            cuts.append(start)
-            images = 0
-        images += 1
-    bounds = zip(cuts, [*cuts[1:], len(samples)], strict=True)
-    # cut first, whatever is done already: of two drivers at once both name their files alike
-    units = [winners.slice(start, end - start) for start, end in bounds]
-    return [unit for unit in units if missing(unit)]
-
-
-def missing(unit: pa.Table) -> int:
-    """How many winners of a unit of work have no projection yet."""
-    return int(pc.sum(unit["missing"]).as_py())
-
-
-def _wanted(run: Store, layer: str, rank_limit: int | None, maps: pa.Table) -> pa.Table:
-    """The winners of a layer, the `largest` activation of the layer, and what is `missing`."""
-    winners = read_winners(run, layer)
-    if rank_limit is not None:
-        winners = winners.filter(pc.less_equal(winners["rank"], rank_limit))
-    files = projection_files(run, layer)
-    done = [_map_and_rank(projection_keys(run, name)) for name in files]
-    missing = ~np.isin(_map_and_rank(winners), np.concatenate([np.empty(0, np.int64), *done]))
-    largest = pc.max(maps.filter(pc.equal(maps["layer"], layer))["max"]).as_py()
-    return (
-        winners.append_column("layer", pa.array([layer] * len(winners), pa.string()))
-        .append_column("missing", pa.array(missing))
-        .append_column("largest", pa.array(np.full(len(winners), largest, np.float32)))
-    )  # fmt: skip
-
-
-def _map_and_rank(rows: pa.Table) -> NDArray[np.int64]:
-    """Both in one number."""
-    both: NDArray[np.int64] = (
-        rows["feature_map"].to_numpy().astype(np.int64) << 16 | rows["rank"].to_numpy()
-    )
-    return both
-
-
-def project_task(
+def project_unit(
     net: Net, winners: pa.Table, dataset: Dataset, run: Store, settings: ProjectSettings
 ) -> int:
-    """Project one table of `tasks` and store the rows, one file per layer.
+    """Project one table of `waiting` and store the rows in one file.
 
     Args:
         net: with the layers of the winners, on the device to use.
@@ -152,23 +78,18 @@ def project_task(
         RequestError: the dataset has two pictures of one name that cannot be told apart.
         WriteError: a result could not be stored.
     """
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for images, chunk in _images(net, dataset, winners):
-        for layer, made in _project_images(net, images, chunk, settings):
-            rows.setdefault(layer, []).extend(made)
-    fields = list(schema.PROJECTION)
+    rows = [
+        row
+        for images, chunk in _images(net, dataset, winners)
+        for row in _project_images(net, images, chunk, settings)
+    ]
+    fields = list(schema.PROJECTED_ROW)
     if settings.arrays:
         fields.append(schema.PROJECTION_ARRAY)
-    for layer, of_layer in rows.items():
-        table = pa.Table.from_pylist(of_layer, schema=pa.schema(fields))
-        run.write_table(schema.projections_name(layer, _batch_name(table)), table)
-    return missing(winners)
-
-
-def _batch_name(table: pa.Table) -> str:
-    """A name that follows from which winners a file holds."""
-    keys = table.select(["feature_map", "rank"]).to_pandas().to_csv(index=False)
-    return f"part-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
+    table = pa.Table.from_pylist(rows, schema=pa.schema(fields))
+    table = table.sort_by([(name, "ascending") for name in schema.PROJECTED_KEYS])
+    run.write_table(schema.projected_name(unit_name(winners)), table, schema.ROWS_READ)
+    return len(rows)
 
 
 def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Tensor, pa.Table]]:
@@ -226,8 +147,8 @@ def _pictures(
 
 def _project_images(
     net: Net, images: Tensor, winners: pa.Table, settings: ProjectSettings
-) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Of each layer that has winners on these images, one row per winner."""
+) -> Iterator[dict[str, Any]]:
+    """One row per winner on these images."""
     by_layer = {
         name: winners.filter(pc.equal(winners["layer"], name))
         for name in winners["layer"].unique().to_pylist()
@@ -242,7 +163,7 @@ def _project_images(
     made = project_either_way(net.graph, prepared, seeds, settings.unpooling, depths)
     pixels = images.cpu().numpy()
     for name, of_layer in left.items():
-        yield name, _rows(name, pixels, of_layer, made[name], settings)
+        yield from _rows(name, pixels, of_layer, made[name], settings)
 
 
 def _seeds(winners: pa.Table, device: torch.device) -> Seeds:
@@ -264,7 +185,7 @@ def _rows(
     """One row per winner of one layer; the images are (N, C, H, W)."""
     activations, projections = projected[0].cpu().numpy(), projected[1]
     _check(layer, winners, activations)
-    copied = [name for name in schema.PROJECTION.names if name in winners.column_names]
+    copied = [name for name in schema.PROJECTED_ROW.names if name in winners.column_names]
     rows: list[dict[str, Any]] = winners.select(copied).to_pylist()
     for row, image, activation, projection in zip(
         rows, winners["image"].to_pylist(), activations.tolist(), projections, strict=True

@@ -9,6 +9,7 @@ from PIL import Image
 
 from pipeline import schema
 from pipeline.core.render import projection_contrast
+from pipeline.data.blocks import Block
 from pipeline.data.store import Store
 
 CLASSES = ["tench", "Persian cat", "tabby cat", "hammerhead", "red fox", '<b>&amp; "quoted"</b>']
@@ -36,7 +37,7 @@ def write(store, layers=None, ranks=9, projected=None, pictures=None, seed=0):
             for row in _winners(rng, index, ranks if index % 7 else max(1, ranks // 2), size)
         ]
         store.write_table(schema.winners_name(layer), pa.Table.from_pylist(winners, schema.WINNER))
-        _write_projections(store, layer, winners, pictures, projected or ranks, rng)
+        _write_projections(store, layer, maps, winners, pictures, projected or ranks)
         stats += _stats(layer, maps, winners)
     store.write_table(schema.FEATURE_MAPS, pa.Table.from_pylist(stats, schema.FEATURE_MAP))
     reasons = [{"shard": "s", "key": f"{n}.jpg", "reason": "truncated"} for n in range(3)]
@@ -105,12 +106,11 @@ def _winners(rng, index, count, size):
         }
 
 
-def _write_projections(store, layer, winners, pictures, projected, rng):
+def _write_projections(store, layer, maps, winners, pictures, projected):
     rows = [_projected(row, pictures) for row in winners if row["rank"] <= projected]
-    rng.shuffle(rows)
-    for number, start in enumerate(range(0, len(rows), 200)):
-        table = pa.Table.from_pylist(rows[start : start + 200], schema.PROJECTION)
-        store.write_table(schema.projections_name(layer, f"batch-{number}"), table)
+    for block in (Block(layer, at, min(at + 50, maps), projected) for at in range(0, maps, 50)):
+        table = pa.Table.from_pylist(rows, schema.PROJECTION).filter(block.rows)
+        store.write_table(block.name, table, schema.ROWS_READ)
 
 
 def _projected(winner, pictures):

@@ -19,9 +19,9 @@ from pipeline.data.store import Store
 from pipeline.request import ShowRequest
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
-from pipeline.stages.project import ProjectSettings, project_task, tasks
 from pipeline.terminal import console, legible
 from tests.stages import tiny
+from tests.stages.projected import project
 
 NAMES = {"0": "inception_3a/1x1", "3": "inception_3a/3x3 #1 100%?=é"}
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -39,8 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.write(schema.RUN, spec.model_dump_json().encode())
     mine_part([Miner.exact(net)], dataset, part, [store], 2)
     merge(store, spec, [part.name])
-    for table in tasks(store, list(NAMES.values())):
-        project_task(net, table, dataset, store, ProjectSettings())
+    project(store, net, dataset, list(NAMES.values()))
     return folder / "run"
 
 

@@ -28,8 +28,10 @@ from pipeline.data.tables import samples_in_part
 from pipeline.errors import AtlasError, IncompleteError, RequestError
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
-from pipeline.stages.project import ProjectSettings, project_task, tasks
+from pipeline.stages.project import ProjectSettings
+from pipeline.stages.waiting import waiting
 from tests.stages import tiny
+from tests.stages.projected import project
 
 LAYERS = list(tiny.NAMES.values())
 
@@ -45,8 +47,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.write(schema.RUN, spec.model_dump_json(indent=2).encode())
     mine_part([Miner.exact(net)], dataset, part, [store], 2)
     merge(store, spec, [part.name])
-    for table in tasks(store, LAYERS):
-        project_task(net, table, dataset, store, ProjectSettings())
+    project(store, net, dataset, LAYERS)
     store.write(schema.PROJECTION_SETTINGS, b'{"unpooling":"sum","arrays":false}')
     return folder / "run"
 
@@ -71,7 +72,7 @@ def all_that_is_read(run: Path) -> list[Callable[[], Any]]:
         lambda: read_skipped(store),
         lambda: list(read_parts(store, [heap])),
         lambda: samples_in_part(store, heap),
-        lambda: len(tasks(store, LAYERS)),
+        lambda: len(waiting(store, LAYERS).blocks),
         lambda: _require_same_settings(store, ProjectSettings()),
     ]
 

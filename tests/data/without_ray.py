@@ -16,8 +16,9 @@ from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.request import MineRequest, Precision, Workforce
 from pipeline.run import Run, open_run
 from pipeline.stages.mine import Miner, PartDone, mine_part
-from pipeline.stages.project import ProjectSettings, project_task, tasks
+from pipeline.stages.project import ProjectSettings
 from pipeline.stages.rescore import SecondLook, rescore_unit
+from tests.stages.projected import project
 
 
 def _mine(
@@ -70,7 +71,6 @@ def end_to_end(
 
     run = open_run(place)
     there = Recipe.of(run.net, run.layers).make("cpu")
-    for table in tasks(run.store, run.layers):
-        settings = ProjectSettings(arrays=True)
-        project_task(there, table, open_dataset(str(folder)), run.store, settings)
+    settings = ProjectSettings(arrays=True)
+    project(run.store, there, open_dataset(str(folder)), run.layers, settings=settings)
     return open_run(place)

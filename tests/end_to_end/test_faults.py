@@ -17,14 +17,12 @@ from ray.cluster_utils import Cluster
 from jobs.soak.processes import WORKING, entitled
 from pipeline import schema
 from pipeline.cluster.connection import connected
-from pipeline.config import RunSpec
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.stages.mine import Miner, mine_part
-from pipeline.stages.project import ProjectSettings, project_task, tasks
 from tests.end_to_end.runs import (
     LAYERS,
     TOP_K,
@@ -75,7 +73,7 @@ def test_workers_killed_while_mining(
         command(*run.mining(tars, "--workers", 2))
     assert "its worker was lost" in caplog.text
     caplog.clear()
-    with meanwhile(lambda: strike("project"), run, "projections"):
+    with meanwhile(lambda: strike("project"), run, "projected"):
         command(*run.projecting())
     assert "its worker was lost" in caplog.text
     assert_same(run, undisturbed)
@@ -108,10 +106,8 @@ def test_the_driver_killed_while_mining_and_projecting(
     assert before.items() <= after.items(), "what was done was done again"
 
     projecting = run.projecting("--address", cluster.address)
-    killed_after(run, "projections", projecting)
-    before = run.identities("projections")
+    killed_after(run, "projected", projecting)
     command(*run.projecting())
-    assert before.items() <= run.identities("projections").items()
     assert_same(run, undisturbed)
 
 
@@ -123,28 +119,6 @@ def killed_after(run: Run, prefix: str, arguments: list[object]) -> None:
         until(lambda: run.objects(prefix), f"something in {prefix}")
         driver.kill()
     until(lambda: not entitled(IDLE, *WORKING), "the orphans' end")
-
-
-def test_two_drivers_at_once_project_every_winner_once(
-    undisturbed: Run, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.stages.project._IMAGES_IN_TASK", 8)
-    shutil.copytree(undisturbed.url, run.url)
-    shutil.rmtree(f"{run.url}/projections")
-    store = Store(run.url)
-    spec = RunSpec.model_validate_json(store.read(schema.RUN))
-    dataset = open_dataset(spec.data)
-    net = load_net("demo").net
-    layers = ["conv1", "conv5"]
-    first = tasks(store, layers)
-    assert len(first) > 3
-    project_task(net, first[1], dataset, store, ProjectSettings())
-    second = tasks(store, layers)  # another driver comes while the first one is at work
-    for table in (first[2], second[0], first[0], *second[1:], *first[3:]):
-        project_task(net, table, dataset, store, ProjectSettings())
-    projected = run.projections()
-    assert not projected.duplicated(["layer", "feature_map", "rank"]).any()
-    assert len(projected) == undisturbed.winners()["layer"].isin(layers).sum()
 
 
 def test_two_writers_of_one_part_and_leftovers_are_harmless(

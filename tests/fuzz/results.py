@@ -8,10 +8,10 @@ from pipeline.data.store import Store
 from pipeline.errors import AtlasError
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
-from pipeline.stages.project import ProjectSettings, project_task, tasks
 from tests.data.test_damage import all_that_is_read
 from tests.fuzz.mutation import Outcome, mutated, require_sentence
 from tests.stages import tiny
+from tests.stages.projected import project
 
 
 class Results:
@@ -26,8 +26,7 @@ class Results:
         store.write(schema.RUN, spec.model_dump_json(indent=2).encode())
         mine_part([Miner.exact(net)], dataset, part, [store], 2)
         merge(store, spec, [part.name])
-        for table in tasks(store, list(tiny.NAMES.values())):
-            project_task(net, table, dataset, store, ProjectSettings())
+        project(store, net, dataset, list(tiny.NAMES.values()))
         store.write(schema.PROJECTION_SETTINGS, b'{"unpooling":"sum","arrays":false}')
         self._files = {name: (self._run / name).read_bytes() for name in store.list()}
 

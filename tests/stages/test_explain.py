@@ -200,7 +200,7 @@ def test_the_picture_itself_is_no_other_winner(
         for rank, sample in enumerate((3, 7, 1, 9, 2), start=1)
     ]  # fmt: skip
     run = Store(tmp_path / "run")
-    name = schema.projections_name("conv1", "part-1")
+    name = schema.projections_name("conv1", 0, 32, 5)
     run.write_table(name, pa.Table.from_pylist(rows, schema=schema.PROJECTION))
     winners = found_winners(run, explanation, figure_layers(explanation))
     assert set(winners) == {("conv1", feature_map) for feature_map in maps[:2]}

@@ -19,12 +19,14 @@ from pipeline.core.projection.ascent import Ascent, ascend
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, NumericsError, RequestError
-from pipeline.stages import project as projecting
+from pipeline.stages import waiting as before
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
-from pipeline.stages.project import ProjectSettings, missing, project_task, tasks
+from pipeline.stages.project import ProjectSettings, project_unit
+from pipeline.stages.waiting import Waiting, waiting
 from tests.core import guided
 from tests.stages import tiny
+from tests.stages.projected import project
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,13 +65,7 @@ def projected(
     settings: ProjectSettings | None = None,
 ) -> int:
     """Do what is left to do; how many winners that were."""
-    net = tiny.net_of(tiny.module())
-    done = 0
-    for table in tasks(run, LAYERS, rank_limit):
-        count = project_task(net, table, dataset, run, settings or ProjectSettings())
-        assert count == missing(table)
-        done += count
-    return done
+    return project(run, tiny.net_of(tiny.module()), dataset, LAYERS, rank_limit, settings)
 
 
 def rows_of(run: Store, layer: str) -> list[dict[str, object]]:
@@ -101,7 +97,7 @@ def test_every_winner_is_projected_once_and_then_nothing_is_left(
 ) -> None:
     assert projected(run, dataset) == sum(len(winners_of(run, layer)) for layer in LAYERS) > 0
     assert_complete(run)
-    assert tasks(run, LAYERS) == []
+    assert waiting(run, LAYERS) == Waiting([], [])
     for name in run.list(schema.PROJECTIONS):
         assert run.read_table(name).schema.equals(schema.PROJECTION)
 
@@ -109,15 +105,15 @@ def test_every_winner_is_projected_once_and_then_nothing_is_left(
 def test_an_image_is_in_one_task_and_tasks_are_in_the_order_of_the_dataset(
     run: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(projecting, "_IMAGES_IN_TASK", 32)
-    samples = [table["sample"].to_pylist() for table in tasks(run, LAYERS)]
+    monkeypatch.setattr(before, "_IMAGES_IN_UNIT", 32)
+    samples = [table["sample"].to_pylist() for table in waiting(run, LAYERS).units]
     assert sum(samples, []) == sorted(sum(samples, []))  # noqa: RUF017
     assert len(samples) > 1
     images = [len(set(some)) for some in samples]
     assert max(images) <= 32
     assert sum(images) == len(set().union(*samples))
-    monkeypatch.setattr(projecting, "_WINNERS_IN_TASK", 1)
-    singly = tasks(run, LAYERS)
+    monkeypatch.setattr(before, "_WINNERS_IN_UNIT", 1)
+    singly = waiting(run, LAYERS).units
     assert len(singly) == sum(images)
 
 
@@ -131,7 +127,7 @@ def test_what_one_lost_file_held_is_done_again_and_nothing_else(
     expected = sorted(keys_of(run.read_table(lost).to_pylist()))
     run.fs.rm(run.path(lost))
 
-    (again,) = tasks(run, LAYERS)
+    (again,) = waiting(run, LAYERS).units
     again = again.filter(again["missing"])
     assert again["layer"].unique().to_pylist() == [layer]
     assert sorted(keys_of(again.to_pylist())) == expected
@@ -144,7 +140,7 @@ def test_first_the_best_ranks_then_all_of_them(run: Store, dataset: Dataset) -> 
     best = [row for layer in LAYERS for row in winners_of(run, layer) if row["rank"] <= 2]  # type: ignore[operator]
     assert projected(run, dataset, rank_limit=2) == len(best)
     assert all(row["rank"] <= 2 for layer in LAYERS for row in rows_of(run, layer))  # type: ignore[operator]
-    assert tasks(run, LAYERS, 2) == []
+    assert waiting(run, LAYERS, 2).blocks == []
     assert projected(run, dataset, rank_limit=5) > 0
     assert projected(run, dataset) > 0
     assert_complete(run)
@@ -152,8 +148,7 @@ def test_first_the_best_ranks_then_all_of_them(run: Store, dataset: Dataset) -> 
 
 def test_one_layer_alone(run: Store, dataset: Dataset) -> None:
     net = tiny.net_of(tiny.module())
-    for table in tasks(run, ["second"]):
-        project_task(net, table, dataset, run, ProjectSettings())
+    project(run, net, dataset, ["second"])
     assert keys_of(rows_of(run, "second")) == keys_of(winners_of(run, "second"))
     assert rows_of(run, "first") == []
 
@@ -275,9 +270,9 @@ def test_another_net_is_noticed(run: Store, dataset: Dataset) -> None:
     module = tiny.module()
     with torch.no_grad():
         module[3].weight *= 1.1
-    net, table = tiny.net_of(module), tasks(run, LAYERS)[0]
+    net, table = tiny.net_of(module), waiting(run, LAYERS).units[0]
     with pytest.raises(NumericsError, match=r"^Layer second, feature map"):
-        project_task(net, table, dataset, run, ProjectSettings())
+        project_unit(net, table, dataset, run, ProjectSettings())
 
 
 def test_an_image_that_was_exchanged_is_noticed(tmp_path: Path) -> None:
@@ -330,4 +325,4 @@ def test_two_pictures_of_one_name(tmp_path: Path, suffix: str) -> None:
 def test_a_run_that_is_not_mined_to_its_end_is_refused(run: Store) -> None:
     run.fs.rm(run.path(schema.FEATURE_MAPS))
     with pytest.raises(RequestError, match="is not mined to its end; give the same `"):
-        tasks(run, LAYERS)
+        waiting(run, LAYERS)

@@ -209,12 +209,11 @@ def _require(
     run: Store, layer: LayerSpec, feature_map: int, winners: pd.DataFrame, projected: set[int]
 ) -> None:
     layer.require_map(feature_map)
-    if feature_map in projected:
-        return
     what = f"Layer {layer.name}, feature map {feature_map}"
     if not (winners["feature_map"] == feature_map).any():
         raise RequestError(f"{what} is dead: no image of the run activates it; choose another.")
-    raise RequestError(_not_projected(run, what))
+    if feature_map not in projected:
+        raise RequestError(_not_projected(run, what))
 
 
 def _not_projected(run: Store, what: str) -> str:

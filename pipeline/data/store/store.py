@@ -207,13 +207,14 @@ class Store:
 
         Args:
             name: of the object.
-            block: bytes read ahead, where it is read from start to end.
+            block: bytes read ahead, where it is read from start to end; 0 for none at all.
 
         Raises:
             FileNotFoundError: there is no such object.
             StoreError: the store does not answer; from the stream too.
         """
-        ahead = {"block_size": block, "cache_type": "readahead"} if block else {}
+        ahead: dict[str, Any] = {"cache_type": "none"} if block == 0 else {}
+        ahead |= {"block_size": block, "cache_type": "readahead"} if block else {}
         stream = self._patiently(lambda: self.fs.open(self.path(name), "rb", **ahead), name)
         cache = getattr(stream, "cache", None)
         if cache is not None:  # of what comes in ranges, unlike files and mere streams
@@ -246,6 +247,22 @@ class Store:
         else:
             self.fs.pipe_file(self.path(name), data, **headers(self.fs.protocol, name))
 
+    def remove(self, name: str) -> None:
+        """Remove an object; one that is gone already is as good.
+
+        Raises:
+            WriteError: that is not allowed.
+        """
+        try:
+            self._patiently(lambda: self.fs.rm_file(self.path(name)), name)
+        except _GONE:
+            pass
+        except OSError as error:
+            raise WriteError(
+                f"{self.url}/{name} could not be removed: {self.reason(error)}. "
+                "Mend the access, then give the same command again."
+            ) from error
+
     def sweep(self) -> None:
         """Remove what writers that were killed have left on a disk; buckets keep nothing of it."""
         long_ago = time.time() - _WRITING
@@ -277,13 +294,23 @@ class Store:
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The Parquet object `name`, or only some columns of it."""
-        with self.open(name) as stream:
-            return pq.ParquetFile(stream, page_checksum_verification=True).read(columns=columns)
+        with self.open(name, block=0) as stream:
+            file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=True)
+            return file.read(columns=columns)
 
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Store `table` as the Parquet object `name`, with checksums: a flipped bit is noticed."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    def write_table(self, name: str, table: pa.Table, group: int | None = None) -> None:
+        """Store `table` as the Parquet object `name`, with checksums: a flipped bit is noticed.
+
+        Args:
+            name: of the object.
+            table: its rows.
+            group: rows that can be read alone, where not the whole is.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        sink, checked = pa.BufferOutputStream(), {"write_page_checksum": True}
+        pq.write_table(table, sink, compression="zstd", row_group_size=group, **checked)
         self.write(name, sink.getvalue().to_pybytes())
 
 

@@ -24,6 +24,7 @@ from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets.known import Net
 from pipeline.core.render import projection_contrast
+from pipeline.data.blocks import Block
 from pipeline.data.pictures import read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
@@ -73,9 +74,10 @@ def run(spec: RunSpec, tmp_path_factory: pytest.TempPathFactory) -> Store:
         ]
         winners = pa.Table.from_pylist(rows, schema.WINNER)
         store.write_table(schema.winners_name(layer.name), winners)
-        projected = [row for row in rows if row["feature_map"] != UNPROJECTED]
-        table = pa.Table.from_pylist(projected, schema.PROJECTION)
-        store.write_table(schema.projections_name(layer.name, "part-0"), table)
+        table = pa.Table.from_pylist(rows, schema.PROJECTION)
+        for first, last in ((0, UNPROJECTED), (UNPROJECTED + 1, layer.maps)):
+            block = Block(layer.name, first, last, 99)
+            store.write_table(block.name, table.filter(block.rows))
         stats += [
             {
                 "layer": layer.name, "feature_map": n, "images": 500, "active": 300,
