@@ -3,10 +3,8 @@
 import logging
 import os
 import shutil
-import socket
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,20 +12,15 @@ from typing import Any
 
 import ray
 
-from pipeline.errors import IncompleteError, RequestError
+from pipeline.cluster.head import head_watched, knock
+from pipeline.errors import RequestError
 from pipeline.request import Workforce
-
-_KNOCK = 5.0
-"""Seconds that a cluster's address may take to accept a connection; Ray itself tries for 90."""
 
 _WRONG_TOKEN = "InvalidAuthToken"
 """In what Ray says where its cluster wants a token."""
 
 _LONGEST_FOLDER = 30
 """Bytes: a socket's name has at most 107 of them, of which Ray adds up to 76."""
-
-_HEAD_PATIENCE = 20.0
-"""Seconds that a cluster's head may be silent; Ray ends the process after 60."""
 
 _ROUNDING = 1e-6
 """Of tenths of a GPU."""
@@ -64,6 +57,7 @@ def connected(address: str | None = None) -> Iterator[None]:
                 _connect(place, folder)
                 _is_own = place == "local"
                 _ending.callback(ray.shutdown)
+                _ending.enter_context(head_watched())
             yield
     finally:
         _ending, _is_own = None, False
@@ -80,7 +74,7 @@ def _connect(address: str, folder: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     local = address == "local"
     try:
-        _knock(address)
+        knock(address)
         ray.init(
             address=address,
             include_dashboard=False if local else None,
@@ -132,17 +126,6 @@ def _short_folder() -> Iterator[str | None]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _knock(address: str) -> None:
-    """Fail at once where nobody listens.
-
-    Raises:
-        OSError: no connection.
-    """
-    host, _, port = address.rpartition(":")
-    if "://" not in address and host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _KNOCK).close()
 
 
 @dataclass(frozen=True)
@@ -240,31 +223,6 @@ def draining() -> set[str]:
 
         return set(state.get_draining_nodes())
     return set()
-
-
-def require_head(since: float) -> float:
-    """Look whether the cluster's head answers.
-
-    Args:
-        since: when it last did, by the monotonic clock.
-
-    Returns:
-        When it last did.
-
-    Raises:
-        IncompleteError: it has not for too long; Ray itself would end the process soon.
-    """
-    address = ray.get_runtime_context().gcs_address
-    try:
-        _knock(address)
-    except OSError as error:
-        if time.monotonic() - since < _HEAD_PATIENCE:
-            return since
-        raise IncompleteError(
-            f"The cluster's head at {address} does not answer any more ({error}); when it is "
-            "back, give the same command again."
-        ) from error
-    return time.monotonic()
 
 
 def first_line(error: BaseException) -> str:

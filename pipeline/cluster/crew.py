@@ -15,9 +15,9 @@ from pipeline.cluster.connection import (
     draining,
     first_line,
     last_line,
-    require_head,
     room,
 )
+from pipeline.cluster.head import require_head
 from pipeline.cluster.work import Nodes, Unit
 from pipeline.cluster.worker import Worker
 from pipeline.errors import TRIES, IncompleteError, RequestError

@@ -29,6 +29,7 @@ from pipeline.data.store import Store
 from pipeline.request import Precision, Workforce
 from pipeline.stages.compact import Compaction
 from pipeline.stages.compact import compact as compact_block
+from pipeline.stages.merge import Merged, Share, Sources, merge_share
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_unit
 from pipeline.stages.rescore import SecondLook, rescore_unit
@@ -92,6 +93,22 @@ def rescore(
 
     job = Job(lambda device: Miner.exact(recipe.make(device)), do)
     yield from bounded(job, units, seat, "rescore", lambda unit: unit.file)
+
+
+def merge(
+    run: Store, sources: Sources, shares: Sequence[Share], workforce: Workforce
+) -> Iterator[Merged]:
+    """Merge layers; yields what came of each share."""
+    run = _anywhere(run)
+
+    def do(_: None, share: Share) -> Merged:
+        look_for(run)
+        return merge_share(run, sources, share)
+
+    job = Job(lambda _: None, do)
+    yield from bounded(
+        job, shares, seats(workforce), "merge", lambda share: f"layer {share.layers[0]}"
+    )
 
 
 def project(

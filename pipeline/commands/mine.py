@@ -1,9 +1,10 @@
 """Stage 1, from a request to a finished run: checked first, then mined, then merged."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from pipeline import schema
@@ -25,7 +26,7 @@ from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
 from pipeline.request import MineRequest, Mining
 from pipeline.run import Run
-from pipeline.stages.merge import merge
+from pipeline.stages.merge import Merged, Share, Sources, merge
 from pipeline.stages.rescore import Looks
 from pipeline.terminal import progress
 
@@ -164,11 +165,19 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
     for job in jobs:
         looks = None if exact else _look_again(job)
         _note_machines(job)
-        remarks |= dict.fromkeys(merge(job.run, job.spec, [part.name for part in parts], looks))
+        names = [part.name for part in parts]
+        remarks |= dict.fromkeys(merge(job.run, job.spec, names, looks, partial(_merged, job)))
     for line in list(remarks)[:_MOST_SAID]:
         log.warning("%s", line)
     if len(remarks) > _MOST_SAID:
         log.warning("The same or the like holds of %d more parts.", len(remarks) - _MOST_SAID)
+
+
+def _merged(job: _Job, sources: Sources, shares: Sequence[Share]) -> Iterator[Merged]:
+    with progress("merging, layers", len(job.spec.layers)) as advance:
+        for merged in cluster.merge(job.run, sources, shares, job.request):
+            advance(len(merged.layers))
+            yield merged
 
 
 def _mined_by(run: Store) -> tuple[MinedBy, ...]:

@@ -222,9 +222,18 @@ def require_few_skipped(run: Store, most: float | None) -> None:
 
 
 def read_parts(
-    run: Store, names: Sequence[str], columns: Sequence[str] | None = None
+    run: Store,
+    names: Sequence[str],
+    columns: Sequence[str] | None = None,
+    layers: Collection[str] | None = None,
 ) -> Iterator[pa.Table]:
     """What stage 1 stored of parts, in the order of the names, a few files read ahead.
+
+    Args:
+        run: where they are.
+        names: of the objects.
+        columns: only these.
+        layers: only rows of these; little more is read.
 
     Raises:
         IncompleteError: one of them is damaged or gone.
@@ -234,7 +243,7 @@ def read_parts(
         is_screen = name.startswith(f"{schema.SCREEN}/")
         fields = schema.SCREEN_HEAP if is_screen else schema.RESCORED_HEAP
         try:
-            table = read_table(run, name, fields, columns or schema.HEAP.names)
+            table = read_table(run, name, fields, columns or schema.HEAP.names, layers)
         except FileNotFoundError as error:
             raise gone(run, name) from error
         with intact(run, name):

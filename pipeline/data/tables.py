@@ -1,6 +1,6 @@
 """A run's tables, read as the contract has them or not at all: damage is one sentence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -27,7 +27,11 @@ _REMEDIES = {
 
 
 def read_table(
-    run: Store, name: str, fields: pa.Schema, columns: Sequence[str] | None = None
+    run: Store,
+    name: str,
+    fields: pa.Schema,
+    columns: Sequence[str] | None = None,
+    layers: Collection[str] | None = None,
 ) -> pa.Table:
     """A table of a run, or only some columns of it.
 
@@ -36,15 +40,36 @@ def read_table(
         name: of the object.
         fields: what it has according to the contract; it may have more.
         columns: by name; entries of lists as in ``winners.list.element.activation``.
+        layers: only rows of these, where it has a layer; little more is read.
 
     Raises:
         FileNotFoundError: there is no such object.
         IncompleteError: it is damaged, or made by another version.
     """
     with intact(run, name):
-        table = run.read_table(name, columns)
+        table = run.read_table(name, columns) if layers is None else _of(run, name, columns, layers)
         _require(table.schema, fields, fields.names if columns is None else columns)
         return table
+
+
+def _of(run: Store, name: str, columns: Sequence[str] | None, layers: Collection[str]) -> pa.Table:
+    """The rows of some layers, of a table whose rows of one layer lie together."""
+    with run.open(name, block=0) as stream:
+        file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=True)
+        place = file.schema_arrow.names.index("layer")  # there are no lists before it
+        ranges = [
+            file.metadata.row_group(group).column(place).statistics
+            for group in range(file.num_row_groups)
+        ]
+        groups = [
+            group
+            for group, values in enumerate(ranges)
+            if values is None or any(values.min <= layer <= values.max for layer in layers)
+        ]
+        wanted = None if columns is None else [*dict.fromkeys(["layer", *columns])]
+        table = file.read_row_groups(groups, wanted)
+        table = table.filter(pc.is_in(table["layer"], pa.array(layers, pa.string())))
+        return table if columns is None or "layer" in columns else table.drop_columns("layer")
 
 
 def read_rows(

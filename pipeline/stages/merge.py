@@ -1,9 +1,14 @@
-"""Between the stages: the heaps of all parts become the winners and the feature maps' table."""
+"""Between the stages: the heaps of all parts become the winners and the feature maps' table.
 
-from collections.abc import Iterator, Sequence
+Layers are merged in shares, anywhere and in any order. First only the numbers that rank are read,
+of all files; then the rest, of the entries that are winners.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,16 +18,62 @@ from pipeline.core.heaps.certificate import Flags
 from pipeline.data.results import read_parts, read_skipped
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages.heap_files import ranking_values, remarks_of
+from pipeline.stages.heap_files import remarks_of
+from pipeline.stages.ranking import RANKING, STATISTICS, Entries, Ranking, Statistics, ranks
 from pipeline.stages.rescore import Looks
 
-_MOST_WAITING = 2**20
-"""Rows that are collected before they are sorted into the winners so far."""
-
-_STATISTICS = ("images", "active", "max", "total", "total_squares")
+_WINNERS_IN_SHARE = 2**16
+"""Of a share of several layers, at most: what one worker holds, and the more there are to share."""
 
 
-def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None = None) -> list[str]:
+@dataclass(frozen=True)
+class Sources:
+    """What is merged, in the order of the dataset.
+
+    Attributes:
+        spec: what the run is.
+        parts: their names.
+        looked_at: files of exact heaps of a run in reduced precision; of others None.
+    """
+
+    spec: RunSpec
+    parts: tuple[str, ...]
+    looked_at: tuple[str, ...] | None
+
+    @property
+    def of_parts(self) -> list[str]:
+        """The files with the statistics of each part, and, if it was mined exactly, its heaps."""
+        name_of = schema.heap_name if self.looked_at is None else schema.screen_name
+        return [name_of(part) for part in self.parts]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Layers that are merged together, and whether each of their maps is certified."""
+
+    layers: tuple[str, ...]
+    certified: Flags | None
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came of a share: rows of the feature maps' table, and remarks on the parts' data."""
+
+    layers: tuple[str, ...]
+    feature_maps: pa.Table
+    remarks: tuple[str, ...]
+
+
+Do = Callable[[Sources, Sequence[Share]], Iterable[Merged]]
+
+
+def merge(
+    run: Store,
+    spec: RunSpec,
+    parts: Sequence[str],
+    looks: Looks | None = None,
+    do: Do | None = None,
+) -> list[str]:
     """Merge the heaps of these parts, given in the order of the dataset.
 
     A sample's position in the dataset is its position in its part plus the samples of all parts
@@ -35,6 +86,7 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
         parts: their names.
         looks: of a run in reduced precision, at its images exactly: the winners come from there,
             the statistics over all images from the screening.
+        do: merges shares, in any order; without it they are merged here.
 
     Returns:
         What there is to say of the parts' data, each line once.
@@ -44,103 +96,105 @@ def merge(run: Store, spec: RunSpec, parts: Sequence[str], looks: Looks | None =
         IncompleteError: a heap file cannot be read.
         WriteError: a result could not be stored.
     """
-    entries: list[pa.Table] = []
-    statistics = _Statistics()
-    remarks: dict[str, None] = {}
-    before = 0
-    for table in _of_parts(run, parts, screened=looks is not None):
-        if looks is None:
-            entries = _added(entries, _explode(table, before), spec.top_k)
-        statistics.add(table)
-        before += int(table.schema.metadata[schema.SAMPLES_IN_PART])
-        remarks |= dict.fromkeys(remarks_of(table))
-    looked_at = [unit.file for unit in looks.units] if looks is not None else []
-    for table in read_parts(run, looked_at, schema.HEAP.names):
-        entries = _added(entries, _explode(table, 0), spec.top_k)
-    feature_maps = statistics.table()
+    looked_at = tuple(unit.file for unit in looks.units) if looks is not None else None
+    sources = Sources(spec, tuple(parts), looked_at)
+    shares = _shares(spec, looks.certified if looks is not None else None)
+    done = {merged.layers: merged for merged in (do or partial(_here, run))(sources, shares)}
+    feature_maps = pa.concat_tables([done[share.layers].feature_maps for share in shares])
     if pc.max(feature_maps["images"]).as_py() == 0:
         raise RequestError(_nothing_usable(run, spec))
-    winners = _best(entries, spec.top_k)
-    if looks is not None:
-        feature_maps = _certified(feature_maps, winners, looks.certified)
-    for layer in spec.layers:
-        rows = winners.filter(pc.equal(winners["layer"], layer.name))
-        run.write_table(schema.winners_name(layer.name), _with_boxes(rows, layer, spec))
     _leave_readable(run, parts)
-    run.write_table(schema.FEATURE_MAPS, feature_maps)
-    return list(remarks)
+    run.write_table(schema.FEATURE_MAPS, feature_maps.combine_chunks())
+    return list(dict.fromkeys(line for merged in done.values() for line in merged.remarks))
 
 
-def _of_parts(run: Store, parts: Sequence[str], *, screened: bool) -> Iterator[pa.Table]:
-    """The heaps of each part, or the statistics of its screening."""
-    if screened:
-        names = [schema.screen_name(part) for part in parts]
-        return read_parts(run, names, schema.SCREEN_HEAP.names[:-1])
-    return read_parts(run, [schema.heap_name(part) for part in parts])
+def _here(run: Store, sources: Sources, shares: Sequence[Share]) -> Iterator[Merged]:
+    return (merge_share(run, sources, share) for share in shares)
 
 
-def _added(entries: list[pa.Table], new: pa.Table, top_k: int) -> list[pa.Table]:
-    """Some more entries; where there are many, only the best so far are left."""
-    entries = [*entries, new]
-    if sum(map(len, entries[1:])) > max(_MOST_WAITING, len(entries[0])):
-        return [_best(entries, top_k)]
-    return entries
+def _shares(spec: RunSpec, certified: Flags | None) -> list[Share]:
+    """Layers that follow one another, in shares of about the same number of winners."""
+    shares: list[list[LayerSpec]] = [[]]
+    for layer in spec.layers:
+        maps = sum(other.maps for other in shares[-1]) + layer.maps
+        if shares[-1] and maps * spec.top_k > _WINNERS_IN_SHARE:
+            shares.append([])
+        shares[-1].append(layer)
+    ends = np.cumsum([sum(layer.maps for layer in share) for share in shares])[:-1]
+    flags = [None] * len(shares) if certified is None else np.split(certified, ends)
+    return [
+        Share(tuple(layer.name for layer in share), own)
+        for share, own in zip(shares, flags, strict=True)
+    ]
 
 
-def _certified(feature_maps: pa.Table, winners: pa.Table, certified: Flags) -> pa.Table:
+def merge_share(run: Store, sources: Sources, share: Share) -> Merged:
+    """Merge some layers, and store their winners.
+
+    Raises:
+        IncompleteError: a heap file cannot be read.
+        WriteError: a result could not be stored.
+    """
+    spec, of_parts, looked_at = sources.spec, sources.of_parts, sources.looked_at
+    exact = looked_at is None
+    statistics, ranking = Statistics(), Ranking(spec.top_k)
+    remarks: dict[str, None] = {}
+    starts = [0]
+    columns = STATISTICS + (RANKING if exact else [])
+    for number, table in enumerate(read_parts(run, of_parts, columns, share.layers)):
+        statistics.add(table)
+        remarks |= dict.fromkeys(remarks_of(table))
+        if exact:
+            ranking.add(table, number, starts[-1])
+        starts.append(starts[-1] + int(table.schema.metadata[schema.SAMPLES_IN_PART]))
+    for number, table in enumerate(read_parts(run, looked_at or (), RANKING, share.layers)):
+        ranking.add(table, number)
+    feature_maps, best = statistics.table(), ranking.best()
+    if share.certified is not None:
+        feature_maps = _certified(feature_maps, best, share.certified)
+    if pc.max(feature_maps["images"]).as_py():
+        files = of_parts if looked_at is None else looked_at
+        rows = _rows(run, files, share, best, feature_maps)
+        for layer in (layer for layer in spec.layers if layer.name in share.layers):
+            of_layer = rows.filter(pc.equal(rows["layer"], layer.name))
+            run.write_table(schema.winners_name(layer.name), _with_boxes(of_layer, layer, spec))
+    return Merged(share.layers, feature_maps, tuple(remarks))
+
+
+def _certified(feature_maps: pa.Table, best: Entries, certified: Flags) -> pa.Table:
     """The statistics of a screening, put right where the winners tell what is exact."""
     largest = feature_maps["max"].to_numpy().clip(max=0)  # of maps without a winner
-    best = winners.filter(pa.array(_ranks(winners) == 1))
-    keys = ["layer", "feature_map"]
-    places = pd.MultiIndex.from_frame(feature_maps.select(keys).to_pandas())
-    largest[places.get_indexer(pd.MultiIndex.from_frame(best.select(keys).to_pandas()))] = best[
-        "activation"
-    ].to_numpy()
+    first = ranks(best.owner) == 1
+    largest[best.owner[first]] = best.activation[first]
     columns = {name: feature_maps[name].combine_chunks() for name in feature_maps.column_names}
     active = np.where(largest > 0, feature_maps["active"].to_numpy().clip(min=1), 0)
     columns |= {"max": largest, "active": active, "certified": certified}
     return schema.table_of(columns, schema.FEATURE_MAP)
 
 
-def _explode(heap: pa.Table, before: int) -> pa.Table:
-    """One row per winner of a heap table, its sample counted from the start of the dataset."""
-    lists = heap["winners"].combine_chunks()
-    owners = pc.list_parent_indices(lists)
-    entries = pa.Table.from_struct_array(pc.list_flatten(lists))
-    sample = entries.column_names.index("sample")
-    entries = entries.set_column(sample, "sample", pc.add(entries["sample"], before))
+def _rows(
+    run: Store, files: Sequence[str], share: Share, best: Entries, feature_maps: pa.Table
+) -> pa.Table:
+    """All that the files say of these entries, in their order."""
+    used = np.unique(best.file)
+    tables, order = [pa.schema(list(schema.HEAP_ENTRY)).empty_table()], []
+    names = [files[number] for number in used]
+    columns = ["winners"]
+    for number, table in zip(used, read_parts(run, names, columns, share.layers), strict=True):
+        here = np.flatnonzero(best.file == number)
+        entries = pa.Table.from_struct_array(pc.list_flatten(table["winners"].combine_chunks()))
+        tables.append(entries.take(best.place[here]))
+        order.append(here)
+    rows = pa.concat_tables(tables).combine_chunks()
+    rows = rows.take(np.argsort(np.concatenate([np.empty(0, np.int64), *order])))
+    sample = rows.column_names.index("sample")
+    owners = pa.array(best.owner)
     return (
-        entries.append_column("layer", heap["layer"].take(owners))
-        .append_column("feature_map", heap["feature_map"].take(owners))
-        .append_column("value", pa.array(ranking_values(entries)))
+        rows.set_column(sample, "sample", pa.array(best.sample))
+        .append_column("layer", feature_maps["layer"].take(owners))
+        .append_column("feature_map", feature_maps["feature_map"].take(owners))
+        .append_column("rank", pa.array(ranks(best.owner)))
     )  # fmt: skip
-
-
-def _best(tables: Sequence[pa.Table], top_k: int) -> pa.Table:
-    """The first `top_k` of each feature map in the total order; sorted by map, then by it."""
-    rows = pa.concat_tables(tables)
-    order = pc.sort_indices(
-        rows,
-        [
-            ("layer", "ascending"),
-            ("feature_map", "ascending"),
-            ("value", "descending"),
-            ("sample", "ascending"),
-        ],
-    )
-    rows = rows.take(order)
-    ranks = _ranks(rows)
-    return rows.filter(pa.array(ranks <= top_k)).combine_chunks()
-
-
-def _ranks(rows: pa.Table) -> np.ndarray:
-    """Ranks from 1 of rows that are sorted by layer, feature map and the total order."""
-    layers = rows["layer"].combine_chunks().dictionary_encode().indices.to_numpy()
-    maps = rows["feature_map"].to_numpy()
-    starts = np.ones(len(rows), bool)
-    starts[1:] = (layers[1:] != layers[:-1]) | (maps[1:] != maps[:-1])
-    place = np.arange(len(rows))
-    return place - np.maximum.accumulate(np.where(starts, place, 0)) + 1
 
 
 def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec) -> pa.Table:
@@ -150,46 +204,9 @@ def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec) -> pa.Table:
     boxes = layer.receptive_field.boxes(y, x, spec.preprocessing.input_size)
     source = spec.preprocessing.source_boxes(boxes, height, width)
     columns = {name: rows[name].combine_chunks() for name in rows.column_names}
-    columns |= {"rank": _ranks(rows)}
     for i, side in enumerate(schema.SIDES):
         columns |= {side: boxes[:, i], f"source_{side}": source[:, i]}
     return schema.table_of(columns, schema.WINNER)
-
-
-class _Statistics:
-    """Sums over parts, added up in their order, so that they are the same always."""
-
-    def __init__(self) -> None:
-        self._maps: pa.Table | None = None
-        self._sums: dict[str, np.ndarray] = {}
-
-    def add(self, heap: pa.Table) -> None:
-        """Those of one more part."""
-        if self._maps is None:
-            self._maps = heap.select(["layer", "feature_map"])
-        for name in _STATISTICS:
-            values = heap[name].to_numpy()
-            join = np.maximum if name == "max" else np.add
-            self._sums[name] = join(self._sums[name], values) if name in self._sums else values
-
-    def table(self) -> pa.Table:
-        """The feature maps' table, every map of it certified."""
-        assert self._maps is not None, "a dataset has parts"
-        images = self._sums["images"]
-        with np.errstate(invalid="ignore"):  # no images at all is refused by the caller
-            mean = self._sums["total"] / images
-            variance = self._sums["total_squares"] / images - mean**2
-        columns = {
-            "layer": self._maps["layer"].combine_chunks(),
-            "feature_map": self._maps["feature_map"].combine_chunks(),
-            "images": images,
-            "active": self._sums["active"],
-            "max": self._sums["max"],
-            "mean": mean,
-            "std": np.sqrt(np.maximum(variance, 0)),
-            "certified": np.ones(len(images), bool),
-        }
-        return schema.table_of(columns, schema.FEATURE_MAP)
 
 
 def _leave_readable(run: Store, parts: Sequence[str]) -> None:

@@ -135,7 +135,7 @@ def mine_part(
             table, name = screen_table(miner.net, own, seen), schema.screen_name(part.name)
         else:
             table, name = heap_table(miner.net, own, seen), schema.heap_name(part.name)
-        run.write_table(name, table)
+        run.write_table(name, table, by="layer")
     counts = len(seen_by_all.pictures), len(seen_by_all.skipped)
     return PartDone(part.name, *counts, this_machine(miners[0].net.device))
 

@@ -93,7 +93,8 @@ def rescore_unit(
     if not heaps.finite:  # in reduced precision it was
         heaps, seen = mine_finite(miner, top_k, lambda: unit.read(dataset), keep)
     checked = _checked(unit, exact, len(heaps.values))
-    run.write_table(unit.file, heap_table(miner.net, heaps, seen).append_column("checked", checked))
+    table = heap_table(miner.net, heaps, seen).append_column("checked", checked)
+    run.write_table(unit.file, table, by="layer")
     return len(seen)
 
 

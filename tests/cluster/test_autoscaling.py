@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,27 @@ def test_a_head_that_dies_is_one_sentence(port: int, tars: Path, tmp_path: Path)
     assert mining.returncode == 1, said
     assert "does not answer any more" in sentence
     assert "same command again" in sentence
+
+
+def test_a_head_that_dies_while_a_call_waits_for_it(port: int) -> None:
+    """Ray's own end of the process would come after a minute, without a word on what to do."""
+    with head(port, "--num-cpus=0", **OPEN) as cluster:
+        until(lambda: listens(port), "the head")
+        script = f"""
+import subprocess, ray
+from pipeline.cluster import head
+from pipeline.cluster.connection import connected
+head._LAST = 10.0
+with connected("127.0.0.1:{port}"):
+    subprocess.run(["pkill", "-KILL", "-P", "{cluster.pid}", "gcs_server"], check=True)
+    ray.nodes()
+"""
+        waiting = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60,
+            env={**os.environ, **OPEN}, check=False,
+        )  # fmt: skip
+    assert waiting.returncode == 1, waiting.stderr
+    assert "does not answer any more" in waiting.stderr.strip().splitlines()[-1]
 
 
 def test_a_cluster_that_wants_a_token(port: int, tars: Path, tmp_path: Path) -> None:

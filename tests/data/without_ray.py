@@ -13,8 +13,10 @@ from pipeline.commands import mine as commands
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.demo.images import draw
 from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.store import Store
 from pipeline.request import MineRequest, Precision, Workforce
 from pipeline.run import Run, open_run
+from pipeline.stages.merge import Merged, Share, Sources, merge_share
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings
 from pipeline.stages.rescore import SecondLook, rescore_unit
@@ -45,6 +47,13 @@ def _rescore(
         yield rescore_unit(miner, unit, dataset, target.run, top_k)
 
 
+def _merge(
+    run: Store, sources: Sources, shares: Sequence[Share], workforce: Workforce
+) -> Iterator[Merged]:
+    for share in reversed(shares):
+        yield merge_share(run, sources, share)
+
+
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on mining needs no Ray."""
     monkeypatch.setattr(connection, "connected", lambda _: nullcontext())
@@ -52,6 +61,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "require_in_sight", lambda _: None)
     monkeypatch.setattr(cluster, "mine", _mine)
     monkeypatch.setattr(cluster, "rescore", _rescore)
+    monkeypatch.setattr(cluster, "merge", _merge)
 
 
 def end_to_end(

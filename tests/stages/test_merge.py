@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline import schema
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages import merge as merging
+from pipeline.stages import ranking
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 from tests.stages import tiny
@@ -79,7 +79,7 @@ def test_sorting_now_and_then_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = mined(folder, [5] * 8, 2)
-    monkeypatch.setattr(merging, "_MOST_WAITING", 1)
+    monkeypatch.setattr(ranking, "_MOST_WAITING", 1)
     often = mined(folder, [5] * 8, 2)
     for name in usual.list(schema.WINNERS):
         assert usual.read(name) == often.read(name)

@@ -1,11 +1,7 @@
 """Where things are kept: a folder on a disk or a prefix of a bucket, behind one small face."""
 
-import os
-import re
-import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,15 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from pipeline.data.store import disk
 from pipeline.data.store.address import Options, connect, without_secrets
 from pipeline.data.store.headers import headers
+from pipeline.data.store.parquet import encoded
 from pipeline.data.store.patience import Patience, passes, whole
 from pipeline.errors import AtlasError, RequestError, StoreError, WriteError
-
-_WRITING = 3600.0
-"""Seconds after which whoever was writing a file does so no more."""
-
-_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")
 
 _GONE = (FileNotFoundError, NotADirectoryError)
 
@@ -243,7 +236,7 @@ class Store:
 
     def _write(self, name: str, data: bytes) -> None:
         if self.is_local:
-            _write_beside_and_rename(Path(self.path(name)), data)
+            disk.write(Path(self.path(name)), data)
         else:
             self.fs.pipe_file(self.path(name), data, **headers(self.fs.protocol, name))
 
@@ -265,12 +258,8 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what writers that were killed have left on a disk; buckets keep nothing of it."""
-        long_ago = time.time() - _WRITING
-        for folder, _, names in os.walk(self.path() if self.is_local else ""):
-            for path in (Path(folder, name) for name in names if _UNFINISHED.fullmatch(name)):
-                with suppress(OSError):  # gone meanwhile, or somebody else's
-                    if path.stat().st_mtime < long_ago:
-                        path.unlink()
+        if self.is_local:
+            disk.sweep(self.path())
 
     def require_room(self, option: str) -> None:
         """Refuse a place where nothing can be written, before any work; a bucket is not asked.
@@ -281,15 +270,7 @@ class Store:
         Raises:
             RequestError: on the way there is a file, or writing is not allowed.
         """
-        if not self.is_local:
-            return
-        place = Path(self.path())
-        there = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
-        if not there.is_dir():
-            what = "a file" if there.exists() else "a link that leads nowhere"
-            raise RequestError(f"{self.url}: {there} is {what}, no folder; name another {option}.")
-        if not os.access(there, os.W_OK | os.X_OK):
-            why = f"writing into {there} is not allowed"
+        if self.is_local and (why := disk.no_room(Path(self.path()))):
             raise RequestError(f"{self.url}: {why}; name another {option}.")
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -298,30 +279,18 @@ class Store:
             file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=True)
             return file.read(columns=columns)
 
-    def write_table(self, name: str, table: pa.Table, group: int | None = None) -> None:
+    def write_table(
+        self, name: str, table: pa.Table, group: int | None = None, by: str | None = None
+    ) -> None:
         """Store `table` as the Parquet object `name`, with checksums: a flipped bit is noticed.
 
         Args:
             name: of the object.
             table: its rows.
             group: rows that can be read alone, where not the whole is.
+            by: a column; where it changes, such a group ends.
 
         Raises:
             WriteError: it cannot be written.
         """
-        sink, checked = pa.BufferOutputStream(), {"write_page_checksum": True}
-        pq.write_table(table, sink, compression="zstd", row_group_size=group, **checked)
-        self.write(name, sink.getvalue().to_pybytes())
-
-
-def _write_beside_and_rename(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.rename(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        self.write(name, encoded(table, group, by))
