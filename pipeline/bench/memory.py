@@ -39,6 +39,11 @@ def measure(order: Order) -> Iterator[Finding]:
 def _peak(net: str, dataset: Dataset, run: Store) -> float:
     """Mine in this process: the MiB that it held at most."""
     mining(Miner.exact(load(net)), dataset, run)()
+    return peak_of_this_process()
+
+
+def peak_of_this_process() -> float:
+    """The MiB that it ever held at most."""
     # not from `getrusage` on Linux: what it tells starts at the peak of the parent process
     status = Path("/proc/self/status")
     if status.exists():
