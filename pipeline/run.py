@@ -17,14 +17,14 @@ from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend
 from pipeline.core.projection.position import project_position
 from pipeline.core.render import projection_contrast
 from pipeline.data.pictures import read_picture
-from pipeline.data.results import (
+from pipeline.data.store import Options, Store
+from pipeline.data.stored.results import (
     read_feature_maps,
     read_projections,
     read_skipped,
     read_spec,
     read_winners,
 )
-from pipeline.data.store import Options, Store
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError
 

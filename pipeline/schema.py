@@ -27,6 +27,11 @@ PROJECTION_SETTINGS = "projections.json"
 """How the projections of this run are made; one run has one way."""
 
 
+def progress_name(stage: str) -> str:
+    """How far a stage is, or what it took at the end."""
+    return f"progress/{stage}.json"
+
+
 def heap_name(part: str) -> str:
     """The heap file of a part; its presence is the record that the part is done."""
     return f"{HEAPS}/{part}.parquet"

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from rich.progress import (
 )
 
 _WIDE = 1000  # tables in a file or a pipe are never cut
-_SECONDS_BETWEEN_LINES = 15.0
+_SECONDS_UNSAID, _SECONDS_BETWEEN_LINES = 30.0, 15.0
 
 _STEERING = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode's categories of control characters, of bytes that are no text, and of line breaks."""
@@ -74,8 +75,27 @@ def warnings_kept(name: str) -> Iterator[dict[str, None]]:
 
 
 @contextmanager
-def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show the progress of a block; it calls what it is given with how much was just done.
+def waiting(what: str) -> Iterator[None]:
+    """Say what a block waits for: on a terminal at once, elsewhere if it takes long."""
+    terminal = Console(stderr=True)
+    if terminal.is_terminal:
+        with terminal.status(f"{legible(what)} …"):
+            yield
+        return
+    timer = threading.Timer(_SECONDS_UNSAID, log.info, ("%s …", what))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
+    """Show the progress of a block.
+
+    It calls what it is given with how much was just done, and with what else there is to say.
 
     Args:
         what: the work, as in "mining".
@@ -88,25 +108,37 @@ def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], N
             yield advance
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=terminal) as bar:
-        task = bar.add_task(what, total=total, completed=done)
-        yield lambda amount: bar.advance(task, amount)
+        task = bar.add_task(what, total=total, completed=done, note="")
+        yield lambda amount, note="": bar.update(task, advance=amount, note=note)
 
 
 @contextmanager
-def _lines(what: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+def _lines(what: str, total: int, done: int) -> Iterator[Callable[..., None]]:
     started = last = time.monotonic()
+    before, said = done, ""
 
-    def advance(amount: int) -> None:
-        nonlocal done, last
-        done += amount
-        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+    def advance(amount: int, note: str = "") -> None:
+        nonlocal done, last, said
+        done, said = done + amount, f"; {note}" if note else ""
+        seconds = time.monotonic() - started
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES and done < total:
             last = time.monotonic()
-            log.info("%s: %d of %d", what, done, total)
+            left = span(seconds * (total - done) / (done - before)) if done > before else "?"
+            log.info("%s: %d of %d%s; about %s left", what, done, total, said, left)
 
     log.info("%s: %d of %d", what, done, total)
     yield advance
-    log.info("%s: %d of %d in %.0f s", what, done, total, time.monotonic() - started)
+    took = span(time.monotonic() - started)
+    log.info("%s: %d of %d in %s%s", what, done, total, took, said)
+
+
+def span(seconds: float) -> str:
+    """A time for readers."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

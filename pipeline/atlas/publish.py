@@ -18,8 +18,9 @@ from PIL import Image
 from pipeline import schema
 from pipeline.atlas import manifest, sheets
 from pipeline.config import LayerSpec, RunSpec
-from pipeline.data.blocks import Block
-from pipeline.data.results import (
+from pipeline.data.store import Store
+from pipeline.data.stored.blocks import Block
+from pipeline.data.stored.results import (
     projected_maps,
     projection_blocks,
     read_feature_maps,
@@ -27,8 +28,7 @@ from pipeline.data.results import (
     read_spec,
     read_winners,
 )
-from pipeline.data.store import Store
-from pipeline.data.tables import read_rows
+from pipeline.data.stored.tables import read_rows
 from pipeline.errors import IncompleteError, RequestError
 
 RANKS = 9

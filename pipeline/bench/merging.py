@@ -19,8 +19,8 @@ from pipeline.bench.printer import Column, Finding
 from pipeline.bench.runner import at_once
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.nets.known import Net
-from pipeline.data.results import read_parts
 from pipeline.data.store import Store
+from pipeline.data.stored.results import read_parts
 from pipeline.stages.heap_files import lists_of
 from pipeline.stages.merge import merge
 from pipeline.stages.ranking import RANKING, STATISTICS

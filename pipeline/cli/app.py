@@ -24,7 +24,7 @@ from pipeline.request import (
     PublishRequest,
     ShowRequest,
 )
-from pipeline.terminal import Lines, console
+from pipeline.terminal import Lines, console, waiting
 
 app = typer.Typer(
     name="deconv-atlas",
@@ -69,7 +69,8 @@ def project(**options: Any) -> None:
 
     Does only what is missing.
     """
-    from pipeline.commands.project import project_run
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.project import project_run
 
     request = checked(ProjectRequest, options)
     count = project_run(request)
@@ -84,7 +85,8 @@ def doctor(**options: Any) -> None:
 
     Takes the options below [mine] of a --config too.
     """
-    from pipeline.commands.doctor import diagnosed
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.doctor import diagnosed
 
     table, problems = diagnosed(checked(DoctorRequest, options))
     say(table)
@@ -97,7 +99,8 @@ def doctor(**options: Any) -> None:
 @asks_for(PublishRequest, positional=["dest"], metavars={"dest": "DEST"})
 def publish(**options: Any) -> None:
     """Compose the atlas and its web pages."""
-    from pipeline.commands.publish import publish_run
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.publish import publish_run
 
     published, where = publish_run(checked(PublishRequest, options))
     say(f"{published.maps} feature maps of {len(published.layers)} layers: {where}/index.html")
@@ -136,8 +139,9 @@ def demo(
     workers: Annotated[int | None, typer.Option(min=1, help=WORKERS)] = None,
 ) -> None:
     """The whole pipeline on generated images and a bundled net: no network, no GPU."""
-    from pipeline.commands.demo import make_demo
-    from pipeline.commands.pictures import make_poster
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.demo import make_demo
+        from pipeline.commands.pictures import make_poster
 
     atlas = make_demo(out_dir, images, workers)
     poster, _ = make_poster(PosterRequest(run=f"{out_dir}/run", out=f"{out_dir}/poster"))
@@ -173,7 +177,8 @@ def nets(
 )
 def show(**options: Any) -> None:
     """The run in the terminal: its state, a layer's feature maps, or a map's winners."""
-    from pipeline.commands.show import shown
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.show import shown
 
     say(shown(checked(ShowRequest, options)))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.options import asks_for, checked, next_command, say
 from pipeline.errors import RequestError
 from pipeline.request import MineRequest
+from pipeline.terminal import waiting
 
 if TYPE_CHECKING:
     from pipeline.run import Run
@@ -22,7 +23,8 @@ def mine(**options: Any) -> None:
 
     Goes on where an interrupted run stopped.
     """
-    from pipeline.commands.mine import mine_runs
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.mine import mine_runs
 
     for run in mine_runs([checked(MineRequest, values) for values in _requests(**options)]):
         _say_mined(run)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.options import asks_for, checked, say
 from pipeline.errors import RequestError
 from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
+from pipeline.terminal import waiting
 
 if TYPE_CHECKING:
     from pipeline.data.findings import Made
@@ -20,7 +21,8 @@ def explain(**options: Any) -> None:
     Boxes show what each one sees; below, the three strongest of the top layer, and what else in
     the run's dataset excites the same feature maps.
     """
-    from pipeline.commands.pictures import explain_images
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.pictures import explain_images
 
     request = checked(ExplainRequest, options)
     _tell(request.run, explain_images(request))
@@ -33,7 +35,8 @@ def occlude(**options: Any) -> None:
     For each place: the total activation of the map that was strongest, the probability of the
     correct class, and the most probable class.
     """
-    from pipeline.commands.pictures import occlude_images
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.pictures import occlude_images
 
     request = checked(OccludeRequest, options | {"colour": _colour(options["colour"])})
     _tell(request.run, occlude_images(request))
@@ -42,7 +45,8 @@ def occlude(**options: Any) -> None:
 @asks_for(PosterRequest, repeated=["maps", "images"])
 def poster(**options: Any) -> None:
     """One page, PDF and PNG, with what the run has found."""
-    from pipeline.commands.pictures import make_poster
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.pictures import make_poster
 
     maps = options["maps"] and dict(map(_maps, options["maps"]))
     for place in make_poster(checked(PosterRequest, options | {"maps": maps})):
@@ -55,7 +59,8 @@ def _tell(run: str, made: "Made") -> None:
     Raises:
         RequestError: some pictures could not be.
     """
-    from pipeline.commands.pictures import require_usable
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.pictures import require_usable
 
     for name in made.stored:
         say(f"{run.rstrip('/')}/{name}")

@@ -15,6 +15,7 @@ import ray
 from pipeline.cluster.head import head_watched, knock
 from pipeline.errors import RequestError
 from pipeline.request import Workforce
+from pipeline.terminal import waiting
 
 _WRONG_TOKEN = "InvalidAuthToken"
 """In what Ray says where its cluster wants a token."""
@@ -73,15 +74,17 @@ def at_end(do: Callable[[], object]) -> None:
 def _connect(address: str, folder: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     local = address == "local"
+    what = "Starting a Ray on this machine" if local else f"Connecting to the Ray at {address}"
     try:
-        knock(address)
-        ray.init(
-            address=address,
-            include_dashboard=False if local else None,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _temp_dir=folder,
-        )
+        with waiting(what):
+            knock(address)
+            ray.init(
+                address=address,
+                include_dashboard=False if local else None,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                _temp_dir=folder,
+            )
     except Exception as error:  # Ray has no common one for this
         raise RequestError(_no_cluster(address, error)) from error
 

@@ -95,6 +95,11 @@ class Crew:
         return {member.node for member in self._members if member.node}
 
     @property
+    def size(self) -> int:
+        """How many workers have a place."""
+        return sum(bool(member.node) for member in self._members)
+
+    @property
     def places(self) -> set[str]:
         """The same, and "" as long as somebody may still find a place, perhaps on another node."""
         since = time.monotonic() - (_ARRIVAL if self._failed_starts < TRIES else 0.0)
@@ -123,7 +128,7 @@ class Crew:
             self._say_waiting(now)
 
     def _hire(self, wanted: int, now: float) -> None:
-        there, found = sum(bool(member.node) for member in self._members), room(self.seats)
+        there, found = self.size, room(self.seats)
         most = min(wanted, self.seats.workers or wanted)
         if not autoscales():
             most = min(most, max(1, found))

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import ray
 
@@ -22,6 +23,8 @@ _LATE, _LEAST = 3.0, 60.0
 """A unit is late when it takes so many times what the slowest took so far, and at least so many
 seconds; somebody who has nothing else to do then does it too."""
 
+Watch = Callable[[int, int], None]
+
 _WORTH_A_TRY = (MissingDataError, StoreError)
 """What this project raises on purpose of one machine, where another may do better."""
 
@@ -32,6 +35,24 @@ log = logging.getLogger(__name__)
 
 _crew: Crew | None = None
 """Who did the last work in this block of `connected`: starting others takes seconds."""
+
+
+def _nobody(workers: int, failures: int) -> None:
+    """Watches, unless a block of `watched` says who."""
+
+
+_watch: Watch = _nobody
+
+
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """As long as the block lasts, tell how many workers have a place and how often units failed."""
+    global _watch
+    before, _watch = _watch, watch
+    try:
+        yield
+    finally:
+        _watch = before
 
 
 def dismiss() -> None:
@@ -85,6 +106,7 @@ def bounded(
     try:
         while shift.work.left:
             end = shift.turn()
+            _watch(crew.size, shift.failures)
             if end is not None and shift.settle(end):
                 yield end.result
         crew.rest()
@@ -111,6 +133,7 @@ class _Shift:
     def __init__(self, crew: Crew, work: Work, job: Sequence[object], what: str) -> None:
         self.work = work
         self._crew, self._job, self._what = crew, job, what
+        self.failures = 0
         self._slowest = 0.0
         self._heard = time.monotonic()
 
@@ -158,6 +181,7 @@ class _Shift:
         if isinstance(error, AtlasError) and not isinstance(error, _WORTH_A_TRY):
             raise error from None
         why, attempt = first_line(error), unit.attempt
+        self.failures += 1
         if end.lost:
             log.warning("%s: its worker was lost (%s); it goes to another.", unit.name, why)
             self.work.lost(unit, why, now)

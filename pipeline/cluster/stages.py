@@ -14,18 +14,19 @@ import pyarrow as pa
 
 from pipeline.atlas.publish import Unit, publish_unit
 from pipeline.cluster.connection import seats
+from pipeline.cluster.metrics import count
 from pipeline.cluster.process import decoders
 from pipeline.cluster.shift import bounded
 from pipeline.cluster.sight import look_for
 from pipeline.cluster.worker import Job
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
-from pipeline.data.blocks import Block
 from pipeline.data.findings import Made
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.pictures import Wanted
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
+from pipeline.data.stored.blocks import Block
 from pipeline.request import Precision, Workforce
 from pipeline.stages.compact import Compaction
 from pipeline.stages.compact import compact as compact_block
@@ -75,7 +76,9 @@ def mine(
         for run in runs:
             look_for(run)
         chosen, places = zip(*((miners[target], runs[target]) for target in wanted), strict=True)
-        return mine_part(chosen, dataset, part, places, top_k, decoders())
+        done = mine_part(chosen, dataset, part, places, top_k, decoders())
+        count(done.images, done.skipped, done.effort)
+        return done
 
     yield from bounded(Job(prepare, do), work, seat, "mine", lambda unit: unit[0].name)
 

@@ -2,25 +2,25 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
 from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.sight import require_in_sight
 from pipeline.cluster.stages import Target
-from pipeline.config import LayerSpec, MinedBy, RunSpec, choose_layers, say_opaque, versions
+from pipeline.commands.remarks import say_remarks, say_unnamed, say_what_is_left_out
+from pipeline.commands.report import reported
+from pipeline.config import LayerSpec, MinedBy, RunSpec, choose_layers, versions
 from pipeline.core.nets.known import Net
 from pipeline.data.class_name_files import names_for_labels
 from pipeline.data.formats.dataset import Dataset, Found, find_dataset
 from pipeline.data.labels import LabelFile, load_labels
 from pipeline.data.machines import machines_of, unlike
-from pipeline.data.results import is_mined, read_spec, require_few_skipped
-from pipeline.data.samples import Asked, Sample
+from pipeline.data.samples import Asked
 from pipeline.data.store import Store
+from pipeline.data.stored.results import is_mined, read_spec, require_few_skipped
 from pipeline.data.weights.files import is_at_hand
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
@@ -28,15 +28,9 @@ from pipeline.request import MineRequest, Mining
 from pipeline.run import Run
 from pipeline.stages.merge import Merged, Share, Sources, merge
 from pipeline.stages.rescore import Looks
-from pipeline.terminal import progress
+from pipeline.terminal import progress, waiting
 
 log = logging.getLogger(__name__)
-
-_MOST_SAID = 5
-"""Remarks that are said; the others are counted."""
-
-_FIRST = 16
-"""Samples of which one tells whether labels have names."""
 
 _NO_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 
@@ -81,27 +75,30 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
     """
     asked = requests[0]
     options = asked.storage_options
-    found = find_dataset(asked.data, format=asked.format, asked=asked_of(asked), options=options)
-    labels = load_labels(asked.labels, options) if asked.labels is not None else None
+    with waiting(f"Listing {asked.data}"):
+        found = find_dataset(
+            asked.data, format=asked.format, asked=asked_of(asked), options=options
+        )
+        labels = load_labels(asked.labels, options) if asked.labels is not None else None
     for request in requests:  # before any weights are fetched
         Store(request.run, options).require_room("--run")
         _check_layers(request)
     jobs = [_checked(request, found, labels) for request in requests]
     for job in jobs:
         _require_alike(job)
-    waiting = [job for job in jobs if not is_mined(job.run)]
-    if waiting:
+    unmined = [job for job in jobs if not is_mined(job.run)]
+    if unmined:
         with connection.connected(asked.address):
             connection.seats(asked)  # a request that is refused leaves nothing behind
-            for job in waiting:
+            for job in unmined:
                 _begin(job.run, job.spec)
                 job.run.sweep()
                 require_in_sight(job.run)
-            while waiting:
+            while unmined:
                 # nets whose classes have other names read the same pictures as other samples
-                first = waiting[0].dataset
-                _mine_parts([job for job in waiting if job.dataset == first])
-                waiting = [job for job in waiting if job.dataset != first]
+                first = unmined[0].dataset
+                _mine_parts([job for job in unmined if job.dataset == first])
+                unmined = [job for job in unmined if job.dataset != first]
     runs = [Run(job.run.url, job.run.options) for job in jobs]
     for request, run in zip(requests, runs, strict=True):
         require_few_skipped(run.store, request.max_skipped)
@@ -118,16 +115,17 @@ def _check_layers(request: MineRequest) -> None:
 
 def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _Job:
     run = Store(request.run, request.storage_options)
-    weighted = load_net(
-        request.net, request.weights, request.colour_order, request.mean, request.resize
-    )
+    with waiting(f"Reading the weights of {request.net}"):
+        weighted = load_net(
+            request.net, request.weights, request.colour_order, request.mean, request.resize
+        )
     names = [layer.name for layer in weighted.net.graph.layers]
     layers = choose_layers(names, request.layers, f"Net {request.net}")
-    _say_what_is_left_out(weighted.net, layers)
+    say_what_is_left_out(weighted.net, layers)
     classes = names_for_labels(request.class_names, weighted.net)
     dataset = found.open(classes, labels)
     if request.class_names is None:
-        _say_unnamed(dataset, weighted.net)
+        say_unnamed(dataset, weighted.net)
     spec = _spec(request, weighted, dataset, layers, labels)
     if run.exists(schema.RUN):
         spec.require_same(read_spec(run), run.url)
@@ -152,11 +150,12 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
     if work:
         targets = [job.target for job in jobs]
         first = None
-        with progress(what, len(parts), len(parts) - len(work)) as advance:
+        runs = [job.run for job in jobs]
+        with reported(runs, "mine", what, len(parts), len(parts) - len(work)) as report:
             for part_done in cluster.mine(
                 targets, dataset, work, asked.top_k, asked.precision, asked
             ):
-                advance(1)
+                report.part(part_done)
                 first = first or part_done.machine
                 if part_done.machine != first:
                     for job in jobs:
@@ -167,10 +166,7 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
         _note_machines(job)
         names = [part.name for part in parts]
         remarks |= dict.fromkeys(merge(job.run, job.spec, names, looks, partial(_merged, job)))
-    for line in list(remarks)[:_MOST_SAID]:
-        log.warning("%s", line)
-    if len(remarks) > _MOST_SAID:
-        log.warning("The same or the like holds of %d more parts.", len(remarks) - _MOST_SAID)
+    say_remarks(list(remarks))
 
 
 def _merged(job: _Job, sources: Sources, shares: Sequence[Share]) -> Iterator[Merged]:
@@ -237,39 +233,9 @@ def _begin(run: Store, spec: RunSpec) -> None:
         raise
 
 
-def _say_what_is_left_out(net: Net, layers: Sequence[str]) -> None:
-    """Name the convolutions that are not mined, and the layers that cannot be projected."""
-    for name, why in net.graph.left_out.items():
-        log.warning("%s of %s is not mined: %s.", name, net.name, why)
-    opaque = {name: what for name, what in net.graph.opaque.items() if name in layers}
-    if opaque:
-        log.warning("Mined, but not to be projected: %s.", say_opaque(opaque, len(layers)))
-
-
 def asked_of(mining: Mining) -> Asked:
     """How the dataset of a request or a run is to be read."""
     return Asked(mining.image_column, mining.label_column)
-
-
-def _say_unnamed(dataset: Dataset, net: Net) -> None:
-    """One line where labels are mere numbers, which might be the net's classes or others."""
-    first = _first_labelled(dataset)
-    if net.categories and first and first.class_name in (None, str(first.label)):
-        log.warning(
-            "%s: its labels are numbers (of %s: %d), which may mean other classes than those of "
-            "%s, so they get no names of the net's. --class-names net takes them for its classes, "
-            "--class-names FILE names them, and --class-names none leaves out this line.",
-            dataset.url, first.key, first.label, net.name,
-        )  # fmt: skip
-
-
-def _first_labelled(dataset: Dataset) -> Sample | None:
-    """A sample with a label among the first few; None too where they cannot be read now."""
-    with suppress(Exception):  # of whatever store: mining meets it again, and says so
-        for sample in islice(dataset.read(dataset.parts()[0]), _FIRST):
-            if sample.label is not None:
-                return sample
-    return None
 
 
 def _spec(

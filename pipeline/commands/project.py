@@ -11,6 +11,7 @@ from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.sight import require_in_sight
 from pipeline.commands.mine import asked_of
+from pipeline.commands.report import reported
 from pipeline.config import choose_projectable, say_opaque
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.labels import load_labels
@@ -62,11 +63,12 @@ def _project(run: Run, todo: Waiting, settings: ProjectSettings, request: Projec
         require_in_sight(run.store)
         run.store.write(schema.PROJECTION_SETTINGS, _SETTINGS.dump_json(settings))
         if todo.units:
-            with progress("projecting, winners", todo.winners) as advance:
+            what = "projecting, winners"
+            with reported([run.store], "project", what, todo.winners) as report:
                 for count in cluster.project(
                     run.net, run.layers, dataset, todo.units, run.store, settings, request
                 ):
-                    advance(count)
+                    report.advance(count)
         with progress("sorting, files", len(todo.blocks)) as advance:
             for _ in cluster.compact(run.store, compactions(run.store, todo.blocks), request):
                 advance(1)

@@ -5,9 +5,9 @@ from pipeline.atlas.publish import Published, publish_pages, units
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.sight import require_in_sight
+from pipeline.commands.report import reported
 from pipeline.request import PublishRequest, Workforce
 from pipeline.run import Run
-from pipeline.terminal import progress
 
 
 def publish_run(request: PublishRequest) -> tuple[Published, str]:
@@ -29,7 +29,7 @@ def publish_run(request: PublishRequest) -> tuple[Published, str]:
     with connection.connected(request.address):
         connection.seats(Workforce(workers=request.workers, gpus="none"))
         require_in_sight(run.store)
-        with progress("publishing, feature maps", total) as advance:
+        with reported([run.store], "publish", "publishing, feature maps", total) as report:
             for maps in cluster.publish(run.store, target, waiting, request.workers):
-                advance(maps)
+                report.advance(maps)
     return publish_pages(run.store, target), target.url

@@ -9,11 +9,15 @@ from pipeline import schema
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets import known
 from pipeline.data.class_names import called
-from pipeline.data.results import is_mined, projection_blocks, read_winners
+from pipeline.data.store import Store
+from pipeline.data.stored.progress import now, read_progress
+from pipeline.data.stored.results import is_mined, projection_blocks, read_winners
 from pipeline.data.weights.load import load_net
 from pipeline.request import ShowRequest
 from pipeline.run import Run
-from pipeline.terminal import legible
+from pipeline.terminal import legible, span
+
+STAGES = ("mine", "project", "publish")
 
 
 def shown(request: ShowRequest) -> Table:
@@ -38,7 +42,8 @@ def run_table(run: Run) -> Table:
     table = Table(
         "layer", "maps", "dead", "winners", "projected",
         title=legible(f"{spec.net} ({spec.weights}) on {spec.data}: {state}"),
-        box=None, pad_edge=False, title_justify="left",
+        box=None, pad_edge=False, title_justify="left", caption=_stages(run.store),
+        caption_justify="left",
     )  # fmt: skip
     for layer in spec.layers:
         counts = ["", "", ""]
@@ -65,6 +70,17 @@ def _finished(run: Run) -> str:
 def _unfinished(run: Run) -> str:
     folder = schema.HEAPS if run.spec.precision == "exact" else schema.SCREEN
     return f"not mined to its end, {len(run.store.list(folder))} parts done"
+
+
+def _stages(run: Store) -> str:
+    """A line for each stage that has been begun: how far it is, or what it took."""
+    lines = []
+    for stage in STAGES:
+        if (progress := read_progress(run, stage)) is not None:
+            ago = (now() - progress.updated).total_seconds()
+            when = "" if progress.is_over else f" (as of {span(ago)} ago)"
+            lines.append(f"{progress.sentence()}{when}")
+    return "\n".join(lines)
 
 
 def layer_table(run: Run, layer: str) -> Table:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.decoding import decode
+from pipeline.data.effort import Effort
 from pipeline.data.samples import Sample
 from pipeline.errors import SampleError
 
@@ -104,7 +105,10 @@ def decode_sample(
 
 
 def batches(
-    samples: Iterator[tuple[int, Sample]], streams: Sequence[Stream], decoders: int = 0
+    samples: Iterator[tuple[int, Sample]],
+    streams: Sequence[Stream],
+    decoders: int = 0,
+    effort: Effort | None = None,
 ) -> Iterator[Batch]:
     """Batches for several nets out of one pass, read and decoded ahead by threads.
 
@@ -112,6 +116,7 @@ def batches(
         samples: what to read, and each one's position; iterated in a thread of its own.
         streams: one per net; what two want alike is prepared once.
         decoders: threads that decode beside the net; with 0 it is done between its batches.
+        effort: counts what reading and decoding take.
 
     Yields:
         Full batches of each stream, the last ones padded; memory is bounded by two of each.
@@ -125,7 +130,7 @@ def batches(
 
     filling = [empty(number) for number in range(len(streams))]
     ahead = max(stream.size for stream in streams)
-    for picture in _decoded(samples, ways, decoders, ahead):
+    for picture in _decoded(samples, ways, decoders, ahead, effort or Effort()):
         if picture.problem is not None:
             filling[0].skipped.append(picture)
             continue
@@ -147,11 +152,13 @@ def _decoded(
     preprocessings: Sequence[Preprocessing],
     decoders: int,
     ahead: int,
+    effort: Effort,
 ) -> Iterator[Picture]:
     """Pictures in the order of the samples, about `ahead` of them waiting."""
 
     def decode_all(group: list[tuple[int, Sample]]) -> list[Picture]:
-        return [decode_sample(sample, position, preprocessings) for position, sample in group]
+        with effort.on("decoding"):
+            return [decode_sample(sample, position, preprocessings) for position, sample in group]
 
     with (
         ThreadPoolExecutor(max(1, decoders), "decode") as pool,
@@ -159,7 +166,10 @@ def _decoded(
     ):
 
         def read() -> Callable[[], list[Picture]]:
-            work = partial(decode_all, list(islice(samples, _AT_ONCE)))
+            with effort.on("reading"):
+                group = list(islice(samples, _AT_ONCE))
+            effort.add("bytes", sum(len(sample.data) for _, sample in group))
+            work = partial(decode_all, group)
             return pool.submit(work).result if decoders else work
 
         waiting = deque(reader.submit(read) for _ in range(1 + -(-ahead // _AT_ONCE)))

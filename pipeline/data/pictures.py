@@ -18,10 +18,10 @@ from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.core.render import in_colour
 from pipeline.data.decoding import decode, from_pillow, upright
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.results import read_all_winners, require_mined
 from pipeline.data.samples import Located, Part
 from pipeline.data.store import Store
-from pipeline.data.tables import samples_in_part
+from pipeline.data.stored.results import read_all_winners, require_mined
+from pipeline.data.stored.tables import samples_in_part
 from pipeline.errors import RequestError, SampleError
 
 _MOST_NUMBERS = 5

@@ -9,10 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import schema
-from pipeline.data.blocks import Block
-from pipeline.data.results import all_blocks, projection_blocks, read_projected_keys, read_winners
 from pipeline.data.store import Store
-from pipeline.data.tables import read_rows
+from pipeline.data.stored.blocks import Block
+from pipeline.data.stored.results import (
+    all_blocks,
+    projection_blocks,
+    read_projected_keys,
+    read_winners,
+)
+from pipeline.data.stored.tables import read_rows
 from pipeline.errors import IncompleteError
 
 _ORDER = [("feature_map", "ascending"), ("rank", "ascending")]

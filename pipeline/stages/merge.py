@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.heaps.certificate import Flags
-from pipeline.data.results import read_parts, read_skipped
 from pipeline.data.store import Store
+from pipeline.data.stored.results import read_parts, read_skipped
 from pipeline.errors import RequestError
 from pipeline.stages.heap_files import remarks_of
 from pipeline.stages.ranking import RANKING, STATISTICS, Entries, Ranking, Statistics, ranks

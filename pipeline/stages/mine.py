@@ -15,6 +15,7 @@ from pipeline.core.heaps.screening import screened
 from pipeline.core.heaps.topk import Heaps
 from pipeline.core.nets.known import Net
 from pipeline.data.batches import Batch, Seen, Stream, batches
+from pipeline.data.effort import Effort
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.machines import this_machine
 from pipeline.data.samples import Part, Sample
@@ -41,6 +42,7 @@ class PartDone:
     images: int
     skipped: int
     machine: Machine | None = field(default=None, compare=False)
+    effort: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -123,21 +125,29 @@ def mine_part(
     def read() -> Numbered:
         return enumerate(dataset.read(part))
 
-    heaps = [miner.heaps(top_k) for miner in miners]
-    with warnings_kept("pipeline.data") as remarks:
-        seen_by_all = mine(miners, heaps, read(), decoders)
-    for miner, run, of_net in zip(miners, runs, heaps, strict=True):
-        # looked at only now: on a GPU every look waits for what is under way
-        own, seen = (of_net, seen_by_all) if of_net.finite else mine_finite(miner, top_k, read)
-        seen = replace(seen, remarks=tuple(remarks))
-        write_skipped(run, part.name, seen)
-        if miner.screens:
-            table, name = screen_table(miner.net, own, seen), schema.screen_name(part.name)
-        else:
-            table, name = heap_table(miner.net, own, seen), schema.heap_name(part.name)
-        run.write_table(name, table, by="layer")
+    heaps, effort = [miner.heaps(top_k) for miner in miners], Effort()
+    with effort.on("seconds"):
+        with warnings_kept("pipeline.data") as remarks:
+            seen_by_all = mine(miners, heaps, read(), decoders, effort=effort)
+        for miner, run, of_net in zip(miners, runs, heaps, strict=True):
+            with effort.on("net"):
+                # looked at only now: on a GPU every look waits for what is under way
+                finite = of_net.finite
+            own, seen = (of_net, seen_by_all) if finite else mine_finite(miner, top_k, read)
+            with effort.on("writing"):
+                _write(miner, own, replace(seen, remarks=tuple(remarks)), run, part.name)
     counts = len(seen_by_all.pictures), len(seen_by_all.skipped)
-    return PartDone(part.name, *counts, this_machine(miners[0].net.device))
+    return PartDone(part.name, *counts, this_machine(miners[0].net.device), effort.amounts)
+
+
+def _write(miner: Miner, heaps: Heaps, seen: Seen, run: Store, part: str) -> None:
+    """Store what a part has in skipped samples, then its heaps: the record that it is done."""
+    write_skipped(run, part, seen)
+    if miner.screens:
+        table, name = screen_table(miner.net, heaps, seen), schema.screen_name(part)
+    else:
+        table, name = heap_table(miner.net, heaps, seen), schema.heap_name(part)
+    run.write_table(name, table, by="layer")
 
 
 def mine(
@@ -146,6 +156,7 @@ def mine(
     samples: Numbered,
     decoders: int = 0,
     watch: Watch | None = None,
+    effort: Effort | None = None,
 ) -> Seen:
     """Stream samples through the nets, into their heaps.
 
@@ -155,15 +166,17 @@ def mine(
         samples: what to read.
         decoders: threads that decode, as in `batches`.
         watch: told of every batch and its values (N, M), the black tail apart.
+        effort: counts what it takes.
     """
-    seen = Seen()
+    seen, effort = Seen(), effort or Effort()
     streams = [miner.stream for miner in miners]
-    for batch in batches(samples, streams, decoders):
+    for batch in batches(samples, streams, decoders, effort):
         if batch.stream == 0:
             seen.pictures.extend(batch.pictures)
             seen.skipped.extend(batch.skipped)
         if batch.pictures:
-            values = _add(miners[batch.stream], heaps[batch.stream], batch)
+            with effort.on("net"):
+                values = _add(miners[batch.stream], heaps[batch.stream], batch)
             if watch is not None:
                 watch(batch, values)
     return seen

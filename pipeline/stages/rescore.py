@@ -17,9 +17,9 @@ from pipeline import schema
 from pipeline.core.heaps.certificate import Flags, first_look, judge, scale_of_errors, screen_depth
 from pipeline.data.batches import Batch
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.results import read_parts
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
+from pipeline.data.stored.results import read_parts
 from pipeline.stages.heap_files import heap_table, lists_of, ranking_values
 from pipeline.stages.mine import Miner, Numbered, mine, mine_finite
 from pipeline.stages.screen import gather

@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import schema
-from pipeline.data.blocks import Block, cut
-from pipeline.data.results import (
+from pipeline.data.store import Store
+from pipeline.data.stored.blocks import Block, cut
+from pipeline.data.stored.results import (
     projection_blocks,
     read_feature_maps,
     read_projected_keys,
     read_winners,
 )
-from pipeline.data.store import Store
 
 _IMAGES_IN_UNIT = 128
 _WINNERS_IN_UNIT = 1500

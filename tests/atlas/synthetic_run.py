@@ -9,8 +9,8 @@ from PIL import Image
 
 from pipeline import schema
 from pipeline.core.render import projection_contrast
-from pipeline.data.blocks import Block
 from pipeline.data.store import Store
+from pipeline.data.stored.blocks import Block
 
 CLASSES = ["tench", "Persian cat", "tabby cat", "hammerhead", "red fox", '<b>&amp; "quoted"</b>']
 LAYERS = {"conv1": (64, 11, 4), "conv2": (150, 51, 8), "layer2.0.conv1": (20, 163, 16)}

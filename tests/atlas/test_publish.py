@@ -9,9 +9,9 @@ from PIL import Image
 
 from pipeline import schema
 from pipeline.atlas import manifest, publish
-from pipeline.data.blocks import Block
-from pipeline.data.results import projection_blocks
 from pipeline.data.store import Store
+from pipeline.data.stored.blocks import Block
+from pipeline.data.stored.results import projection_blocks
 from pipeline.errors import IncompleteError, RequestError
 from tests.atlas import synthetic_run
 

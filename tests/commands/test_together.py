@@ -138,7 +138,9 @@ def requests(data: Path, place: Path, precision: str, *names: str) -> list[MineR
 
 
 def objects(run: Path) -> dict[str, bytes]:
-    files = sorted(path for path in run.rglob("*") if path.is_file())
+    """All files of a run, but what it took."""
+    paths = (path for path in run.rglob("*") if path.parent.name != "progress")
+    files = sorted(path for path in paths if path.is_file())
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 

@@ -76,7 +76,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(run: Path) -> dict[str, bytes]:
-    paths = sorted(path for path in run.rglob("*") if path.is_file())
+    """All files of a run, but what it took."""
+    paths = sorted(p for p in run.rglob("*") if p.is_file() and p.parent.name != "progress")
     return {str(path.relative_to(run)): path.read_bytes() for path in paths}
 
 

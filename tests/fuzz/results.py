@@ -8,7 +8,7 @@ from pipeline.data.store import Store
 from pipeline.errors import AtlasError
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part
-from tests.data.test_damage import all_that_is_read
+from tests.data.stored.test_damage import all_that_is_read
 from tests.fuzz.mutation import Outcome, mutated, require_sentence
 from tests.stages import tiny
 from tests.stages.projected import project

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import schema
-from pipeline.data import blocks
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.results import all_blocks
 from pipeline.data.store import Store
+from pipeline.data.stored import blocks
+from pipeline.data.stored.results import all_blocks
 from pipeline.errors import IncompleteError
 from pipeline.stages import waiting as before
 from pipeline.stages.compact import Compaction, clear, compact, compactions

@@ -16,8 +16,8 @@ from pipeline.config import RunSpec
 from pipeline.data.class_names import called
 from pipeline.data.findings import Explanation
 from pipeline.data.pictures import Wanted
-from pipeline.data.results import read_projections
 from pipeline.data.store import Store
+from pipeline.data.stored.results import read_projections
 
 MOST_LAYERS = 8
 """Layers that a figure has room for."""

@@ -10,14 +10,14 @@ from pipeline.atlas.layers import spread_by_depth
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.data.findings import Occluded
 from pipeline.data.pictures import Wanted
-from pipeline.data.results import (
+from pipeline.data.samples import Located
+from pipeline.data.store import Store
+from pipeline.data.stored.results import (
     projected_maps,
     read_feature_maps,
     read_projections,
     read_winners,
 )
-from pipeline.data.samples import Located
-from pipeline.data.store import Store
 from pipeline.errors import RequestError
 
 MOST_LAYERS = 5

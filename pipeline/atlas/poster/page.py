@@ -25,8 +25,8 @@ from pipeline.atlas.poster.panels import SMALL, OcclusionPanel, RowPlan, draw_la
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.graph.trace import Graph
 from pipeline.data.findings import Explanation, Occluded
-from pipeline.data.results import read_feature_maps
 from pipeline.data.store import Store
+from pipeline.data.stored.results import read_feature_maps
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,15 @@ def encoded(table: pa.Table, group: int | None = None, by: str | None = None) ->
         group: rows that can be read alone, where not the whole is.
         by: a column; where it changes, such a group ends.
     """
-    sink, options = pa.BufferOutputStream(), {"compression": "zstd"}
-    with pq.ParquetWriter(sink, table.schema, write_page_checksum=True, **options) as writer:
+    sink = pa.BufferOutputStream()
+    # pictures are never alike, and nobody asks for the smallest one
+    comparable: list[str] | bool = True
+    if pa.binary() in table.schema.types:
+        comparable = [field.name for field in table.schema if field.type != pa.binary()]
+    with pq.ParquetWriter(
+        sink, table.schema, write_page_checksum=True, compression="zstd",
+        use_dictionary=comparable, write_statistics=comparable,
+    ) as writer:  # fmt: skip
         for rows in _pieces(table, by):
             writer.write_table(rows, group)
     data: bytes = sink.getvalue().to_pybytes()

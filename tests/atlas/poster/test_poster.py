@@ -24,9 +24,9 @@ from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets.known import Net
 from pipeline.core.render import projection_contrast
-from pipeline.data.blocks import Block
 from pipeline.data.pictures import read_picture
 from pipeline.data.store import Store
+from pipeline.data.stored.blocks import Block
 from pipeline.errors import RequestError
 from pipeline.stages.explain import explain_pictures
 from pipeline.stages.project import png

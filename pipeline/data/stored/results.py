@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from pipeline import schema
 from pipeline.config import RunSpec
-from pipeline.data.blocks import Block
 from pipeline.data.store import Store
-from pipeline.data.tables import gone, intact, read_rows, read_table
+from pipeline.data.stored.blocks import Block
+from pipeline.data.stored.tables import gone, intact, read_rows, read_table
 from pipeline.errors import IncompleteError, RequestError
 
 _READ_AHEAD = 8

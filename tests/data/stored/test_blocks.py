@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import schema
-from pipeline.data import blocks
-from pipeline.data.blocks import Block, cut
+from pipeline.data.stored import blocks
+from pipeline.data.stored.blocks import Block, cut
 
 KEY = pa.schema([schema.WINNER.field(name) for name in ("feature_map", "rank", *schema.SIDES)])
 

@@ -14,7 +14,8 @@ from pipeline.atlas.publish import publish_pages, publish_unit, units
 from pipeline.cli.app import run_app
 from pipeline.commands.project import _require_same_settings
 from pipeline.data.pictures import find_pictures
-from pipeline.data.results import (
+from pipeline.data.store import Store
+from pipeline.data.stored.results import (
     read_all_winners,
     read_feature_maps,
     read_parts,
@@ -23,8 +24,7 @@ from pipeline.data.results import (
     read_spec,
     read_winners,
 )
-from pipeline.data.store import Store
-from pipeline.data.tables import samples_in_part
+from pipeline.data.stored.tables import samples_in_part
 from pipeline.errors import AtlasError, IncompleteError, RequestError
 from pipeline.stages.merge import merge
 from pipeline.stages.mine import Miner, mine_part

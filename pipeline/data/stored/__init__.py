@@ -1,0 +1,1 @@
+"""What a run holds, read back as the contract has it, or not at all."""
