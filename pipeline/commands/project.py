@@ -26,6 +26,13 @@ from pipeline.terminal import progress
 
 log = logging.getLogger(__name__)
 
+_BYTES, _BYTES_OF_ARRAYS = 4.5, 12.0
+"""Of a pixel of a box: of both pictures of it as PNG, measured on photographs; and at most, of the
+numbers beside them."""
+
+_MUCH = 20e9
+"""Bytes from which on there is a hint how to make it less."""
+
 _SETTINGS = TypeAdapter(ProjectSettings)
 
 
@@ -51,9 +58,22 @@ def project_run(request: ProjectRequest) -> int:
     if todo.blocks:
         run.store.require_room("--run")
         run.store.sweep()
+        if todo.units:
+            _say_how_much(todo, settings, len(chosen))
         _project(run, todo, settings, request)
     clear(run.store, chosen)
     return todo.winners
+
+
+def _say_how_much(todo: Waiting, settings: ProjectSettings, layers: int) -> None:
+    size = todo.pixels * (_BYTES + (_BYTES_OF_ARRAYS if settings.arrays else 0))
+    less = ""
+    if size > _MUCH:
+        less = f" Fewer of these {layers} layers (--layers), or --rank-limit, make it less."
+    log.info(
+        "%s winners on %s images to project, about %.2g GB.%s",
+        f"{todo.winners:,}", f"{todo.images:,}", size / 1e9, less,
+    )  # fmt: skip
 
 
 def _project(run: Run, todo: Waiting, settings: ProjectSettings, request: ProjectRequest) -> None:

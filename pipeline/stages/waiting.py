@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline import schema
 from pipeline.data.store import Store
-from pipeline.data.stored.blocks import Block, cut
+from pipeline.data.stored.blocks import Block, cut, pixels
 from pipeline.data.stored.results import (
     projection_blocks,
     read_feature_maps,
@@ -46,6 +46,16 @@ class Waiting:
     def winners(self) -> int:
         """How many are to be projected."""
         return sum(map(missing, self.units))
+
+    @property
+    def images(self) -> int:
+        """How many have to be fetched for that."""
+        return sum(len(pc.unique(unit["sample"])) for unit in self.units)
+
+    @property
+    def pixels(self) -> int:
+        """How many the winners' boxes have."""
+        return sum(int(pixels(unit).sum()) for unit in self.units)
 
 
 def waiting(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> Waiting:

@@ -76,6 +76,13 @@ class Block:
         return (maps >= self.first) & (maps < self.last) & (ranks <= self.ranks)
 
 
+def pixels(rows: pa.Table) -> NDArray[np.int64]:
+    """How many pixels each row's box has."""
+    top, left, bottom, right = (rows[side].to_numpy().astype(np.int64) for side in schema.SIDES)
+    areas: NDArray[np.int64] = (bottom - top) * (right - left)
+    return areas
+
+
 def cut(layer: str, maps: int, winners: pa.Table, ranks: int) -> Iterator[Block]:
     """The blocks of a layer, the same whatever ranks are asked for.
 
@@ -88,15 +95,14 @@ def cut(layer: str, maps: int, winners: pa.Table, ranks: int) -> Iterator[Block]
     Yields:
         Blocks that together hold every map; a map is never in two.
     """
-    top, left, bottom, right = (winners[side].to_numpy().astype(int) for side in schema.SIDES)
     owners = winners["feature_map"].to_numpy()
-    pixels = np.bincount(owners, (bottom - top) * (right - left), maps).cumsum()
+    areas = np.bincount(owners, pixels(winners), maps).cumsum()
     rows = np.bincount(owners, minlength=maps).cumsum()
     first = 0
     while first < maps:
-        before = (pixels[first - 1], rows[first - 1]) if first else (0, 0)
+        before = (areas[first - 1], rows[first - 1]) if first else (0, 0)
         last = min(
-            int(pixels.searchsorted(before[0] + _PIXELS, "right")),
+            int(areas.searchsorted(before[0] + _PIXELS, "right")),
             int(rows.searchsorted(before[1] + _ROWS, "right")),
         )
         last = min(maps, max(last, first + 1))
