@@ -120,6 +120,20 @@ class RunSpec(Mining):
                     f"{_brief(theirs)}, not {_brief(mine)}; name another --run."
                 )
 
+    def require_same_but_data(self, before: "RunSpec", run: str) -> None:
+        """Refuse to extend a run that is something else, but for its data.
+
+        Raises:
+            RequestError: naming what differs, or because the dataset has no shards.
+        """
+        if self.format == "folder":
+            raise RequestError(
+                f"{self.data} is an image folder, and only shards are told apart; pack new "
+                "pictures into tars, or mine all of them into another --run."
+            )
+        of_data = {"data": before.data, "fingerprint": before.fingerprint}
+        self.model_copy(update=of_data).require_same(before, run)
+
     def layer(self, name: str) -> LayerSpec:
         """The layer called `name`.
 

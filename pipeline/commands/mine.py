@@ -10,6 +10,7 @@ from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.sight import require_in_sight
 from pipeline.cluster.stages import Target
+from pipeline.commands.extend import extend
 from pipeline.commands.remarks import say_remarks, say_unnamed, say_what_is_left_out
 from pipeline.commands.report import reported
 from pipeline.config import LayerSpec, MinedBy, RunSpec, choose_layers, versions
@@ -44,6 +45,7 @@ class _Job:
     spec: RunSpec
     dataset: Dataset
     run: Store
+    grows: bool  # it has begun, with fewer shards
 
     @property
     def target(self) -> Target:
@@ -86,6 +88,9 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
     jobs = [_checked(request, found, labels) for request in requests]
     for job in jobs:
         _require_alike(job)
+    for job in jobs:
+        if job.grows:
+            extend(job.run, job.spec, job.dataset)
     unmined = [job for job in jobs if not is_mined(job.run)]
     if unmined:
         with connection.connected(asked.address):
@@ -127,9 +132,12 @@ def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _J
     if request.class_names is None:
         say_unnamed(dataset, weighted.net)
     spec = _spec(request, weighted, dataset, layers, labels)
-    if run.exists(schema.RUN):
-        spec.require_same(read_spec(run), run.url)
-    return _Job(request, weighted.net, spec, dataset, run)
+    before = read_spec(run) if run.exists(schema.RUN) else None
+    grows = request.extend and before is not None and before.fingerprint != spec.fingerprint
+    if before is not None:
+        require = spec.require_same_but_data if grows else spec.require_same
+        require(before, run.url)
+    return _Job(request, weighted.net, spec, dataset, run, grows)
 
 
 def _mine_parts(jobs: Sequence[_Job]) -> None:

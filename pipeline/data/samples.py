@@ -1,5 +1,7 @@
 """The records that travel between reading, mining and projecting."""
 
+import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -7,6 +9,10 @@ PICTURES = ("jpeg", "jpg", "png", "webp", "bmp", "pgm", "ppm", "tif", "tiff")
 """The extensions of pictures, in lower case: those of `torchvision.datasets.ImageFolder`."""
 
 _MOST_LABEL = 2**31 - 1
+
+_STRANGE = re.compile(r"[^A-Za-z0-9_-]+")
+_LONGEST, _DIGITS = 40, 12
+"""Signs of a shard's name in the name of its part, and digits that make it the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Part:
     """A unit of work: it follows from the dataset alone, never from the cluster.
 
     Args:
-        name: ``part-00000`` …; sorted names are the order of the dataset.
+        name: of its files in a run.
         shard: what to read.
         keys: of an image folder, the files of this part; empty means the whole shard.
         sizes: of these files, in bytes; 0 where a store does not tell.
@@ -91,8 +97,25 @@ class Part:
         return replace(self, keys=tuple(keys), sizes=tuple(sizes))
 
 
+def part_of_shard(shard: str, name: str, size: int, row_groups: tuple[int, ...] = ()) -> Part:
+    """A part whose name follows from its shard alone, wherever that stands in the dataset.
+
+    So shards that are added change nothing of the others, and one that was exchanged is another.
+
+    Args:
+        shard: what to read.
+        name: of the shard in the dataset.
+        size: of the shard, in bytes.
+        row_groups: of a Parquet file, those of this part.
+    """
+    identity = f"{name}\0{size}\0{row_groups}".encode("utf-8", "surrogateescape")
+    stem = _STRANGE.sub("_", name.rpartition("/")[2].partition(".")[0])[:_LONGEST]
+    digest = hashlib.sha256(identity).hexdigest()[:_DIGITS]
+    return Part(f"{stem}-{digest}", shard, row_groups=row_groups)
+
+
 def numbered(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """The same parts with names that sort in their order."""
+    """Parts that are no shards, with names that sort in their order."""
     listed = list(parts)
     digits = max(5, len(str(len(listed) - 1)))
     return tuple(

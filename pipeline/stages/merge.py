@@ -18,6 +18,7 @@ from pipeline.core.heaps.certificate import Flags
 from pipeline.data.store import Store
 from pipeline.data.stored.results import read_parts, read_skipped
 from pipeline.errors import RequestError
+from pipeline.stages.carry import carry_blocks, carry_projected
 from pipeline.stages.heap_files import remarks_of
 from pipeline.stages.ranking import RANKING, STATISTICS, Entries, Ranking, Statistics, ranks
 from pipeline.stages.rescore import Looks
@@ -34,11 +35,13 @@ class Sources:
         spec: what the run is.
         parts: their names.
         looked_at: files of exact heaps of a run in reduced precision; of others None.
+        has_projections: whether winners were projected before the dataset grew.
     """
 
     spec: RunSpec
     parts: tuple[str, ...]
     looked_at: tuple[str, ...] | None
+    has_projections: bool
 
     @property
     def of_parts(self) -> list[str]:
@@ -97,13 +100,14 @@ def merge(
         WriteError: a result could not be stored.
     """
     looked_at = tuple(unit.file for unit in looks.units) if looks is not None else None
-    sources = Sources(spec, tuple(parts), looked_at)
+    sources = Sources(spec, tuple(parts), looked_at, bool(run.list(schema.PROJECTIONS)))
     shares = _shares(spec, looks.certified if looks is not None else None)
     done = {merged.layers: merged for merged in (do or partial(_here, run))(sources, shares)}
     feature_maps = pa.concat_tables([done[share.layers].feature_maps for share in shares])
     if pc.max(feature_maps["images"]).as_py() == 0:
         raise RequestError(_nothing_usable(run, spec))
     _leave_readable(run, parts)
+    carry_projected(run, {layer.name for layer in spec.layers})
     run.write_table(schema.FEATURE_MAPS, feature_maps.combine_chunks())
     return list(dict.fromkeys(line for merged in done.values() for line in merged.remarks))
 
@@ -157,7 +161,10 @@ def merge_share(run: Store, sources: Sources, share: Share) -> Merged:
         rows = _rows(run, files, share, best, feature_maps)
         for layer in (layer for layer in spec.layers if layer.name in share.layers):
             of_layer = rows.filter(pc.equal(rows["layer"], layer.name))
-            run.write_table(schema.winners_name(layer.name), _with_boxes(of_layer, layer, spec))
+            winners = _with_boxes(of_layer, layer, spec)
+            run.write_table(schema.winners_name(layer.name), winners)
+            if sources.has_projections:
+                carry_blocks(run, layer.name, layer.maps, winners)
     return Merged(share.layers, feature_maps, tuple(remarks))
 
 

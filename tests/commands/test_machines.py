@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline import schema
 from pipeline.atlas.manifest import Classes, manifest
 from pipeline.cli.app import run_app
 from pipeline.config import Machine, MinedBy, versions
 from pipeline.data.demo.images import shard_bytes
+from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.jpeg import jpeg_decoder
 from pipeline.data.machines import this_machine, unlike
 from pipeline.run import open_run
@@ -52,9 +54,15 @@ def mixed(folder: Path) -> Path:
     """The first part is done, by a machine with fewer instructions."""
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "default"}
     subprocess.run([sys.executable, "-c", ELSEWHERE, *mining(folder)], env=environment, check=True)
-    for name in ("feature_maps.parquet", "heaps/part-00001.parquet"):
+    for name in ("feature_maps.parquet", heaps(folder)[1]):
         (folder / "run" / name).unlink()
     return folder
+
+
+def heaps(folder: Path) -> list[str]:
+    """The heap file of each part."""
+    parts = open_dataset(str(folder / "data")).parts()
+    return [schema.heap_name(part.name) for part in parts]
 
 
 def made(folder: Path) -> dict[str, str]:
@@ -69,7 +77,7 @@ def test_a_run_says_who_mined_it(folder: Path, capsys: pytest.CaptureFixture[str
     assert run_app(mining(folder, "--same-machines")) == 0
     assert "unlike" not in capsys.readouterr().out
     (mined_by,) = open_run(folder / "run").spec.machines
-    assert (mined_by.parts, mined_by.first) == (2, "heaps/part-00000.parquet")
+    assert (mined_by.parts, mined_by.first) == (2, heaps(folder)[0])
     machine = mined_by.machine
     assert machine == this_machine(torch.device("cpu"))
     assert machine.device.startswith("cpu (")
@@ -102,8 +110,8 @@ def test_unlike_machines_are_named(mixed: Path, capsys: pytest.CaptureFixture[st
     own = torch.backends.cpu.get_cpu_capability()
     said = " ".join(capsys.readouterr().out.split())
     what = (
-        "1 part from heaps/part-00000.parquet on: instructions DEFAULT; "
-        f"1 part from heaps/part-00001.parquet on: instructions {own}"
+        f"1 part from {heaps(mixed)[0]} on: instructions DEFAULT; "
+        f"1 part from {heaps(mixed)[1]} on: instructions {own}"
     )
     assert f"Mined by unlike machines: {what}." in said
     assert made(mixed)["Unlike machines"].startswith(what)
@@ -113,10 +121,10 @@ def test_unlike_machines_are_refused(mixed: Path, capsys: pytest.CaptureFixture[
     for _ in range(2):  # as the second one's first part comes in, and when all is there
         assert run_app(mining(mixed, "--same-machines")) == 2
         said = capsys.readouterr().err.splitlines()[-1]
-        assert "was mined by unlike machines (1 part from heaps/part-00000.parquet on: " in said
+        assert f"was mined by unlike machines (1 part from {heaps(mixed)[0]} on: " in said
         assert said.endswith("give workers of the other alone.")
         assert not (mixed / "run" / "feature_maps.parquet").exists()
-    (mixed / "run" / "heaps" / "part-00000.parquet").unlink()
+    (mixed / "run" / heaps(mixed)[0]).unlink()
     assert run_app(mining(mixed, "--same-machines")) == 0
     (mined_by,) = open_run(mixed / "run").spec.machines
     assert mined_by.parts == 2

@@ -126,7 +126,7 @@ def test_two_writers_of_one_part_and_leftovers_are_harmless(
 ) -> None:
     shutil.copytree(f"{undisturbed.url}/heaps", f"{run.url}/heaps")
     shutil.copy(f"{undisturbed.url}/run.json", run.url)
-    heap = Path(run.url) / "heaps" / "part-00002.parquet"
+    (heap,) = (Path(run.url) / "heaps").glob("demo-0002-*.parquet")
     heap.rename(heap.with_name(f".{heap.name}.0123"))  # as a killed writer leaves it
     whole = load_net("demo").net
     dataset = open_dataset(str(tars), class_names=ClassNames.of(whole.categories or (), True))
@@ -203,11 +203,11 @@ def test_a_damaged_heap_is_named(
 ) -> None:
     shutil.copytree(f"{undisturbed.url}/heaps", f"{run.url}/heaps")
     shutil.copy(f"{undisturbed.url}/run.json", run.url)
-    heap = Path(run.url) / "heaps" / "part-00001.parquet"
+    (heap,) = (Path(run.url) / "heaps").glob("demo-0001-*.parquet")
     heap.write_bytes(heap.read_bytes()[:1000])
     command(*run.mining(tars), code=1)
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert "part-00001.parquet" in sentence
+    assert heap.name in sentence
 
 
 def test_someone_elses_work_is_waited_for_but_not_silently(

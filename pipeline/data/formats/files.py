@@ -46,11 +46,15 @@ class Listing:
         """The full URL or path of a file."""
         return f"{self.store.url.rstrip('/')}/{name}"
 
-    def plain(self, name: str) -> str:
-        """The name of a file in lower case, without what signs its URL."""
+    def unsigned(self, name: str) -> str:
+        """The name of a file without what signs its URL."""
         if "?" not in name:  # as of nearly all; there may be a million
-            return name.lower()
-        return name[: len(without_signature(self.shard(name))) - len(self.shard(""))].lower()
+            return name
+        return name[: len(without_signature(self.shard(name))) - len(self.shard(""))]
+
+    def plain(self, name: str) -> str:
+        """The same in lower case."""
+        return self.unsigned(name).lower()
 
 
 def list_files(url: str, options: Options | None = None) -> Listing:

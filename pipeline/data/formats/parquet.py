@@ -23,7 +23,7 @@ from pipeline.data.samples import (
     Part,
     Sample,
     checked_label,
-    numbered,
+    part_of_shard,
 )
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
@@ -141,12 +141,12 @@ def open_parquet(
         raise RequestError(
             f"{shard.url}: {footer}; no file can be read, so write or copy them again."
         )
-    parts = (
-        Part("", shard.url, row_groups=groups)
-        for shard, footer in footers.items()
-        for groups in ([()] if isinstance(footer, UnreadableError) else split(footer))
+    parts = tuple(
+        part_of_shard(shard.url, listing.unsigned(name), size, groups)
+        for (name, size), shard in zip(listing.files.items(), shards, strict=True)
+        for groups in _split(footers[shard])
     )
-    return Parquet(names, listing.store, partitions, asked), numbered(parts)
+    return Parquet(names, listing.store, partitions, asked), parts
 
 
 def _say_what_is_unused(shard: Store, asked: Asked) -> None:
@@ -195,6 +195,10 @@ def _rows_of_groups(shard: Store, asked: Asked) -> tuple[int, ...] | UnreadableE
             return file.rows_of_groups
     except UnreadableError as error:
         return error
+
+
+def _split(footer: tuple[int, ...] | UnreadableError | ColumnError) -> list[tuple[int, ...]]:
+    return split(footer) if isinstance(footer, tuple) else [()]
 
 
 def split(rows_of_groups: Sequence[int]) -> list[tuple[int, ...]]:

@@ -15,7 +15,15 @@ from pipeline.data.formats.files import Listing
 from pipeline.data.formats.ranges import fetch_ranges
 from pipeline.data.formats.reading import UnreadableError, open_file, until_broken
 from pipeline.data.formats.tar import Member, members
-from pipeline.data.samples import PICTURES, Asked, Located, Part, Sample, checked_label, numbered
+from pipeline.data.samples import (
+    PICTURES,
+    Asked,
+    Located,
+    Part,
+    Sample,
+    checked_label,
+    part_of_shard,
+)
 from pipeline.data.store import Store, without_signature
 from pipeline.errors import RequestError, one_line
 
@@ -81,7 +89,10 @@ def open_webdataset(
         RequestError: the first whole shard has no picture, or no shard is whole.
     """
     reader = WebDataset(names, listing.store)
-    parts = numbered(Part("", listing.shard(name)) for name in listing.files)
+    parts = tuple(
+        part_of_shard(listing.shard(name), listing.unsigned(name), size)
+        for name, size in listing.files.items()
+    )
     first_problem = None
     for part in parts:
         samples = until_broken(part.shard, reader.read(part))

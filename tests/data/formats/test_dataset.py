@@ -150,8 +150,7 @@ def test_parts_travel_and_do_not_depend_on_who_asks(
     again: Dataset = pickle.loads(pickle.dumps(dataset))
     assert again == dataset
     assert again.parts() == parts
-    assert [part.name for part in parts] == sorted(part.name for part in parts)
-    assert parts[0].name == "part-00000"
+    assert len({part.name for part in parts}) == len(parts)
     last = pickle.loads(pickle.dumps(parts[-1]))
     assert list(again.read(last)) == list(dataset.read(parts[-1]))
 

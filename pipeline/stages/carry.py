@@ -1,0 +1,88 @@
+"""Projections of a run whose dataset has grown: those whose winners are still there stay.
+
+Winners may have other ranks and positions in the dataset then. What is left of a file goes where
+tasks put what they projected, and from there into blocks as all of it does.
+"""
+
+import hashlib
+from collections.abc import Set
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import schema
+from pipeline.data.store import Store
+from pipeline.data.stored.blocks import cut
+from pipeline.data.stored.results import all_blocks
+from pipeline.data.stored.tables import read_table
+
+_SAME = ["feature_map", "shard", "key", "y", "x"]
+"""What tells that two rows are of one winner."""
+
+
+def carry_blocks(run: Store, layer: str, maps: int, winners: pa.Table) -> None:
+    """Keep of a layer's projections what is of these winners.
+
+    Args:
+        run: where they are.
+        layer: one of its layers.
+        maps: how many it has.
+        winners: its new ones.
+
+    Raises:
+        IncompleteError: a file is damaged.
+        WriteError: it could not be written or removed.
+    """
+    for block in all_blocks(run, layer):
+        rows = read_table(run, block.name, schema.PROJECTION)
+        kept = _kept(rows, winners)
+        is_whole = kept.equals(rows) and len(rows) == block.has(winners).sum()
+        if is_whole and block in cut(layer, maps, winners, block.ranks):
+            continue
+        column = pa.array([layer] * len(kept), pa.string())
+        _stage(run, block.name, kept.add_column(0, "layer", column))
+        run.remove(block.name)
+
+
+def carry_projected(run: Store, layers: Set[str]) -> None:
+    """Keep of what tasks have projected what is of winners, of layers that are all merged.
+
+    Raises:
+        IncompleteError: a file is damaged.
+        WriteError: it could not be written or removed.
+    """
+    for name in run.list(schema.PROJECTED):
+        rows = read_table(run, name, schema.PROJECTED_ROW)
+        kept = rows.slice(0, 0)
+        for layer in sorted(layers & set(rows["layer"].unique().to_pylist())):
+            winners = read_table(run, schema.winners_name(layer), schema.WINNER)
+            of_layer = rows.filter(pc.equal(rows["layer"], layer))
+            kept = pa.concat_tables([kept, _kept(of_layer, winners)])
+        if not kept.equals(rows):
+            _stage(run, name, kept)
+            run.remove(name)
+
+
+def _kept(rows: pa.Table, winners: pa.Table) -> pa.Table:
+    """The rows that are of winners, with all that is said of these now."""
+    sought = pd.MultiIndex.from_frame(winners.select(_SAME).to_pandas())
+    if sought.has_duplicates:  # of one name in one tar: which is which cannot be told
+        winners = winners.filter(pa.array(~sought.duplicated(keep=False)))
+        sought = pd.MultiIndex.from_frame(winners.select(_SAME).to_pandas())
+    place = sought.get_indexer(pd.MultiIndex.from_frame(rows.select(_SAME).to_pandas()))
+    found = np.flatnonzero(place >= 0)
+    kept, of_winners = rows.take(found), winners.take(place[found])
+    for name in ("rank", "sample", "label", "class_name"):
+        kept = kept.set_column(
+            kept.column_names.index(name), rows.schema.field(name), of_winners[name]
+        )
+    return kept.sort_by([(name, "ascending") for name in ("feature_map", "rank")])
+
+
+def _stage(run: Store, name: str, rows: pa.Table) -> None:
+    """Put rows where tasks put theirs, under a name that follows from where they were."""
+    if len(rows):
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        run.write_table(schema.projected_name(f"kept-{digest}"), rows, schema.ROWS_READ)
