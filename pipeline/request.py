@@ -113,6 +113,8 @@ class MineRequest(Mining, OnCluster):
     """Refuse parts that were mined by unlike machines, whose last bits may differ."""
     extend: bool = False
     """The run's dataset has grown by shards: mine these alone, and merge them in."""
+    retry_skipped: bool = False
+    """Mine the parts with unusable samples again; their shards may have been mended."""
     max_skipped: float | None = Field(default=None, ge=0)
     """The most samples that may be unusable, as a share (0.01) or a count (100); more make the
     run incomplete. By default any."""

@@ -45,7 +45,7 @@ class _Job:
     spec: RunSpec
     dataset: Dataset
     run: Store
-    grows: bool  # it has begun, with fewer shards
+    changes: bool  # it has begun, and other parts are missing than were
 
     @property
     def target(self) -> Target:
@@ -89,8 +89,8 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
     for job in jobs:
         _require_alike(job)
     for job in jobs:
-        if job.grows:
-            extend(job.run, job.spec, job.dataset)
+        if job.changes:
+            extend(job.run, job.spec, job.dataset, job.request.retry_skipped)
     unmined = [job for job in jobs if not is_mined(job.run)]
     if unmined:
         with connection.connected(asked.address):
@@ -133,11 +133,13 @@ def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _J
         say_unnamed(dataset, weighted.net)
     spec = _spec(request, weighted, dataset, layers, labels)
     before = read_spec(run) if run.exists(schema.RUN) else None
-    grows = request.extend and before is not None and before.fingerprint != spec.fingerprint
+    may_grow = request.extend or request.retry_skipped
+    grows = may_grow and before is not None and before.fingerprint != spec.fingerprint
     if before is not None:
         require = spec.require_same_but_data if grows else spec.require_same
         require(before, run.url)
-    return _Job(request, weighted.net, spec, dataset, run, grows)
+    changes = grows or (request.retry_skipped and before is not None)
+    return _Job(request, weighted.net, spec, dataset, run, changes)
 
 
 def _mine_parts(jobs: Sequence[_Job]) -> None:

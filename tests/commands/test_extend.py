@@ -146,6 +146,38 @@ def test_what_was_exchanged_or_taken_away_is_named(shards: Path, tmp_path: Path)
     assert run.store.exists("feature_maps.parquet")
 
 
+def test_what_was_skipped_is_mined_again_once_it_is_mended(shards: Path, tmp_path: Path) -> None:
+    grow(shards, "bda")
+    whole = (shards / "d.tar").read_bytes()
+    (shards / "d.tar").write_bytes(whole[: len(whole) // 2])
+    run = mine(shards, tmp_path / "run")
+    assert len(run.skipped()) == 1
+    project_all(run)
+    kept = run.store.read(next(name for name in run.store.list("heaps") if "/b-" in name))
+    (shards / "d.tar").write_bytes(whole)
+    with pytest.raises(RequestError, match=r"as they were: d-\w+; put them back"):
+        mine(shards, tmp_path / "run", extend=True)
+    run = mine(shards, tmp_path / "run", retry_skipped=True)
+    assert_same(run, mine(shards, tmp_path / "all"))
+    assert run.skipped().empty
+    assert kept == run.store.read(next(name for name in run.store.list("heaps") if "/b-" in name))
+    assert 0 < project_all(run) < len(winners(run))
+    assert len(projections(run)) == len(winners(run))
+
+
+def test_what_is_skipped_again_stays_skipped(tmp_path: Path) -> None:
+    """In an image folder too, where nothing has changed."""
+    (folder := tmp_path / "pictures").mkdir()
+    for index in range(5):
+        draw(index).image.save(folder / f"{index}.png")
+    (folder / "2a.png").write_bytes(b"no picture")
+    run = mine(folder, tmp_path / "run")
+    before = winners(run)
+    again = mine(folder, tmp_path / "run", retry_skipped=True)
+    assert again.skipped()["key"].tolist() == ["2a.png"]
+    pd.testing.assert_frame_equal(winners(again), before, check_exact=True)
+
+
 def test_an_image_folder_cannot_be_extended(tmp_path: Path) -> None:
     (folder := tmp_path / "pictures").mkdir()
     for index in range(3):

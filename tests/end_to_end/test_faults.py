@@ -73,7 +73,7 @@ def test_workers_killed_while_mining(
         command(*run.mining(tars, "--workers", 2))
     assert "its worker was lost" in caplog.text
     caplog.clear()
-    with meanwhile(lambda: strike("project"), run, "projected"):
+    with meanwhile(lambda: strike("project"), run, schema.PROJECTION_SETTINGS):
         command(*run.projecting())
     assert "its worker was lost" in caplog.text
     assert_same(run, undisturbed)

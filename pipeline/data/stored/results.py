@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 
 import pandas as pd
 import pyarrow as pa
@@ -197,6 +198,20 @@ def read_skipped(run: Store) -> pd.DataFrame:
     tables = [read_table(run, name, fields) for name in _tables(run, schema.SKIPPED)]
     frame: pd.DataFrame = pa.concat_tables([fields.empty_table(), *tables]).to_pandas()
     return frame
+
+
+def skipped_parts(run: Store) -> list[str]:
+    """The parts with samples that could not be used.
+
+    Raises:
+        IncompleteError: a file is damaged.
+    """
+    names = _tables(run, schema.SKIPPED)
+    return [
+        PurePosixPath(name).stem
+        for name in names
+        if len(read_table(run, name, schema.SKIPPED_SAMPLE, ["shard"]))
+    ]
 
 
 def require_few_skipped(run: Store, most: float | None) -> None:
