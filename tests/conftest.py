@@ -12,13 +12,12 @@ settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """With several processes, one of them has all tests that want a cluster or a browser."""
-    for item in items:
-        if item.nodeid.startswith(("tests/end_to_end/", "tests/bench/", "tests/browser/")):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-        elif item.nodeid.startswith("tests/jobs/"):
-            item.add_marker(pytest.mark.xdist_group("jobs"))
+    if item.nodeid.startswith(("tests/end_to_end/", "tests/bench/", "tests/browser/")):
+        item.add_marker(pytest.mark.xdist_group("cluster"))
+    elif item.nodeid.startswith("tests/jobs/"):
+        item.add_marker(pytest.mark.xdist_group("jobs"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from ray.cluster_utils import Cluster
 
 from pipeline.data.demo.images import draw
 from tests.end_to_end.runs import command
@@ -50,12 +51,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_names_of_any_signs(folder: Path) -> None:
+def test_names_of_any_signs(folder: Path, cluster: Cluster) -> None:
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1", "RAY_ADDRESS": cluster.address}
+
     def run(*arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "pipeline.cli.app", *arguments],
             cwd=folder, capture_output=True, timeout=240, check=False,
-            env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
+            env={**os.environ, **environment},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()
         assert b"Traceback" not in done.stderr

@@ -17,6 +17,7 @@ from ray.cluster_utils import Cluster
 
 from jobs.soak.processes import entitled
 from pipeline.cluster.connection import Seats, connected
+from pipeline.cluster.crew import Crew
 from pipeline.cluster.shift import bounded
 from pipeline.cluster.worker import Job
 from pipeline.errors import MissingDataError
@@ -89,10 +90,18 @@ def test_a_doctor_sees_what_nodes_lack(
 
 
 def test_a_node_without_the_data_does_no_harm(
-    blind_node: Joined, undisturbed: Run, tars: Path, run: Run, caplog: pytest.LogCaptureFixture
+    blind_node: Joined,
+    undisturbed: Run,
+    tars: Path,
+    run: Run,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    idle = Crew.idle
     with blind_node(tars):
-        command(*run.mining(tars, "--workers", 3))
+        with monkeypatch.context() as patch:  # nobody gets work before all are there
+            patch.setattr(Crew, "idle", lambda crew: idle(crew) if crew.size == 3 else [])
+            command(*run.mining(tars, "--workers", 3))
         assert "No such file or directory" in caplog.text
         assert "Not done" not in caplog.text
         command(*run.projecting("--workers", 3))

@@ -25,7 +25,8 @@ def test_the_demo(tmp_path: Path) -> None:
     winners = pd.read_parquet(tmp_path / "here" / "run" / "winners")
     assert winners["layer"].nunique() == 5
     assert winners["class_name"].notna().all()
-    assert re.search(r"^mining, parts: 1 of 1 in \d+ s$", done.stderr, re.MULTILINE)
+    mined = r"^mining, parts: 1 of 1 in \d+ s; 96 images, \d+/s$"
+    assert re.search(mined, done.stderr, re.MULTILINE)
     assert {path.name for path in tmp_path.iterdir()} == {"here"}
     other = finished("demo", "--images", 50, "--out", "here", cwd=tmp_path)
     assert other.returncode == 2

@@ -238,7 +238,9 @@ def fast_run(tars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def objects(run: Path, folder: str = "") -> dict[str, bytes]:
-    files = sorted(path for path in (run / folder).rglob("*") if path.is_file())
+    """All files of a run, but what it took, or those of a folder of it."""
+    paths = (path for path in (run / folder).rglob("*") if path.parent.name != "progress")
+    files = sorted(path for path in paths if path.is_file())
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
