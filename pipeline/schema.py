@@ -183,7 +183,8 @@ PROJECTED_ROW = pa.schema([pa.field("layer", pa.string()), *PROJECTION])
 ROWS_READ = 32
 """Rows of these that are read together, at least: of what holds pictures, some maps are wanted."""
 
-PROJECTED_KEYS = ["layer", "feature_map", "rank"]
+PROJECTED_KEYS = ["layer", "feature_map", "rank", "sample"]
+"""Of one winner; its sample tells it from another one that had this rank before the data grew."""
 
 # --- single pictures --------------------------------------------------------------------------
 

@@ -128,18 +128,22 @@ def _read(run: Store, name: str, block: Block) -> pa.Table | None:
 
 
 def _sorted(run: Store, block: Block, tables: Sequence[pa.Table]) -> pa.Table:
-    """The rows by map and rank, each once.
+    """The rows of the block's winners, each once, by map and rank.
 
     Raises:
         IncompleteError: some are not there.
     """
-    none = schema.PROJECTION.empty_table()
-    rows = pa.concat_tables([*tables, *([] if tables else [none])]).sort_by(_ORDER)
-    maps, ranks = rows["feature_map"].to_numpy(), rows["rank"].to_numpy()
-    is_new = (np.diff(maps, prepend=-1) != 0) | (np.diff(ranks, prepend=-1) != 0)
-    winners = read_winners(run, block.layer, ["feature_map", "rank"])
-    if missing := int(block.has(winners).sum()) - int(is_new.sum()):
+    keys = schema.PROJECTED_KEYS[1:]
+    winners = read_winners(run, block.layer, keys)
+    winners = winners.filter(pa.array(block.has(winners))).sort_by(_ORDER)
+    if not len(winners):
+        return schema.PROJECTION.empty_table()
+    rows = pa.concat_tables(tables or [schema.PROJECTION.empty_table()])
+    found = pd.MultiIndex.from_frame(rows.select(keys).to_pandas())
+    first = np.flatnonzero(~found.duplicated())
+    place = found[first].get_indexer(pd.MultiIndex.from_frame(winners.to_pandas()))
+    if missing := int((place < 0).sum()):
         raise IncompleteError(
             f"{missing} winners of {block.layer} are not projected; give the same command again."
         )
-    return rows.filter(pa.array(is_new))
+    return rows.take(first[place])

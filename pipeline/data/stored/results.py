@@ -140,7 +140,7 @@ def projection_blocks(run: Store, layer: str) -> dict[Block, int]:
 
 
 def read_projected_keys(run: Store, names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Which layers, feature maps and ranks tasks have projected into these files.
+    """Which winners tasks have projected into these files, by `PROJECTED_KEYS`.
 
     Raises:
         IncompleteError: a file is damaged.
