@@ -19,6 +19,7 @@ IN_THE_PATH = "="
 """What is asked for as the column of labels where folders say them: no column is called so."""
 
 _ROWS_AT_ONCE = 32
+_LARGEST, _DENSEST = 1 << 28, 50  # bytes of a column's part, and times what it is in the file
 _OF_IMG2DATASET = ("jpg", "png", "webp")
 _BYTES = (pa.binary(), pa.large_binary(), pa.binary_view())
 _TEXTS = (pa.string(), pa.large_string(), pa.string_view())
@@ -111,10 +112,20 @@ class ParquetFile:
         if self._stream is not None:
             self._stream.close()
 
+    def _refuse_endless(self, group: int) -> None:
+        """A few bytes can ask for any amount of memory; pictures are compressed already."""
+        metadata = self._file.metadata.row_group(group)
+        for chunk in map(metadata.column, range(metadata.num_columns)):
+            size, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
+            is_image = chunk.path_in_schema.partition(".")[0] == self.columns.image
+            if is_image and size > max(_LARGEST, _DENSEST * packed):
+                raise UnreadableError(f"{packed} bytes of pictures that unpack to {size}")
+
     def rows(self, group: int) -> Iterator[Row]:
         """The rows of a row group; streamed."""
         columns = self.columns
         with self._reporting():
+            self._refuse_endless(group)
             for batch in self._file.iter_batches(
                 _ROWS_AT_ONCE, row_groups=[group], columns=columns.leaves, use_threads=False
             ):

@@ -324,3 +324,27 @@ def test_fetching_from_a_file_that_has_become_shorter(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(parquet({"image": STRUCTS[:5]}))
     with pytest.raises(IncompleteError, match="row 11 has no picture"):
         list(dataset.fetch([last]))
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_rows_that_unpack_without_end_are_refused_unread(tmp_path: Path, struct: bool) -> None:
+    """A few kilobytes of file, of which the first row group can be used."""
+    good, endless = PICTURES[:2], [bytes(300 << 20)]
+    pictures = [
+        [{"bytes": data} for data in group] if struct else group for group in (good, endless)
+    ]
+    kind = pa.struct([("bytes", pa.binary())]) if struct else pa.binary()
+    stream = io.BytesIO()
+    with pq.ParquetWriter(stream, pa.schema([("image", kind)]), compression="zstd") as writer:
+        for group in pictures:
+            writer.write_table(pa.table({"image": pa.array(group, kind)}))
+    del endless, pictures, group
+    assert len(stream.getvalue()) < 100_000
+    before = pa.total_allocated_bytes()
+    samples = read(opened(tmp_path, stream.getvalue()))
+    assert pa.total_allocated_bytes() - before < 1 << 20
+    assert [sample.data for sample in samples[:2]] == good
+    assert [sample.problem for sample in samples[:2]] == [None, None]
+    (damage,) = samples[2:]
+    assert damage.problem is not None
+    assert "bytes of pictures that unpack to 3145" in damage.problem
