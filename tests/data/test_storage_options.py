@@ -82,6 +82,7 @@ def test_secrets_are_not_said(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("s3://bucket", "s3fs", "s3"),
         ("gs://bucket", "gcsfs", "gcs"),
+        ("abfs://container", "adlfs", "azure"),
         ("hf://datasets/someone/photos", "huggingface_hub", "hf"),
     ],
 )

@@ -10,7 +10,10 @@ from pipeline.errors import RequestError
 Options = Mapping[str, Any]
 """What fsspec is told beside a URL."""
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
+_EXTRAS = {
+    **{"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"},
+    **dict.fromkeys(("abfs", "abfss", "az"), "azure"),
+}
 """Scheme → the extra of this project that reads it."""
 
 _PUBLIC = ("url", "endpoint", "region", "project", "profile", "protocol")

@@ -1,6 +1,7 @@
 """What a bucket is told of an object, so that browsers show it and do not save it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 # not from `mimetypes`: what it knows depends on the machine
 _TYPES = {
@@ -17,8 +18,10 @@ _TYPES = {
 _NAMES = {"s3": "ContentType", "gs": "content_type", "gcs": "content_type"}
 """Protocol → what fsspec's file system calls the media type."""
 
+_AZURE = {"abfs", "az", "abfss"}
 
-def headers(protocol: str | Sequence[str], name: str) -> dict[str, str]:
+
+def headers(protocol: str | Sequence[str], name: str) -> dict[str, Any]:
     """The options for writing an object.
 
     Args:
@@ -26,6 +29,8 @@ def headers(protocol: str | Sequence[str], name: str) -> dict[str, str]:
         name: of the object.
     """
     usual = protocol if isinstance(protocol, str) else protocol[0]
+    if usual in _AZURE:
+        return {"content_settings": {"content_type": content_type(name)}}
     return {_NAMES[usual]: content_type(name)} if usual in _NAMES else {}
 
 

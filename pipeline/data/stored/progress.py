@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rich.filesize import decimal
 
 from pipeline import schema
 from pipeline.data.effort import ACTIVITIES
@@ -73,7 +74,7 @@ class Progress(BaseModel):
         """What the workers took, for readers."""
         seconds, read = self.amounts.get("seconds", 0.0), self.amounts.get("bytes", 0.0)
         parts = (f"{name} {self.amounts.get(name, 0):.3g} s" for name in ACTIVITIES)
-        return f"{span(seconds)} of workers ({', '.join(parts)}), {read / 1e9:.3g} GB read"
+        return f"{span(seconds)} of workers ({', '.join(parts)}), {decimal(int(read))} read"
 
 
 def now() -> datetime:
