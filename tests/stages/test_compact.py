@@ -15,8 +15,6 @@ from pipeline.data.stored.results import all_blocks
 from pipeline.errors import IncompleteError
 from pipeline.stages import waiting as before
 from pipeline.stages.compact import Compaction, clear, compact, compactions
-from pipeline.stages.merge import merge
-from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.project import ProjectSettings, project_unit
 from pipeline.stages.waiting import waiting
 from tests.stages import tiny
@@ -47,12 +45,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture
 def run(dataset: Dataset) -> Store:
     """A run that has been mined."""
-    run, net = Store(f"memory://{uuid.uuid4().hex}"), tiny.net_of(tiny.module())
-    parts = dataset.parts()
-    for part in parts:
-        mine_part([Miner.exact(net)], dataset, part, [run], TOP_K)
-    merge(run, tiny.spec_of(net, dataset, TOP_K), [part.name for part in parts])
-    return run
+    return tiny.mined(dataset, TOP_K)
 
 
 def rows_of(run: Store) -> Rows:

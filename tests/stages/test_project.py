@@ -50,12 +50,7 @@ def dataset(folder: Path) -> Dataset:
 @pytest.fixture
 def run(dataset: Dataset) -> Store:
     """A run that has been mined."""
-    run, net = Store(f"memory://{uuid.uuid4().hex}"), tiny.net_of(tiny.module())
-    parts = dataset.parts()
-    for part in parts:
-        mine_part([Miner.exact(net)], dataset, part, [run], TOP_K)
-    merge(run, tiny.spec_of(net, dataset, TOP_K), [part.name for part in parts])
-    return run
+    return tiny.mined(dataset, TOP_K)
 
 
 def projected(

@@ -5,6 +5,7 @@ can be worked out by hand.
 """
 
 import io
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from pipeline.core.nets.known import Net
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Part, numbered
+from pipeline.data.store import Store
+from pipeline.stages.merge import merge
+from pipeline.stages.mine import Miner, mine_part
 
 SIDE = 12
 NAMES = {"0": "first", "3": "second"}
@@ -105,6 +109,16 @@ def spec_of(net: Net, dataset: Dataset, top_k: int) -> RunSpec:
         format=dataset.format,
         fingerprint=dataset.fingerprint,
     )
+
+
+def mined(dataset: Dataset, top_k: int) -> Store:
+    """A run in memory that has been mined."""
+    run, net = Store(f"memory://{uuid.uuid4().hex}"), net_of(module())
+    parts = dataset.parts()
+    for part in parts:
+        mine_part([Miner.exact(net)], dataset, part, [run], top_k)
+    merge(run, spec_of(net, dataset, top_k), [part.name for part in parts])
+    return run
 
 
 def tensor(number: int) -> Tensor:
