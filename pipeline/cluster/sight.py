@@ -20,22 +20,24 @@ _TIMEOUT = 120.0
 """Seconds that nodes may take to answer, and to start this program if they have not."""
 
 
-def require_in_sight(run: Store) -> None:
-    """Refuse a run in a folder that a node of the cluster does not see, before any work.
+def require_in_sight(place: Store, name: str = schema.RUN, option: str = "--run") -> None:
+    """Refuse a place in a folder that a node of the cluster does not see, before any work.
 
     Args:
-        run: which has begun.
+        place: where the work's results go.
+        name: of what is there already; "" for the folder itself.
+        option: which names the place.
 
     Raises:
         RequestError: naming such a node, and the remedy.
     """
-    if not run.is_local or len(alive()) == 1:
+    if not place.is_local or len(alive()) == 1:
         return
-    for blind in asked_everywhere(_blind, run.path(schema.RUN)).values():
+    for blind in asked_everywhere(_blind, place.path(name)).values():
         if isinstance(blind, str):
             raise RequestError(
-                f"{run.url} is a folder of this machine, but {blind}, a node of the cluster, does "
-                "not see it; put --run where all see it: in a bucket or on a shared disk."
+                f"{place.url} is a folder of this machine, but {blind}, a node of the cluster, "
+                f"does not see it; put {option} where all see it: in a bucket or on a shared disk."
             )
 
 

@@ -1,5 +1,7 @@
 """The atlas of a run, put where a browser finds it."""
 
+from pathlib import Path
+
 from pipeline import schema
 from pipeline.atlas.publish import Published, publish_pages, units
 from pipeline.cluster import connection
@@ -29,6 +31,9 @@ def publish_run(request: PublishRequest) -> tuple[Published, str]:
     with connection.connected(request.address):
         connection.seats(Workforce(workers=request.workers, gpus="none"))
         require_in_sight(run.store)
+        if target.is_local:
+            Path(target.path()).mkdir(parents=True, exist_ok=True)
+        require_in_sight(target, "", "DEST")
         with reported([run.store], "publish", "publishing, feature maps", total) as report:
             for maps in cluster.publish(run.store, target, waiting, request.workers):
                 report.advance(maps)

@@ -150,6 +150,14 @@ def test_a_run_that_a_node_does_not_see_is_refused(
     assert not run.objects("heaps")
 
 
+def test_an_atlas_that_a_node_does_not_see_is_refused(
+    blind_node: Joined, undisturbed: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with blind_node(tmp_path):
+        command("publish", "--run", undisturbed.url, tmp_path / "atlas", code=2)
+    assert "put DEST where all see it" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_what_no_node_finds_is_named(
     cluster: Cluster, pictures: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
