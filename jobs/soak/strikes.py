@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from jobs.soak.cluster import NODES, Cluster
 from jobs.soak.processes import WORKING, entitled, kill_family, send
 from jobs.soak.service import Faults, Service
+from pipeline import schema
+from pipeline.data.store import Store
 
 _PAUSE = 5.0  # seconds for which a worker stands still
 _OUTAGE = 15.0  # seconds for which the store does not answer
+_AWAY = 5.0  # seconds for which a shard is gone
 _TICK = 0.05
 
 
@@ -25,12 +28,16 @@ class Scene:
         cluster: that does the work.
         driver: the program that leads it.
         service: the store.
+        images: the dataset in it, as it is.
+        run: likewise.
         chance: of this strike alone.
     """
 
     cluster: Cluster
     driver: "subprocess.Popen[str]"
     service: Service
+    images: Store
+    run: Store
     chance: random.Random
 
     def worker(self) -> int | None:
@@ -84,6 +91,19 @@ def _outage(scene: Scene) -> bool:
     return True
 
 
+def _take_shard(scene: Scene) -> bool:
+    while not scene.run.exists(schema.RUN):  # before that the dataset is what is there
+        if scene.driver.poll() is not None:
+            return False
+        time.sleep(_TICK)
+    name = scene.chance.choice(list(scene.images.list()))
+    shard = scene.images.read(name)
+    scene.images.remove(name)
+    time.sleep(_AWAY)
+    scene.images.write(name, shard)
+    return True
+
+
 STRIKES: dict[str, Callable[[Scene], bool]] = {
     "worker killed": _kill_worker,
     "worker paused": _pause_worker,
@@ -92,6 +112,7 @@ STRIKES: dict[str, Callable[[Scene], bool]] = {
     "head lost": _lose_head,
     "driver killed": _kill_driver,
     "store out for 15 s": _outage,
+    "shard gone for 5 s": _take_shard,
 }
 """Each tells whether it struck."""
 
