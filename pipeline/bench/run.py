@@ -16,7 +16,17 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from pipeline.bench import heaps, memory, merging, mining, occlusion, precision, projection, workers
+from pipeline.bench import (
+    driver,
+    heaps,
+    memory,
+    merging,
+    mining,
+    occlusion,
+    precision,
+    projection,
+    workers,
+)
 from pipeline.bench.order import Order
 from pipeline.bench.printer import figure_data
 from pipeline.config import versions
@@ -26,7 +36,7 @@ from pipeline.errors import RequestError
 NETS = ("alexnet", "vgg16", "resnet50")
 SHORT_NETS = ("alexnet",)
 
-_MODULES = (mining, workers, heaps, merging, memory, precision, projection, occlusion)
+_MODULES = (mining, workers, driver, heaps, merging, memory, precision, projection, occlusion)
 SECTIONS = {module.__name__.rpartition(".")[2]: module.measure for module in _MODULES}
 
 

@@ -46,7 +46,7 @@ _NOTES = (
 def measure(order: Order) -> Iterator[Finding]:
     """One and two workers and processes, interleaved."""
     arrangement, began = fastest(order), time.monotonic()
-    with _no_gpus(), connection.connected("local"):
+    with no_gpus(), connection.connected("local"):
         started = time.monotonic() - began
         rows = _rows(_measure(order, arrangement))
     images = order.images * _PASSES[order.short]
@@ -58,7 +58,7 @@ def measure(order: Order) -> Iterator[Finding]:
 
 
 @contextmanager
-def _no_gpus() -> Iterator[None]:
+def no_gpus() -> Iterator[None]:
     """Ray finds no accelerator: the plain processes have none either.
 
     No other variable is put back: what Ray sets for this process has to stay.
@@ -75,7 +75,7 @@ def _no_gpus() -> Iterator[None]:
 
 def _measure(order: Order, arrangement: Fastest) -> dict[tuple[str, int], Row]:
     """For each number of processes or workers: net and decoding alone, plain ones, and Ray's."""
-    counts, passes = range(1, min(2, _cores()) + 1), _PASSES[order.short]
+    counts, passes = range(1, min(2, cores()) + 1), _PASSES[order.short]
     rivals: dict[tuple[str, int], Rival] = {}
     with processes(max(counts)) as pools:
         for count in counts:
@@ -132,7 +132,8 @@ def course(start: float, parts: Sequence[Done]) -> dict[str, float]:
     return {"start_seconds": moment[first] - start - done[first] / speeds[RATE], **speeds}
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -102,7 +102,7 @@ def bounded(
         IncompleteError: some units failed every time; all others are done.
     """
     crew = _crew_of(seats)
-    shift = _Shift(crew, Work(contents, name), [ray.put(job)], what)
+    shift = Shift(crew, Work(contents, name), [ray.put(job)], what)
     try:
         while shift.work.left:
             end = shift.turn()
@@ -120,7 +120,7 @@ def bounded(
         )
 
 
-class _Shift:
+class Shift:
     """One job's work, and the crew that does it.
 
     Args:

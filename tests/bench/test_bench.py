@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.bench import memory, mining, precision, run, workers
+from pipeline.bench import driver, memory, merging, mining, precision, run, workers
 from pipeline.bench.order import Order, samples_of
 from pipeline.bench.printer import Column, Finding, Row, figure_data, shown
 from pipeline.bench.runner import CPU, RATE, at_once, measured, quickest, rounds
@@ -274,13 +274,35 @@ def test_what_is_looked_at_again() -> None:
 
 
 def test_workers(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_cores", lambda: 1)
+    monkeypatch.setattr(workers, "cores", lambda: 1)
     (found,) = report(photographs, tmp_path, "workers")
     assert list(found["rows"]) == ["1 plain process", "1 Ray worker", "bound of 1 process"]
     for row in ("1 plain process", "1 Ray worker"):
         assert found["rows"][row]["start_seconds"]["median"] > 0
         assert found["rows"][row][CPU]["median"] > 0
     assert "against_plain" in found["rows"]["1 Ray worker"]
+
+
+def test_merging(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "_PARTS", {True: 5})
+    monkeypatch.setattr(merging, "_DIFFERENT", 2)
+    monkeypatch.setattr(merging, "_IMAGES", 30)
+    (found,) = report(photographs, tmp_path, "merging")
+    row = found["rows"]["k = 9"]
+    assert row["share"] > 0
+    assert row["peak"] >= row["before"] > 100
+    assert (found["parts"], found["maps"]) == (5, 1152)
+
+
+def test_a_driver(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "cores", lambda: 1)
+    monkeypatch.setattr(driver, "_PARTS", {True: 600})
+    monkeypatch.setattr(driver, "_THROUGH_RAY", {True: 20})
+    (found,) = report(photographs, tmp_path, "driver")
+    alone, by_ray = found["rows"].values()
+    assert (alone["parts"], by_ray["parts"]) == (600, 20)
+    assert 0 < alone["share"] <= 1
+    assert by_ray["rate"] > 0
 
 
 def same(names: list[str], rate: float, cpu: float) -> dict[tuple[str, int], Row]:
