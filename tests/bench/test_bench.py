@@ -291,7 +291,7 @@ def test_merging(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     row = found["rows"]["k = 9"]
     assert row["share"] > 0
     assert row["peak"] >= row["before"] > 100
-    assert (found["parts"], found["maps"]) == (5, 1152)
+    assert (found["parts"], found["maps"]) == (5, 352)
 
 
 def test_a_driver(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
