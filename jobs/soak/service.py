@@ -109,7 +109,7 @@ def unreliable(behind: str) -> Iterator[Service]:
     class Handler(_Handler):
         address = urlsplit(behind).netloc
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     Handler.service = Service(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever)
@@ -120,6 +120,11 @@ def unreliable(behind: str) -> Iterator[Service]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Nothing: clients that are killed break off."""
 
 
 class _Handler(BaseHTTPRequestHandler):
