@@ -100,7 +100,7 @@ def reported(
             report.state = report.state.model_copy(update={"is_over": True, "updated": now()})
         finally:
             over.set()
-            thread.join()
+            thread.join(_EVERY)  # in an outage of the store it may be at it for long
     write()
     if report.state.amounts:
         log.info("It took %s.", report.state.spent())
