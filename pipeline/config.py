@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import Field
 
+from pipeline import schema
 from pipeline.core.arithmetic import ARITHMETIC
 from pipeline.core.graph.receptive_field import ReceptiveField, receptive_field
 from pipeline.core.graph.trace import Graph, Layer
@@ -97,6 +98,11 @@ class RunSpec(Mining):
     versions: dict[str, str] = Field(default_factory=dict)
     machines: tuple[MinedBy, ...] = ()
     """Noted as the run is merged."""
+
+    @property
+    def parts_folder(self) -> str:
+        """Where a file tells of each part that it is done."""
+        return schema.HEAPS if self.precision == "exact" else schema.SCREEN
 
     def require_same(self, other: "RunSpec", run: str) -> None:
         """Refuse to go on in a run that is something else.

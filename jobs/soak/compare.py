@@ -7,8 +7,12 @@ from pipeline.data.store import Store
 
 _TABLES = (schema.WINNERS, schema.PROJECTIONS, schema.FEATURE_MAPS, schema.SKIPPED)
 _SAME_NAMES = (
-    *(schema.HEAPS, schema.WINNERS, schema.SKIPPED, schema.ATLAS),
-    *(schema.PROJECTED, schema.PROJECTIONS),
+    schema.HEAPS,
+    schema.WINNERS,
+    schema.SKIPPED,
+    schema.PROJECTED,
+    schema.PROJECTIONS,
+    schema.ATLAS,
 )
 _ORDER = ("folder", "feature_map", "rank", "shard", "key")
 

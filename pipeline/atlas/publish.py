@@ -21,7 +21,6 @@ from pipeline.config import LayerSpec, RunSpec
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
 from pipeline.data.stored.results import (
-    projected_maps,
     projection_blocks,
     read_feature_maps,
     read_skipped,
@@ -140,12 +139,13 @@ def publish_pages(run: Store, dest: Store) -> Published:
     """
     spec = read_spec(run)
     statistics = _statistics(run, spec)
-    names = list(_projected_layers(run, statistics))
+    projected = _projected_layers(run, statistics)
+    names = list(projected)
     _check_complete(dest, {name: len(statistics[name]) for name in names})
     classes = manifest.Classes()
     entries, dead, missing = [], 0, 0
     for name in names:
-        layer = _layer(run, spec.layer(name), statistics[name])
+        layer = _layer(run, spec.layer(name), statistics[name], projected[name])
         entries.append(manifest.layer_entry(layer, classes))
         dest.write(manifest.winners_name(name), manifest.winners_script(layer, classes))
         dead, missing = dead + len(layer.dead), missing + len(layer.missing)
@@ -185,13 +185,14 @@ def _projected_layers(run: Store, layers: Iterable[str]) -> dict[str, dict[Block
     return {layer: of_layer for layer, of_layer in blocks.items() if of_layer}
 
 
-def _layer(run: Store, spec: LayerSpec, stats: pd.DataFrame) -> manifest.Layer:
+def _layer(
+    run: Store, spec: LayerSpec, stats: pd.DataFrame, blocks: Iterable[Block]
+) -> manifest.Layer:
     winners = read_winners(run, spec.name, _SHOWN)
     shown = winners.filter(pc.field("rank") <= RANKS).to_pandas()
     shown = shown.sort_values(["feature_map", "rank"], ignore_index=True)
-    projected = frozenset(projected_maps(run, spec.name))
-    layout = _layout(run, spec.name, projection_blocks(run, spec.name))
-    return manifest.Layer(spec, stats, shown, projected, layout)
+    projected = frozenset(number for block in blocks for number in block.maps)
+    return manifest.Layer(spec, stats, shown, projected, _layout(run, spec.name, blocks))
 
 
 def _layout(run: Store, layer: str, blocks: Iterable[Block]) -> sheets.Layout:
@@ -199,9 +200,9 @@ def _layout(run: Store, layer: str, blocks: Iterable[Block]) -> sheets.Layout:
 
     It follows from the whole layer, so that all its units agree.
     """
-    cells = max((block.ranks for block in blocks), default=1)
+    cells = max([1, *(block.ranks for block in blocks)])
     boxes = read_winners(run, layer, _BOX).to_pandas()
-    return sheets.Layout.of(min(max(1, cells), RANKS), sheets.longest_side(boxes))
+    return sheets.Layout.of(min(cells, RANKS), sheets.longest_side(boxes))
 
 
 def _rows(run: Store, unit: Unit, blocks: Iterable[Block], ranks: int) -> pa.Table:

@@ -44,7 +44,7 @@ class StandIns:
     """
 
     def __init__(self, count: int) -> None:
-        self.trust, self.places, self.nodes, self.size = Nodes(), {"here"}, {"here"}, count
+        self.trust, self.places = Nodes(), {"here"}
         self._members = [Member(None, "here") for _ in range(count)]
         self._pool, self._ends = ThreadPoolExecutor(count), SimpleQueue[tuple[Member, End]]()
 

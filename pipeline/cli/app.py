@@ -157,7 +157,8 @@ def nets(
     ] = None,
 ) -> None:
     """The nets it knows: preprocessing, weights; and of those named, every layer."""
-    from pipeline.commands.show import layers_table, nets_table
+    with waiting("Loading torch and Ray"):
+        from pipeline.commands.show import layers_table, nets_table
 
     if not names:
         say(nets_table())

@@ -59,8 +59,7 @@ def _tell(run: str, made: "Made") -> None:
     Raises:
         RequestError: some pictures could not be.
     """
-    with waiting("Loading torch and Ray"):
-        from pipeline.commands.pictures import require_usable
+    from pipeline.commands.pictures import require_usable
 
     for name in made.stored:
         say(f"{run.rstrip('/')}/{name}")

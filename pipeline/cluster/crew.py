@@ -95,15 +95,15 @@ class Crew:
         return {member.node for member in self._members if member.node}
 
     @property
-    def size(self) -> int:
-        """How many workers have a place."""
-        return sum(bool(member.node) for member in self._members)
-
-    @property
     def places(self) -> set[str]:
         """The same, and "" as long as somebody may still find a place, perhaps on another node."""
         since = time.monotonic() - (_ARRIVAL if self._failed_starts < TRIES else 0.0)
         return {each.node for each in self._members if each.node or each.since > since}
+
+    @property
+    def size(self) -> int:
+        """How many workers have a place."""
+        return sum(bool(member.node) for member in self._members)
 
     def tend(self, wanted: int) -> None:
         """From time to time: ask for workers as there is room, leave nodes that will be gone.

@@ -30,7 +30,7 @@ def extend(run: Store, spec: RunSpec, dataset: Dataset, retry_skipped: bool = Fa
         WriteError: it could not be changed.
     """
     again = skipped_parts(run) if retry_skipped else []
-    mined = {PurePosixPath(name).stem for name in run.list(_folder(spec))}
+    mined = {PurePosixPath(name).stem for name in run.list(spec.parts_folder)}
     strange = sorted(mined - {part.name for part in dataset.parts()} - {*again})
     if strange:
         more = f" and {len(strange) - _MOST_NAMED} more" if len(strange) > _MOST_NAMED else ""
@@ -45,14 +45,10 @@ def extend(run: Store, spec: RunSpec, dataset: Dataset, retry_skipped: bool = Fa
     run.write(schema.RUN, spec.model_dump_json(indent=2).encode())
 
 
-def _folder(spec: RunSpec) -> str:
-    return schema.HEAPS if spec.precision == "exact" else schema.SCREEN
-
-
 def _outdated(run: Store, spec: RunSpec, again: list[str]) -> Iterator[str]:
     """What goes; of a part that is mined again last of all what tells that it has to be."""
     if spec.precision != "exact":  # which images are looked at again follows from all of them
         yield from run.list(schema.HEAPS)
     for part in again:
-        yield f"{_folder(spec)}/{part}.parquet"
+        yield f"{spec.parts_folder}/{part}.parquet"
         yield schema.skipped_name(part)

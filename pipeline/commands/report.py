@@ -5,7 +5,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from pipeline import schema
 from pipeline.cluster.shift import watched
@@ -90,13 +90,13 @@ def reported(
         while not over.wait(_EVERY):
             write()
 
-    with progress(what, total, done) as show, ExitStack() as stack:
+    with progress(what, total, done) as show:
         report = Report(state, show)
-        stack.enter_context(watched(report.crew))
         thread = threading.Thread(target=write_now_and_then, daemon=True)
         thread.start()
         try:
-            yield report
+            with watched(report.crew):
+                yield report
             report.state = report.state.model_copy(update={"is_over": True, "updated": now()})
         finally:
             over.set()

@@ -5,7 +5,6 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from pipeline import schema
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.nets import known
 from pipeline.data.class_names import called
@@ -17,7 +16,7 @@ from pipeline.request import ShowRequest
 from pipeline.run import Run
 from pipeline.terminal import legible, span
 
-STAGES = ("mine", "project", "publish")
+_STAGES = ("mine", "project", "publish")
 
 
 def shown(request: ShowRequest) -> Table:
@@ -68,14 +67,13 @@ def _finished(run: Run) -> str:
 
 
 def _unfinished(run: Run) -> str:
-    folder = schema.HEAPS if run.spec.precision == "exact" else schema.SCREEN
-    return f"not mined to its end, {len(run.store.list(folder))} parts done"
+    return f"not mined to its end, {len(run.store.list(run.spec.parts_folder))} parts done"
 
 
 def _stages(run: Store) -> str:
     """A line for each stage that has been begun: how far it is, or what it took."""
     lines = []
-    for stage in STAGES:
+    for stage in _STAGES:
         if (progress := read_progress(run, stage)) is not None:
             ago = (now() - progress.updated).total_seconds()
             when = "" if progress.is_over else f" (as of {span(ago)} ago)"

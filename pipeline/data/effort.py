@@ -5,9 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
-Activity = Literal["reading", "decoding", "net", "writing", "seconds"]
 ACTIVITIES = ("reading", "decoding", "net", "writing")
 
 
@@ -24,7 +22,7 @@ class Effort:
         self._lock = threading.Lock()
 
     @contextmanager
-    def on(self, what: Activity) -> Iterator[None]:
+    def on(self, what: str) -> Iterator[None]:
         """Count the seconds of a block; several threads may at once."""
         begun = time.perf_counter()
         try:

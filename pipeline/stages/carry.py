@@ -53,13 +53,15 @@ def carry_projected(run: Store, layers: Set[str]) -> None:
         IncompleteError: a file is damaged.
         WriteError: it could not be written or removed.
     """
+    winners: dict[str, pa.Table] = {}
     for name in run.list(schema.PROJECTED):
         rows = read_table(run, name, schema.PROJECTED_ROW)
         kept = rows.slice(0, 0)
         for layer in sorted(layers & set(rows["layer"].unique().to_pylist())):
-            winners = read_table(run, schema.winners_name(layer), schema.WINNER)
+            if layer not in winners:
+                winners[layer] = read_table(run, schema.winners_name(layer), schema.WINNER)
             of_layer = rows.filter(pc.equal(rows["layer"], layer))
-            kept = pa.concat_tables([kept, _kept(of_layer, winners)])
+            kept = pa.concat_tables([kept, _kept(of_layer, winners[layer])])
         if not kept.equals(rows):
             _stage(run, name, kept)
             run.remove(name)

@@ -92,10 +92,8 @@ def missing(unit: pa.Table) -> int:
 
 def unit_name(unit: pa.Table) -> str:
     """A name that follows from which winners of a unit are missing."""
-    keys = (
-        unit.filter(unit["missing"]).select(schema.PROJECTED_KEYS).to_pandas().to_csv(index=False)
-    )
-    return f"part-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
+    keys = unit.filter(unit["missing"]).select(schema.PROJECTED_KEYS).to_pandas()
+    return f"part-{hashlib.sha256(keys.to_csv(index=False).encode()).hexdigest()[:16]}"
 
 
 def _of_layer(

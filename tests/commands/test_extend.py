@@ -1,7 +1,6 @@
 """A run whose dataset grows by shards: in the end all is as if everything had been mined."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +10,13 @@ from pipeline.commands import mine as mining
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.demo.images import draw, shard_bytes
 from pipeline.data.formats.dataset import open_dataset
-from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.request import MineRequest
 from pipeline.run import Run
 from pipeline.stages.project import ProjectSettings, project_unit
 from pipeline.stages.waiting import missing, waiting
 from tests.data.without_ray import in_this_process
+from tests.killed import KilledError, kill_after
 from tests.stages.projected import project
 
 LAYERS = ("conv1", "conv5")
@@ -188,20 +187,6 @@ def test_an_image_folder_cannot_be_extended(tmp_path: Path) -> None:
         mine(folder, tmp_path / "run", extend=True)
 
 
-class KilledError(BaseException):
-    """In place of a process's end."""
-
-
-def dying_after(left: list[int], call: Callable[..., None]) -> Callable[..., None]:
-    def counted(*arguments: object) -> None:
-        if not left[0]:
-            raise KilledError
-        left[0] -= 1
-        call(*arguments)
-
-    return counted
-
-
 def test_an_interrupted_extension_goes_on(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,8 +201,7 @@ def test_an_interrupted_extension_goes_on(
         copy = tmp_path / f"copy {steps}"
         shutil.copytree(tmp_path / "run", copy)
         with monkeypatch.context() as patch:
-            for name in ("write", "remove"):
-                patch.setattr(Store, name, dying_after([steps], getattr(Store, name)))
+            kill_after(steps, patch)
             try:
                 mine(shards, copy, extend=True)
                 break

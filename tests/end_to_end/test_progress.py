@@ -2,10 +2,10 @@
 
 import re
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 
-import pytest
 import ray
 
 from pipeline.data.store import Store
@@ -13,13 +13,12 @@ from pipeline.data.stored.progress import read_progress
 from tests.end_to_end.runs import Run, command, program, until
 
 
-def test_a_run_under_way_is_seen_from_elsewhere(
-    cluster: object, tars: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_under_way_is_seen_from_elsewhere(cluster: object, tars: Path, run: Run) -> None:
     """Its driver is another process, on a cluster that is busy with something else at first."""
     store = Store(run.url)
     address = ray.get_runtime_context().gcs_address
-    busy = [ray.remote(num_cpus=1)(lambda: __import__("time").sleep(600)).remote() for _ in "12"]
+    sleep = ray.remote(num_cpus=1)(lambda: time.sleep(600))
+    busy = [sleep.remote() for _ in range(2)]
     mining = [*run.mining(tars, "--workers", 2), "--address", address]
     with subprocess.Popen(program(*mining), stderr=subprocess.DEVNULL) as driver:
         try:

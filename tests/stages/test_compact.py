@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from pipeline.stages import waiting as before
 from pipeline.stages.compact import Compaction, clear, compact, compactions
 from pipeline.stages.project import ProjectSettings, project_unit
 from pipeline.stages.waiting import waiting
+from tests.killed import KilledError, kill_after
 from tests.stages import tiny
 from tests.stages.projected import project
 
@@ -83,10 +84,6 @@ def test_files_are_in_order_and_nothing_else_is_left(run: Store, dataset: Datase
             assert block.has(rows).all()
 
 
-class KilledError(BaseException):
-    """In place of a process's end."""
-
-
 def test_after_an_end_at_any_write_the_next_attempt_has_the_same(
     run: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,34 +91,19 @@ def test_after_an_end_at_any_write_the_next_attempt_has_the_same(
     right = copied(run)
     everything(right, dataset)
     everything(run, dataset, rank_limit=2)
-    left = [0]
-
-    def dying(call: Callable[..., None]) -> Callable[..., None]:
-        def counted(*arguments: object) -> None:
-            if not left[0]:
-                raise KilledError
-            left[0] -= 1
-            call(*arguments)
-
-        return counted
-
-    for name in ("write", "remove"):
-        monkeypatch.setattr(Store, name, dying(getattr(Store, name)))
     for steps in range(1000):
-        left[0] = 1000
-        other = copied(run)
-        left[0] = steps
-        ended = False
-        try:
-            everything(other, dataset)
-            ended = True
-        except KilledError:
-            pass
-        left[0] = 1000
-        assert ended == (everything(other, dataset) == 0 and ended)
+        other, ended = copied(run), True
+        with monkeypatch.context() as patch:
+            kill_after(steps, patch)
+            try:
+                everything(other, dataset)
+            except KilledError:
+                ended = False
+        left = everything(other, dataset)
         assert rows_of(other) == rows_of(right)
         assert other.list().keys() == right.list().keys()
         if ended:
+            assert left == 0
             break
     assert steps > 10
 

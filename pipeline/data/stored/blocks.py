@@ -56,6 +56,11 @@ class Block:
         """Of the object."""
         return schema.projections_name(self.layer, self.first, self.last, self.ranks)
 
+    @property
+    def maps(self) -> range:
+        """The feature maps."""
+        return range(self.first, self.last)
+
     def covers(self, other: "Block") -> bool:
         """Whether all that the other holds is in this one too."""
         same = (self.layer, self.first, self.last) == (other.layer, other.first, other.last)

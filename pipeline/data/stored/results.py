@@ -157,8 +157,7 @@ def read_projected_keys(run: Store, names: Sequence[str]) -> dict[str, pd.DataFr
 
 def projected_maps(run: Store, layer: str) -> set[int]:
     """The feature maps of a layer whose winners, if they have any, are projected."""
-    blocks = projection_blocks(run, layer)
-    return {number for block in blocks for number in range(block.first, block.last)}
+    return {number for block in projection_blocks(run, layer) for number in block.maps}
 
 
 def read_projections(
@@ -177,7 +176,7 @@ def read_projections(
     """
     tables = [schema.PROJECTION.empty_table()]
     for block in projection_blocks(run, layer):
-        here = sorted(each for each in maps if block.first <= each < block.last)
+        here = sorted(each for each in maps if each in block.maps)
         if here:
             wanted = pc.field("feature_map").isin(here)
             if ranks is not None:
