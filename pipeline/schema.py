@@ -11,6 +11,9 @@ import pyarrow as pa
 RUN = "run.json"
 """What the run is; a command that disagrees with it is refused."""
 
+LISTING = "listing.parquet"
+"""The files of the dataset."""
+
 FEATURE_MAPS = "feature_maps.parquet"
 """Written last by the merge: its presence says that the winners are complete."""
 
@@ -103,6 +106,9 @@ def entries_of(columns: Mapping[str, Any], entry: pa.StructType) -> pa.StructArr
 
 
 # --- columns ----------------------------------------------------------------------------------
+
+LISTED = pa.schema([pa.field("name", pa.string()), pa.field("bytes", pa.int64())])
+"""The names are those below `DATA`, in the order of the dataset."""
 
 SIDES = ("top", "left", "bottom", "right")
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from pipeline.cluster import connection
 from pipeline.cluster.sight import asked_everywhere
 from pipeline.config import versions
-from pipeline.data.formats.dataset import find_dataset
+from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.request import DoctorRequest
 from pipeline.stages.examine import Examined, examine, trace
@@ -21,16 +21,14 @@ def diagnosed(request: DoctorRequest) -> tuple[Table, list[str]]:
         RequestError: the data are not here, or no cluster answers.
         StoreError: a store does not answer.
     """
-    dataset = find_dataset(
-        request.data, format=request.format, options=request.storage_options
-    ).open(None, None)
+    dataset = open_dataset(request.data, format=request.format, options=request.storage_options)
     run = Store(request.run, request.storage_options)
     run.require_room("--run")
     table = Table("node", "data", "run", "GPUs", "versions", box=None, pad_edge=False)
     problems = []
     with connection.connected(request.address), trace(run) as name_seen:
         nodes = {node["NodeID"]: node for node in connection.alive()}
-        said = asked_everywhere(examine, dataset, run, name_seen)
+        said = asked_everywhere(examine, dataset, dataset.parts()[0], run, name_seen)
         for number, (node, record) in enumerate(nodes.items(), 1):
             name, answer = f"{number} ({record['NodeManagerHostname']})", said.get(node)
             if isinstance(answer, Examined):

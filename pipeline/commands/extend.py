@@ -7,6 +7,7 @@ from pipeline import schema
 from pipeline.config import RunSpec
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.store import Store
+from pipeline.data.stored.listing import keep_listing
 from pipeline.data.stored.results import skipped_parts
 from pipeline.errors import RequestError
 
@@ -42,6 +43,7 @@ def extend(run: Store, spec: RunSpec, dataset: Dataset, retry_skipped: bool = Fa
     run.remove(schema.FEATURE_MAPS)  # from now on it is not mined to its end
     for name in _outdated(run, spec, again):
         run.remove(name)
+    keep_listing(run, dataset)
     run.write(schema.RUN, spec.model_dump_json(indent=2).encode())
 
 

@@ -21,6 +21,7 @@ from pipeline.data.labels import LabelFile, load_labels
 from pipeline.data.machines import machines_of, unlike
 from pipeline.data.samples import Asked
 from pipeline.data.store import Store
+from pipeline.data.stored.listing import keep_listing
 from pipeline.data.stored.results import is_mined, read_spec, require_few_skipped
 from pipeline.data.weights.files import is_at_hand
 from pipeline.data.weights.load import Weighted, load_net
@@ -79,7 +80,7 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
     options = asked.storage_options
     with waiting(f"Listing {asked.data}"):
         found = find_dataset(
-            asked.data, format=asked.format, asked=asked_of(asked), options=options
+            asked.data, format=asked.format, asked=Asked.by(asked), options=options
         )
         labels = load_labels(asked.labels, options) if asked.labels is not None else None
     for request in requests:  # before any weights are fetched
@@ -96,7 +97,7 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
         with connection.connected(asked.address):
             connection.seats(asked)  # a request that is refused leaves nothing behind
             for job in unmined:
-                _begin(job.run, job.spec)
+                _begin(job)
                 job.run.sweep()
                 require_in_sight(job.run)
             while unmined:
@@ -129,6 +130,7 @@ def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _J
     say_what_is_left_out(weighted.net, layers)
     classes = names_for_labels(request.class_names, weighted.net)
     dataset = found.open(classes, labels)
+    dataset.parts()  # before anything is stored
     if request.class_names is None:
         say_unnamed(dataset, weighted.net)
     spec = _spec(request, weighted, dataset, layers, labels)
@@ -224,28 +226,25 @@ def _look_again(job: _Job) -> Looks:
     return looks
 
 
-def _begin(run: Store, spec: RunSpec) -> None:
+def _begin(job: _Job) -> None:
     """Write what the run is, where nothing is yet.
 
     Raises:
         RequestError: there is no such place, or writing is not allowed there.
         WriteError: no room.
     """
+    run = job.run
     if run.exists(schema.RUN):
         return
     try:
-        run.write(schema.RUN, spec.model_dump_json(indent=2).encode())
+        keep_listing(run, job.dataset)
+        run.write(schema.RUN, job.spec.model_dump_json(indent=2).encode())
     except WriteError as error:
         if isinstance(error.__cause__, _NO_PLACE):
             raise RequestError(
                 f"Nothing can be written at {run.url} ({error.__cause__}); name another --run."
             ) from error
         raise
-
-
-def asked_of(mining: Mining) -> Asked:
-    """How the dataset of a request or a run is to be read."""
-    return Asked(mining.image_column, mining.label_column)
 
 
 def _spec(

@@ -10,12 +10,13 @@ from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.sight import require_in_sight
-from pipeline.commands.mine import asked_of
 from pipeline.commands.report import reported
 from pipeline.config import choose_projectable, say_opaque
-from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.formats.dataset import Dataset, find_dataset
 from pipeline.data.labels import load_labels
+from pipeline.data.samples import Asked
 from pipeline.data.store import Store
+from pipeline.data.stored.listing import kept_listing
 from pipeline.errors import IncompleteError, RequestError
 from pipeline.request import ProjectRequest
 from pipeline.run import Run
@@ -124,14 +125,14 @@ def _settings_of(run: Store) -> ProjectSettings:
 
 
 def dataset_of(run: Run, *, labelled: bool = True) -> Dataset:
-    """The dataset that a run was mined from.
+    """The dataset that a run was mined from; files that have come since are none of it.
 
     Args:
         run: the run.
         labelled: with the labels of their own file, if it has one; winners have theirs anyway.
 
     Raises:
-        RequestError: it is gone, or not what it was.
+        RequestError: it is not kept which files it has, and these are gone or have changed.
     """
     spec = run.spec
     options = run.store.options
@@ -140,12 +141,12 @@ def dataset_of(run: Run, *, labelled: bool = True) -> Dataset:
         raise RequestError(
             f"{labels.url} is not what {run.store.url} was mined with; put that back."
         )
-    dataset = open_dataset(
-        spec.data, format=spec.format, asked=asked_of(spec), labels=labels, options=options
+    found = kept_listing(run.store, spec) or find_dataset(
+        spec.data, format=spec.format, asked=Asked.by(spec), options=options
     )
-    if dataset.fingerprint != spec.fingerprint:
+    if found.fingerprint != spec.fingerprint:
         raise RequestError(
             f"{spec.data} is not what {run.store.url} was mined from: files were added, removed "
             "or changed; put them back, or mine into another --run."
         )
-    return dataset
+    return found.open(labels=labels)

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from pipeline.request import Mining
+
 PICTURES = ("jpeg", "jpg", "png", "webp", "bmp", "pgm", "ppm", "tif", "tiff")
 """The extensions of pictures, in lower case: those of `torchvision.datasets.ImageFolder`."""
 
@@ -67,6 +69,11 @@ class Asked:
 
     image_column: str | None = None
     label_column: str | None = None
+
+    @classmethod
+    def by(cls, mining: Mining) -> "Asked":
+        """What a request or a run says of it."""
+        return cls(mining.image_column, mining.label_column)
 
 
 NOTHING_ASKED = Asked()

@@ -11,6 +11,7 @@ import torch
 
 from pipeline.config import versions
 from pipeline.data.formats.dataset import Dataset
+from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.errors import one_line
 
@@ -34,23 +35,23 @@ class Examined:
     run: str | None
 
 
-def examine(dataset: Dataset, run: Store, seen: str) -> Examined:
+def examine(dataset: Dataset, part: Part, run: Store, seen: str) -> Examined:
     """What this machine is and can do.
 
     Args:
-        dataset: whose first sample is read.
+        dataset: that it has to read.
+        part: of it, whose first sample is read.
         run: into which something is written, and removed again.
         seen: an object in the run that somebody else has written.
     """
     gpus = tuple(map(torch.cuda.get_device_name, range(torch.cuda.device_count())))
-    return Examined(
-        platform.node(), gpus, versions(), _why_not_read(dataset), _why_not_written(run, seen)
-    )
+    data, writing = _why_not_read(dataset, part), _why_not_written(run, seen)
+    return Examined(platform.node(), gpus, versions(), data, writing)
 
 
-def _why_not_read(dataset: Dataset) -> str | None:
+def _why_not_read(dataset: Dataset, part: Part) -> str | None:
     try:
-        next(iter(dataset.read(dataset.parts()[0])))
+        next(dataset.read(part), None)
     except Exception as error:  # every file system has errors of its own
         return one_line(str(error)) or type(error).__name__
     return None

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -98,8 +99,9 @@ def test_pictures_are_read_once(folder: Path, nets: list[Net]) -> None:
                 read.append(sample)
                 yield sample
 
-    dataset = Counting(**vars(tiny.opened(folder)))
-    part = dataset.parts()[0]
+    opened = tiny.opened(folder)
+    part = opened.parts()[0]
+    dataset = Counting(**{each.name: getattr(opened, each.name) for each in fields(opened)})
     mine_part([Miner.exact(net) for net in nets], dataset, part, [store() for _ in nets], 4)
     assert [sample.key for sample in read] == list(part.keys)
 

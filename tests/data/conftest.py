@@ -1,5 +1,6 @@
 """Pictures to read and places to keep them: a disk, memory, and S3 over HTTP."""
 
+import hashlib
 import io
 import uuid
 from collections.abc import Callable, Iterator
@@ -67,8 +68,8 @@ def s3_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of an empty bucket."""
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """The URL of an empty bucket, the same each time, as faults follow from addresses."""
     for name, value in {
         "AWS_ENDPOINT_URL": s3_server,
         "AWS_ACCESS_KEY_ID": "someone",
@@ -76,7 +77,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    bucket = f"bucket-{uuid.uuid4().hex}"
+    bucket = f"bucket-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:32]}"
     fsspec.filesystem("s3").mkdir(bucket)
     return f"s3://{bucket}"
 

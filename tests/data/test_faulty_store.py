@@ -15,6 +15,7 @@ from jobs.soak.service import KINDS, Faults, Service, unreliable
 from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.formats.reading import Piece, read_files
 from pipeline.data.store import Store
+from pipeline.data.store.patience import Patience, ShortError
 from pipeline.errors import StoreError, WriteError
 from tests.data.formats.test_dataset import FORMATS
 
@@ -134,6 +135,20 @@ def test_what_is_always_short_is_not_waited_for(
         store.read("a", size=size)
     assert service.happened["short"] == 5
     assert service.requests == {"GET": 5} | ({} if size else {"HEAD": 1})
+
+
+def test_what_comes_short_after_other_failures_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.data.store.patience._PAUSES", wait_none())
+    failures: list[OSError] = [*[TimeoutError()] * 9, *[ShortError()] * 4, *[TimeoutError()] * 9]
+
+    def call() -> str:
+        if failures:
+            raise failures.pop()
+        return "read"
+
+    assert Patience(str, on_disk=False)(call, "x") == "read"
 
 
 def test_what_killed_writers_left_is_swept_when_it_is_old(tmp_path: Path) -> None:

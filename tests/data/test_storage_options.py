@@ -56,9 +56,10 @@ def test_a_dataset_is_read_with_them(
 ) -> None:
     for name, data in FORMATS[kind][1](pictures).items():
         Store(s3, options).write(f"data/{name}", data)
-    dataset = pickle.loads(pickle.dumps(open_dataset(f"{s3}/data", options=options)))
-    samples = [sample for part in dataset.parts() for sample in dataset.read(part)]
-    assert [data for _, data in dataset.fetch([samples[0].located])] == [samples[0].data]
+    dataset = open_dataset(f"{s3}/data", options=options)
+    sent = pickle.loads(pickle.dumps(dataset))
+    samples = [sample for part in dataset.parts() for sample in sent.read(part)]
+    assert [data for _, data in sent.fetch([samples[0].located])] == [samples[0].data]
     assert SECRET not in repr(dataset)
 
 

@@ -328,10 +328,11 @@ def test_a_dataset_that_has_changed(
     run = tmp_path / "run"
     assert run_app([str(argument) for argument in mining(photos, run)]) == 0
     (photos / "two.jpg").write_bytes(jpeg)
-    for sentence in (said(*mining(photos, run)), said("project", "--run", run)):
-        assert f"{photos} is not what {run} was mined from" in sentence
-        assert "another --run" in sentence
-        assert not re.search(r"[0-9a-f]{64}", sentence)
+    sentence = said(*mining(photos, run))
+    assert f"{photos} is not what {run} was mined from" in sentence
+    assert "another --run" in sentence
+    assert not re.search(r"[0-9a-f]{64}", sentence)
+    assert run_app(["project", "--run", str(run)]) == 0  # it has nothing to do with what came
 
 
 def test_stages_out_of_order(undisturbed: Run, tmp_path: Path, said: Said) -> None:

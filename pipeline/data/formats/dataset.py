@@ -7,16 +7,14 @@ every sample comes out exactly once, one that cannot be read with its `problem`.
 
 import hashlib
 import logging
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
-from typing import Protocol
 
 from pipeline.data.class_names import ClassNames
-from pipeline.data.formats import folder, parquet, webdataset
 from pipeline.data.formats.files import Listing, list_files
+from pipeline.data.formats.kinds import KINDS, Reader, detected, say_passed_over
 from pipeline.data.formats.reading import UnreadableError, damaged, missing, until_broken
 from pipeline.data.labels import LabelFile, Labels, labels_of_files, labels_of_members
 from pipeline.data.samples import NOTHING_ASKED, Asked, Located, Part, Sample
@@ -25,22 +23,6 @@ from pipeline.errors import RequestError
 from pipeline.request import DataFormat
 
 log = logging.getLogger(__name__)
-
-_OTHER_PICTURES = {"gif", "heic", "heif", "avif", "jp2", "j2k", "jxl", "jfif", "ico", "tga", "dng"}
-"""Extensions of pictures that neither `torchvision.datasets.ImageFolder` reads."""
-
-
-class Reader(Protocol):
-    """How one format is read; small and picklable.
-
-    A shard that is damaged or gone is an `UnreadableError`, after all that is whole.
-    """
-
-    def read(self, part: Part, /) -> Iterator[Sample]:
-        """The samples of a part, streamed."""
-
-    def fetch(self, shard: str, wanted: Sequence[Located], /) -> Iterator[tuple[Located, bytes]]:
-        """Some pictures of one shard again."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +37,7 @@ class Dataset:
         fingerprint: SHA-256, in hex, of the format and of every file's name below `DATA` and
             size: the same for a copy elsewhere.
         reader: how it is read.
-        asked: what of this was said and not found.
+        listing: its files; it stays where they were listed, and so does what `parts` needs.
         labels: those of the pictures, where they are in a file of their own.
         options: of its file system.
     """
@@ -64,23 +46,22 @@ class Dataset:
     format: DataFormat
     fingerprint: str
     reader: Reader
-    asked: Asked = NOTHING_ASKED
+    listing: Listing = field(repr=False, compare=False)
     labels: Labels | None = None
     options: Options | None = field(default=None, repr=False)
-    _parts: tuple[Part, ...] | None = field(default=None, repr=False, compare=False)
 
     def parts(self) -> list[Part]:
         """Its units of work, in the order of the dataset.
 
         Raises:
-            RequestError: it was listed elsewhere and has changed since.
+            RequestError: nothing in it can be used.
         """
-        if self._parts is not None:
-            return list(self._parts)
-        again = open_dataset(self.url, format=self.format, asked=self.asked, options=self.options)
-        if again.fingerprint != self.fingerprint:
-            raise RequestError(f"{self.url} has changed since it was listed; start the run anew.")
-        return again.parts()
+        return list(self._parts)
+
+    @cached_property
+    def _parts(self) -> tuple[Part, ...]:
+        with self.listing.store.reaching(self.url):
+            return KINDS[self.format].parts(self.listing, self.reader)
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The samples of a part, streamed in the order of the dataset.
@@ -120,40 +101,13 @@ class Dataset:
                 raise damaged(shard, error) from error
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_parts": None}
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What is known of a format: what its files are called, and how a dataset is opened."""
-
-    files: str
-    suffixes: tuple[str, ...]
-    open: Callable[[Listing, ClassNames | None, Asked], tuple[Reader, tuple[Part, ...]]]
-    ignores_underscores: bool = False  # `_delta_log/`, `_metadata`: no data to Spark and pandas
-
-    def __str__(self) -> str:
-        return f"{self.files} ({', '.join(self.suffixes)})"
-
-    def of(self, listing: Listing) -> dict[str, int]:
-        """Those of the files that are such."""
-        files = listing.files.items()
-        such = {name: size for name, size in files if listing.plain(name).endswith(self.suffixes)}
-        if not (self.ignores_underscores and listing.is_folder):
-            return such
-        return {name: size for name, size in such.items() if not re.match(r"(.*/)?_", name)}
-
-
-_KINDS: dict[DataFormat, _Kind] = {
-    "folder": _Kind("pictures", folder.SUFFIXES, folder.open_folder),
-    "webdataset": _Kind("tar shards", webdataset.SUFFIXES, webdataset.open_webdataset),
-    "parquet": _Kind("Parquet shards", parquet.SUFFIXES, parquet.open_parquet, True),
-}
+        here = ("listing", "_parts")
+        return {name: value for name, value in self.__dict__.items() if name not in here}
 
 
 @dataclass(frozen=True)
 class Found:
-    """The files of a dataset that is there, not opened yet."""
+    """The files of a dataset, not opened yet."""
 
     listing: Listing
     format: DataFormat
@@ -162,22 +116,28 @@ class Found:
     def open(
         self, class_names: ClassNames | None = None, labels: LabelFile | None = None
     ) -> Dataset:
-        """The dataset.
+        """The dataset; no file is looked into, unlike by its `parts`.
 
         Args:
             class_names: names that the labels may have, or if explicit do have.
             labels: of the pictures, in place of the dataset's own.
 
         Raises:
-            RequestError: nothing in it can be used.
+            RequestError: these labels cannot be those of its pictures.
         """
         listing, format = self.listing, self.format
-        with listing.store.reaching(listing.url):
-            reader, parts = _KINDS[format].open(listing, class_names, self.asked)
-        fingerprint = _fingerprint(format, listing)
+        reader = KINDS[format].reader(listing, class_names, self.asked)
         own = None if labels is None else _labels(labels, format, listing, class_names)
         options = listing.store.options
-        return Dataset(listing.url, format, fingerprint, reader, self.asked, own, options, parts)
+        return Dataset(listing.url, format, self.fingerprint, reader, listing, own, options)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the dataset."""
+        digest = hashlib.sha256(self.format.encode())
+        for name, size in self.listing.files.items():
+            digest.update(f"\0{name}\0{size}".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
 
 def open_dataset(
@@ -189,13 +149,15 @@ def open_dataset(
     labels: LabelFile | None = None,
     options: Options | None = None,
 ) -> Dataset:
-    """What `url` names; as `find_dataset`, and opened.
+    """What `url` names; as `find_dataset`, opened and looked into.
 
     Raises:
         RequestError: nothing is there, or nothing in it can be used.
     """
     found = find_dataset(url, format=format, asked=asked, options=options)
-    return found.open(class_names, labels)
+    dataset = found.open(class_names, labels)
+    dataset.parts()
+    return dataset
 
 
 def find_dataset(
@@ -217,15 +179,15 @@ def find_dataset(
         RequestError: nothing is there, or nothing that is data.
     """
     listing = list_files(url, options)
-    chosen = format or _detected(listing)
-    kind = _KINDS[chosen]
+    chosen = format or detected(listing)
+    kind = KINDS[chosen]
     files = kind.of(listing)
     if not files and not listing.is_folder:
         files = listing.files  # named one by one, so meant, whatever their extensions
     if not files:
         raise RequestError(f"{listing.url} holds no {kind}; check the path.")
     if chosen == "folder":
-        _say_passed_over(listing)
+        say_passed_over(listing)
     if chosen != "parquet" and (asked.image_column or asked.label_column):
         raise RequestError(
             f"{listing.url} holds {kind}, which have no columns; leave out --image-column and "
@@ -246,55 +208,3 @@ def _labels(
         f"{listing.url} is Parquet, whose labels are a column: name it with --label-column, and "
         "leave out --labels."
     )
-
-
-def _say_passed_over(listing: Listing) -> None:
-    """One line on the pictures of formats that are not read."""
-    extensions = (name.rpartition(".")[2].lower() for name in listing.files)
-    counts = Counter(extension for extension in extensions if extension in _OTHER_PICTURES)
-    if counts:
-        log.warning(
-            "%s: passed over, since pictures of these formats are not read: %s; convert them.",
-            listing.url,
-            ", ".join(f"{count} .{extension}" for extension, count in sorted(counts.items())),
-        )
-
-
-def _detected(listing: Listing) -> DataFormat:
-    counts = {name: len(kind.of(listing)) for name, kind in _KINDS.items()}
-    present = [name for name, count in counts.items() if count]
-    if present == ["webdataset", "parquet"] and _is_of_img2dataset(listing):
-        log.info(
-            "%s: %d Parquet files beside tars of the same names are passed over, as what "
-            "img2dataset tells of them; --format parquet reads them instead.",
-            listing.url,
-            counts["parquet"],
-        )
-        present.remove("parquet")
-    if len(present) == 1:
-        return present[0]
-    if not present:
-        extensions = {f".{name.rpartition('.')[2]}" for name in listing.files if "." in name}
-        has = ", ".join(sorted(extensions)[:5])
-        raise RequestError(
-            f"{listing.url} holds no images: none of {', '.join(map(str, _KINDS.values()))}, "
-            f"{f'only {has}' if has else 'nothing with an extension'}; "
-            "check the path, or say what it is with --format."
-        )
-    has = " and ".join(f"{counts[name]} {_KINDS[name]}" for name in present)
-    raise RequestError(
-        f"{listing.url} holds {has}; say which with --format {' or '.join(present)}."
-    )
-
-
-def _is_of_img2dataset(listing: Listing) -> bool:
-    """Whether every Parquet file has a tar of its name beside it."""
-    tars = {name.removesuffix(".tar") for name in _KINDS["webdataset"].of(listing)}
-    return tars >= {name.removesuffix(".parquet") for name in _KINDS["parquet"].of(listing)}
-
-
-def _fingerprint(format: DataFormat, listing: Listing) -> str:
-    digest = hashlib.sha256(format.encode())
-    for name, size in listing.files.items():
-        digest.update(f"\0{name}\0{size}".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()

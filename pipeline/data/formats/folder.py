@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.data.class_names import ClassNames, folder_classes
@@ -66,11 +66,17 @@ class Folder:
             yield located, data
 
 
-def open_folder(
-    listing: Listing, names: ClassNames | None, _: Asked
-) -> tuple[Folder, tuple[Part, ...]]:
-    """The reader and the parts of the pictures that `listing` has."""
-    keys, sizes = list(listing.files), list(listing.files.values())
+def reader_of(listing: Listing, names: ClassNames | None, _: Asked) -> Folder:
+    """The reader of the pictures that `listing` has."""
+    folders, _beside = _class_folders(listing.files)
+    of_folders = folder_classes(folders, names) if folders else {}
+    classes = {f"{name}/": known for name, known in of_folders.items()} or _by_wnid(names)
+    return Folder(listing.store, classes)
+
+
+def parts_of(listing: Listing, _: Folder) -> tuple[Part, ...]:
+    """The parts: some of the files each."""
+    keys, sizes = tuple(listing.files), tuple(listing.files.values())
     url = listing.store.url
     folders, beside = _class_folders(keys)
     if folders and beside:
@@ -81,16 +87,11 @@ def open_folder(
             next(key for key in keys if "/" not in key),
         )
     size = part_size(len(keys))
-    parts = (
-        Part("", url, tuple(keys[at : at + size]), tuple(sizes[at : at + size]))
-        for at in range(0, len(keys), size)
-    )
-    of_folders = folder_classes(folders, names) if folders else {}
-    classes = {f"{name}/": known for name, known in of_folders.items()} or _by_wnid(names)
-    return Folder(listing.store, classes), numbered(parts)
+    starts = range(0, len(keys), size)
+    return numbered(Part("", url, keys[at : at + size], sizes[at : at + size]) for at in starts)
 
 
-def _class_folders(keys: Sequence[str]) -> tuple[list[str], int]:
+def _class_folders(keys: Collection[str]) -> tuple[list[str], int]:
     """The class folders and how many pictures are in none; no folders where these are many.
 
     Of a flat folder a folder in it is no class.

@@ -115,17 +115,21 @@ class Parquet:
 # --- opening ----------------------------------------------------------------------------------
 
 
-def open_parquet(
-    listing: Listing, names: ClassNames | None, asked: Asked
-) -> tuple[Parquet, tuple[Part, ...]]:
-    """The reader and the parts: a file each, or several where it has many rows and row groups.
+def reader_of(listing: Listing, names: ClassNames | None, asked: Asked) -> Parquet:
+    """The reader of the shards that `listing` has."""
+    partitions = _partitions(listing, asked.label_column)
+    if partitions and asked.label_column is not None:  # no column of the files
+        asked = replace(asked, label_column=IN_THE_PATH)
+    return Parquet(names, listing.store, partitions, asked)
+
+
+def parts_of(listing: Listing, reader: Parquet) -> tuple[Part, ...]:
+    """The parts: a file each, or several where it has many rows and row groups.
 
     Raises:
         RequestError: the first readable file has no column of pictures, or no file is readable.
     """
-    partitions = _partitions(listing, asked.label_column)
-    if partitions and asked.label_column is not None:  # no column of the files
-        asked = replace(asked, label_column=IN_THE_PATH)
+    asked = reader.asked
     shards = [listing.store.at(listing.shard(name)) for name in listing.files]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(partial(_rows_of_groups, asked=asked), shards)
@@ -141,12 +145,11 @@ def open_parquet(
         raise RequestError(
             f"{shard.url}: {footer}; no file can be read, so write or copy them again."
         )
-    parts = tuple(
+    return tuple(
         part_of_shard(shard.url, listing.unsigned(name), size, groups)
         for (name, size), shard in zip(listing.files.items(), shards, strict=True)
         for groups in _split(footers[shard])
     )
-    return Parquet(names, listing.store, partitions, asked), parts
 
 
 def _say_what_is_unused(shard: Store, asked: Asked) -> None:

@@ -80,15 +80,17 @@ class WebDataset:
             yield from _members(store, streamed)
 
 
-def open_webdataset(
-    listing: Listing, names: ClassNames | None, _: Asked
-) -> tuple[WebDataset, tuple[Part, ...]]:
-    """The reader and the parts, one per shard.
+def reader_of(listing: Listing, names: ClassNames | None, _: Asked) -> WebDataset:
+    """The reader of the shards that `listing` has."""
+    return WebDataset(names, listing.store)
+
+
+def parts_of(listing: Listing, reader: WebDataset) -> tuple[Part, ...]:
+    """The parts, one per shard.
 
     Raises:
         RequestError: the first whole shard has no picture, or no shard is whole.
     """
-    reader = WebDataset(names, listing.store)
     parts = tuple(
         part_of_shard(listing.shard(name), listing.unsigned(name), size)
         for name, size in listing.files.items()
@@ -106,7 +108,7 @@ def open_webdataset(
             )
         if first.problem is None:
             _say_what_has_no_picture(listing.store.at(part.shard))
-            return reader, parts
+            return parts
         first_problem = first_problem or f"{part.shard}: {first.problem}"
     raise RequestError(f"{first_problem}; no shard has a picture, so write or copy them again.")
 

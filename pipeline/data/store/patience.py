@@ -122,8 +122,15 @@ class Patience:
             if state.attempt_number == TRIES - 1:  # the first may be chance
                 log.warning("%s (%s); it is tried again.", what, self._reason(_error(state)))
 
+        damaged: list[BaseException] = []
+
+        def enough(state: RetryCallState) -> bool:
+            if type(error := _error(state)).__name__ in _DAMAGED:
+                damaged.append(error)
+            return len(damaged) >= _DAMAGED_TRIES or self._is_enough(state)
+
         retrying = Retrying(
-            stop=self._is_enough,
+            stop=enough,
             wait=_PAUSES,
             retry=retry_if_exception(passes),
             before_sleep=say,
@@ -137,8 +144,6 @@ class Patience:
         error = _error(state)
         if self._on_disk:
             return state.attempt_number >= TRIES
-        if type(error).__name__ in _DAMAGED:
-            return state.attempt_number >= _DAMAGED_TRIES
         is_there = self.answered or status_of(error) is not None
         return (state.seconds_since_start or 0.0) > (OUTAGE if is_there else FIRST)
 

@@ -15,6 +15,7 @@ _MINE = "give the same `deconv-atlas mine` command again"
 _OF_PART = f"remove it, and {{run}}/{schema.FEATURE_MAPS} if that is there, and {_MINE}"
 _MERGED = f"remove {{run}}/{schema.FEATURE_MAPS} and {_MINE}, which merges the heaps anew"
 _REMEDIES = {
+    schema.LISTING: "remove it, and DATA is listed again",
     schema.HEAPS: _OF_PART,
     schema.SCREEN: _OF_PART,
     schema.SKIPPED: f"remove it, the part's other files and {{run}}/{schema.FEATURE_MAPS}, "
