@@ -31,19 +31,29 @@ KINDS = ("projections", "patches")
 """Of overviews."""
 
 
+def layer_folder(layer: str) -> str:
+    """Where all of a layer is, from the atlas' folder on."""
+    return f"layers/{schema.quoted(layer)}"
+
+
 def sheet_name(layer: str, feature_map: "int | str") -> str:
-    """The sheet of a feature map, from the atlas' folder on."""
-    return f"layers/{schema.quoted(layer)}/{feature_map}.webp"
+    """The sheet of a feature map."""
+    return f"{layer_folder(layer)}/{feature_map}.webp"
+
+
+def record_name(layer: str, page: int) -> str:
+    """From what the sheets on a page of the overview were drawn."""
+    return f"{layer_folder(layer)}/drawn-{page}.json"
 
 
 def overview_name(layer: str, kind: str, page: int) -> str:
     """A page of a layer's overview, of one of the `KINDS`."""
-    return f"layers/{schema.quoted(layer)}/{kind}-{page}.webp"
+    return f"{layer_folder(layer)}/{kind}-{page}.webp"
 
 
 def winners_name(layer: str) -> str:
     """The script with a layer's winners."""
-    return f"layers/{schema.quoted(layer)}/winners.js"
+    return f"{layer_folder(layer)}/winners.js"
 
 
 def overview_pages(maps: int) -> range:

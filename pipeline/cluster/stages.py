@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.atlas.publish import Unit, publish_unit
+from pipeline.atlas.unit import Unit, publish_unit
 from pipeline.cluster.connection import seats
 from pipeline.cluster.metrics import count
 from pipeline.cluster.process import decoders

@@ -28,6 +28,7 @@ def write(store, layers=None, ranks=9, projected=None, pictures=None, seed=0):
     rng = np.random.default_rng(seed)
     pictures = pictures or [_picture(rng) for _ in range(24)]
     store.write(schema.RUN, json.dumps(_run(layers, ranks)).encode())
+    store.write(schema.PROJECTION_SETTINGS, b'{"unpooling":"sum","arrays":false}')
     stats = []
     for layer, (maps, size, _) in layers.items():
         winners = [

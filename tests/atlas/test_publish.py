@@ -9,11 +9,13 @@ from PIL import Image
 
 from pipeline import schema
 from pipeline.atlas import manifest, publish
+from pipeline.atlas.unit import publish_unit
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
 from pipeline.data.stored.results import projection_blocks
 from pipeline.errors import IncompleteError, RequestError
 from tests.atlas import synthetic_run
+from tests.killed import KilledError, kill_after
 
 LAYERS = {"conv1": (8, 11, 4), "conv2": (132, 6, 8), "layer2.0": (4, 200, 16)}
 
@@ -34,7 +36,7 @@ def atlas(run, tmp_path_factory):
 
 def published(run, dest):
     for unit in publish.units(run):
-        publish.publish_unit(run, dest, unit)
+        publish_unit(run, dest, unit)
     return publish.publish_pages(run, dest)
 
 
@@ -64,6 +66,8 @@ def test_every_live_map_has_a_sheet_and_the_manifest_names_what_is_there(atlas):
         }
         live = [m for m, share in enumerate(layer["active"]) if share]
         named |= {layer["sheet"].replace("{map}", str(m)) for m in live}
+        pages = range(len(layer["overview"]["patches"]))
+        named |= {manifest.record_name(layer["name"], page) for page in pages}
     assert there == named
     assert parsed(atlas)["run"]["images"] == synthetic_run.IMAGES
     assert parsed(atlas)["run"]["skipped"] == 3
@@ -81,9 +85,7 @@ def test_a_sheet_has_the_size_that_the_manifest_says(atlas):
         assert last.height == rows * (overview["cell"] + overview["gutter"]) - overview["gutter"]
 
 
-def test_the_same_again_gives_the_same_bytes_whatever_the_units(run, atlas, tmp_path, monkeypatch):
-    assert len(publish.units(run)) == 3
-    monkeypatch.setattr(publish, "UNIT_BYTES", 1)
+def test_the_same_run_gives_the_same_bytes(run, atlas, tmp_path):
     assert publish.units(run)[1:3] == [
         publish.Unit("conv2", 0, 128),
         publish.Unit("conv2", 128, 132),
@@ -91,6 +93,91 @@ def test_the_same_again_gives_the_same_bytes_whatever_the_units(run, atlas, tmp_
     again = Store(tmp_path)
     published(run, again)
     assert_same(again, atlas)
+
+
+# --- publishing again -------------------------------------------------------------------------
+
+
+def copied(store, path):
+    copy = Store(path)
+    for name in store.list():
+        copy.write(name, store.read(name))
+    return copy
+
+
+def changed(run, path, maps):
+    """The same run with other projections of some maps of conv2."""
+    other = copied(run, path)
+    for block in projection_blocks(other, "conv2"):
+        rows = other.read_table(block.name).to_pylist()
+        for row in rows:
+            if row["feature_map"] in maps:
+                row["key"], row["projection"] = "another", row["patch"]
+        other.write_table(block.name, pa.Table.from_pylist(rows, schema.PROJECTION), 7)
+    return other
+
+
+def drawn_again(run, dest):
+    return [publish_unit(run, dest, unit) for unit in publish.units(run)]
+
+
+def test_what_is_drawn_is_not_drawn_again(run, atlas, tmp_path, monkeypatch):
+    dest = copied(atlas, tmp_path)
+    monkeypatch.setattr(Store, "write", None)
+    assert drawn_again(run, dest) == [0] * 4
+
+
+def test_what_has_changed_is_drawn_again(run, atlas, tmp_path):
+    dest, other = copied(atlas, tmp_path / "atlas"), changed(run, tmp_path / "run", {3, 130})
+    assert drawn_again(other, dest) == [0, 1, 1, 0]
+    fresh = Store(tmp_path / "fresh")
+    published(other, fresh)
+    assert_same(dest, fresh)
+    assert dest.read("layers/conv2/3.webp") != atlas.read("layers/conv2/3.webp")
+    assert drawn_again(run, dest) == [0, 1, 1, 0]
+    assert_same(dest, atlas)
+
+
+@pytest.mark.parametrize("name", ["12.webp", "patches-0.webp", "drawn-0.json"])
+def test_what_is_gone_or_damaged_is_made_anew(run, atlas, tmp_path, name):
+    dest = copied(atlas, tmp_path)
+    dest.remove(f"layers/conv2/{name}")
+    drawn_again(run, dest)
+    assert_same(dest, atlas)
+    dest.write("layers/conv2/drawn-0.json", b'{"half')
+    assert drawn_again(run, dest) == [0, 128, 0, 0]
+    assert_same(dest, atlas)
+
+
+def test_another_layout_or_method_changes_every_sheet(run, atlas, tmp_path, monkeypatch):
+    dest, other = copied(atlas, tmp_path / "atlas"), copied(run, tmp_path / "run")
+    other.write(schema.PROJECTION_SETTINGS, b'{"unpooling":"last","arrays":false}')
+    assert sum(drawn_again(other, dest)) == 143
+    assert sum(drawn_again(run, dest)) == 143
+    monkeypatch.setattr("pipeline.atlas.unit.RANKS", 1)
+    assert sum(drawn_again(run, dest)) == 143
+
+
+def test_an_end_at_any_moment(run, atlas, tmp_path):
+    """Of publishing what has changed; then the run as it was is published in its place."""
+    other = changed(run, tmp_path / "run", {3, 130})
+    for steps in range(12):
+        dest = copied(atlas, tmp_path / str(steps))
+        with pytest.MonkeyPatch.context() as patch:
+            kill_after(steps, patch)
+            try:
+                drawn_again(other, dest)
+                killed = False
+            except KilledError:
+                killed = True
+        drawn_again(run, dest)
+        assert_same(dest, atlas)
+        if not killed:
+            break
+    assert steps == 10  # two records removed; then a sheet, two pictures and a record, twice
+
+
+# --- what is there ----------------------------------------------------------------------------
 
 
 def test_many_files_with_many_row_groups_change_nothing(run, atlas, tmp_path):
@@ -117,6 +204,7 @@ def test_some_ranks_only(run, tmp_path, monkeypatch):
     (layer,) = parsed(dest)["layers"]
     assert (layer["layout"]["cells"], layer["layout"]["columns"]) == (3, 2)
     monkeypatch.setattr(publish, "RANKS", 1)
+    monkeypatch.setattr("pipeline.atlas.unit.RANKS", 1)
     published(few, dest)
     (layer,) = parsed(dest)["layers"]
     assert layer["layout"]["cells"] == 1
@@ -143,11 +231,11 @@ def test_no_index_before_everything_is_there(run, tmp_path):
     dest = Store(tmp_path)
     first, *others = publish.units(run)
     for unit in others:
-        publish.publish_unit(run, dest, unit)
+        publish_unit(run, dest, unit)
     with pytest.raises(IncompleteError, match="conv1"):
         publish.publish_pages(run, dest)
     assert not dest.exists("index.html")
-    publish.publish_unit(run, dest, first)
+    publish_unit(run, dest, first)
     order = []
     writing = Store.write
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.atlas import publish
+from pipeline.atlas.unit import publish_unit
 from pipeline.data.store import Store
 from tests.atlas import synthetic_run
 
@@ -31,7 +32,7 @@ def folder(tmp_path_factory):
     run = synthetic_run.temporary(root / "run", layers=LAYERS, ranks=3)
     dest = Store(root / "some folder" / "atlas")
     for unit in publish.units(run):
-        publish.publish_unit(run, dest, unit)
+        publish_unit(run, dest, unit)
     publish.publish_pages(run, dest)
     return root
 

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.atlas import publish
 from pipeline.atlas.server import serve
+from pipeline.atlas.unit import publish_unit
 from pipeline.data.store import Store
 from tests.atlas import synthetic_run
 from tests.browser.test_browser import CHROMIUM, QUIET
@@ -27,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         run = synthetic_run.temporary(folder / "run", layers=layers, ranks=3)
     dest = Store(folder / "atlas")
     for unit in publish.units(run):
-        publish.publish_unit(run, dest, unit)
+        publish_unit(run, dest, unit)
     publish.publish_pages(run, dest)
     with serve(dest, 0) as server:
         thread = threading.Thread(target=server.serve_forever)

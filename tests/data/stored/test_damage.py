@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from pipeline import schema
-from pipeline.atlas.publish import publish_pages, publish_unit, units
+from pipeline.atlas.publish import publish_pages, units
+from pipeline.atlas.unit import publish_unit
 from pipeline.cli.app import run_app
 from pipeline.commands.project import _require_same_settings
 from pipeline.data.pictures import find_pictures
