@@ -10,6 +10,7 @@ from pipeline import schema
 from pipeline.cluster import connection
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.sight import require_in_sight
+from pipeline.commands.estimate import project_seconds
 from pipeline.commands.report import reported
 from pipeline.config import choose_projectable, say_opaque
 from pipeline.data.formats.dataset import Dataset, find_dataset
@@ -17,13 +18,14 @@ from pipeline.data.labels import load_labels
 from pipeline.data.samples import Asked
 from pipeline.data.store import Store
 from pipeline.data.stored.listing import kept_listing
+from pipeline.data.stored.progress import read_progress
 from pipeline.errors import IncompleteError, RequestError
 from pipeline.request import ProjectRequest
 from pipeline.run import Run
 from pipeline.stages.compact import clear, compactions
 from pipeline.stages.project import ProjectSettings
 from pipeline.stages.waiting import Waiting, waiting
-from pipeline.terminal import progress
+from pipeline.terminal import progress, span
 
 log = logging.getLogger(__name__)
 
@@ -60,20 +62,23 @@ def project_run(request: ProjectRequest) -> int:
         run.store.require_room("--run")
         run.store.sweep()
         if todo.units:
-            _say_how_much(todo, settings, len(chosen))
+            _say_how_much(run, todo, settings, len(chosen))
         _project(run, todo, settings, request)
     clear(run.store, chosen)
     return todo.winners
 
 
-def _say_how_much(todo: Waiting, settings: ProjectSettings, layers: int) -> None:
+def _say_how_much(run: Run, todo: Waiting, settings: ProjectSettings, layers: int) -> None:
     size = todo.pixels * (_BYTES + (_BYTES_OF_ARRAYS if settings.arrays else 0))
     less = ""
     if size > _MUCH:
         less = f" Fewer of these {layers} layers (--layers), or --rank-limit, make it less."
+    mined = read_progress(run.store, "mine")
+    seconds = project_seconds(run.mined_net.graph, todo, mined) if mined is not None else None
     log.info(
-        "%s winners on %s images to project, about %.2g GB.%s",
-        f"{todo.winners:,}", f"{todo.images:,}", size / 1e9, less,
+        "%s winners on %s images to project, about %.2g GB%s.%s",
+        f"{todo.winners:,}", f"{todo.images:,}", size / 1e9,
+        "" if seconds is None else f" and {span(seconds)} of one worker", less,
     )  # fmt: skip
 
 

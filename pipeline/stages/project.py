@@ -154,11 +154,11 @@ def _project_images(
         for name in winners["layer"].unique().to_pylist()
     }
     # which way an image goes follows from all its winners, whatever a crash has left of them
-    seeds = {name: _seeds(of_layer, images.device) for name, of_layer in by_layer.items()}
+    seeds = {name: seeds_of(of_layer, images.device) for name, of_layer in by_layer.items()}
     depths = whole_depths(net.graph, len(images), seeds)
     left = {name: of_layer.filter(of_layer["missing"]) for name, of_layer in by_layer.items()}
     left = {name: of_layer for name, of_layer in left.items() if len(of_layer)}
-    seeds = {name: _seeds(of_layer, images.device) for name, of_layer in left.items()}
+    seeds = {name: seeds_of(of_layer, images.device) for name, of_layer in left.items()}
     prepared = net.preprocessing.normalise(images).contiguous(memory_format=torch.channels_last)
     made = project_either_way(net.graph, prepared, seeds, settings.unpooling, depths)
     pixels = images.cpu().numpy()
@@ -166,7 +166,8 @@ def _project_images(
         yield from _rows(name, pixels, of_layer, made[name], settings)
 
 
-def _seeds(winners: pa.Table, device: torch.device) -> Seeds:
+def seeds_of(winners: pa.Table, device: torch.device) -> Seeds:
+    """Winners as positions of the images that their column `image` numbers."""
     return Seeds(
         *(
             torch.from_numpy(winners[key].to_numpy().astype(np.int64)).to(device)

@@ -81,6 +81,21 @@ def _put(found: Projected, which: Tensor, made: Projected) -> None:
 
 def whole_depths(graph: Graph, images: int, seeds: Mapping[str, Seeds]) -> NDArray[np.int64]:
     """(N,) up to how many of the net's layers each image is best run as a whole."""
+    depths: NDArray[np.int64] = _work_of_depths(graph, images, seeds)[0].argmin(0)
+    return depths
+
+
+def work_needed(graph: Graph, images: int, seeds: Mapping[str, Seeds]) -> float:
+    """About how many multiply-adds it takes to project positions of some images."""
+    of_depths, windows = _work_of_depths(graph, images, seeds)
+    down = np.where(np.isfinite(windows), windows, _whole(graph)[-1])
+    return float(of_depths.min(0).sum() + down.sum())
+
+
+def _work_of_depths(
+    graph: Graph, images: int, seeds: Mapping[str, Seeds]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The multiply-adds of each depth (layers + 1, N), and of each layer's windows (layers, N)."""
     windows = np.zeros((len(graph.layers), images))
     for number, layer in enumerate(graph.layers):
         if layer.name in seeds and len(seeds[layer.name]):
@@ -88,25 +103,28 @@ def whole_depths(graph: Graph, images: int, seeds: Mapping[str, Seeds]) -> NDArr
             y, x, image = (part.cpu().numpy() for part in (winners.y, winners.x, winners.image))
             work = clipping.work(y, x) if clipping.is_local else np.full(len(y), np.inf)
             np.add.at(windows[number], image, work)
-    whole = np.array([0, *multiply_adds(graph).values()])
-    return cheapest(whole, windows)
+    return work_of_depths(_whole(graph), windows), windows
 
 
-def cheapest(whole: NDArray[np.int64], windows: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The depth with the least cost.
+def _whole(graph: Graph) -> NDArray[np.int64]:
+    return np.array([0, *multiply_adds(graph).values()])
+
+
+def work_of_depths(whole: NDArray[np.int64], windows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What it costs to run each image as a whole up to each layer, and the rest on windows.
 
     Args:
         whole: (layers + 1,) the cost of a whole image up to so many layers.
         windows: (layers, N) the cost of each layer's positions on windows, for each image.
 
     Returns:
-        (N,) of 0 … layers; the least of equals.
+        (layers + 1, N)
     """
     # from the last layer on: what is left to windows behind each depth
     behind = np.cumsum(windows[::-1], axis=0)[::-1]
     left = np.concatenate([behind, np.zeros((1, windows.shape[1]))])
-    depths: NDArray[np.int64] = (whole[:, None] + left).argmin(0)
-    return depths
+    work: NDArray[np.float64] = whole[:, None] + left
+    return work
 
 
 _CUTS: WeakKeyDictionary[fx.GraphModule, dict[int, Graph]] = WeakKeyDictionary()

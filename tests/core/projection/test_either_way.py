@@ -16,7 +16,12 @@ from pipeline.core.projection import either_way
 from pipeline.core.projection.ascent import Ascent
 from pipeline.core.projection.clipping import Clipping, multiply_adds
 from pipeline.core.projection.deconvnet import Seeds, Unpooling, ascend, project
-from pipeline.core.projection.either_way import cheapest, project_either_way, whole_depths
+from pipeline.core.projection.either_way import (
+    project_either_way,
+    whole_depths,
+    work_needed,
+    work_of_depths,
+)
 from tests.core.projection.test_deconvnet import noise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -95,7 +100,7 @@ def test_the_cheapest_depth_is_found(layers: int, images: int, seed: int) -> Non
     whole = np.cumsum([0, *rng.integers(0, 20, layers)])
     windows = rng.integers(0, 20, (layers, images)).astype(float)
     windows[rng.random(windows.shape) < 0.1] = np.inf
-    found = cheapest(whole, windows)
+    found = work_of_depths(whole, windows).argmin(0)
     for image, depth in enumerate(found):
         costs = [whole[d] + windows[d:, image].sum() for d in range(layers + 1)]
         assert costs[depth] == min(costs)
@@ -120,6 +125,9 @@ def test_alexnet_is_run_as_a_whole_only_where_that_counts_less() -> None:
     place = torch.full((200,), 13)
     lower = {"conv2": Seeds(torch.zeros_like(place), place, place, place)}
     assert whole_depths(graph, 1, {**lower, **at_middle(1)}).tolist() == [2]
+    # up and down: the whole is run once, the way down is each winner's own
+    assert work_needed(graph, 2, at_middle(1)) == 2 * middle
+    assert work_needed(graph, 2, at_middle(enough)) == whole["conv5"] + enough * middle
 
 
 def test_what_is_remembered_of_a_net_goes_with_it() -> None:
