@@ -40,10 +40,13 @@ def main() -> int:
     parser.add_argument(
         "--minutes", type=float, default=10, help="After which no other begins; 0: one episode."
     )
+    parser.add_argument(
+        "--lost-calls", type=int, default=0, metavar="PERCENT", help="Of Ray's own calls, thrice."
+    )
     options = parser.parse_args()
     console = Console()
     happened, begun = Counter[str](), time.monotonic()
-    with standing() as stand:
+    with standing(options.lost_calls) as stand:
         usual, seed = f"{stand.data}-runs/undisturbed", options.seed
         console.print(_traffic(undisturbed(stand, usual), stand))
         while seed == options.seed or time.monotonic() - begun < 60 * options.minutes:
@@ -52,7 +55,8 @@ def main() -> int:
                 faults = disturbed(stand, run, seed)
                 require_same(stand.store(usual), stand.store(run))
             except DifferenceError as error:
-                again = f"python -m jobs.soak --seed {seed} --minutes 0"
+                lost = f" --lost-calls {options.lost_calls}" if options.lost_calls else ""
+                again = f"python -m jobs.soak --seed {seed} --minutes 0{lost}"
                 console.print(f"Seed {seed}: {error}\nAgain: {again}", markup=False)
                 return 1
             happened += faults
@@ -64,8 +68,12 @@ def main() -> int:
 
 
 @contextmanager
-def standing() -> Iterator[Stand]:
-    """A cluster, a service with images in it, as long as the block lasts."""
+def standing(lost_calls: int = 0) -> Iterator[Stand]:
+    """A cluster, a service with images in it, as long as the block lasts.
+
+    Args:
+        lost_calls: as the cluster has it.
+    """
     from moto.server import ThreadedMotoServer  # of the extra `test`
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would name every request
@@ -81,7 +89,7 @@ def standing() -> Iterator[Stand]:
     try:
         with (
             unreliable(behind) as service,
-            Cluster({**_KEYS, "AWS_ENDPOINT_URL": service.endpoint}) as cluster,
+            Cluster({**_KEYS, "AWS_ENDPOINT_URL": service.endpoint}, lost_calls) as cluster,
         ):
             yield Stand(cluster, service, options, f"{bucket}/images")
     finally:

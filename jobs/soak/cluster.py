@@ -1,12 +1,16 @@
 """A Ray cluster on this machine whose nodes can be lost."""
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 
 from jobs.soak.processes import kill_family
@@ -27,12 +31,18 @@ class Cluster:
 
     Args:
         variables: of the environment, beside this process's own.
+        lost_calls: percent of Ray's own calls that fail on the way there, and as many each on the
+            way back and while they are under way.
     """
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, str], lost_calls: int = 0) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.environment = {**os.environ, "RAY_AUTH_MODE": "disabled", **variables}
+        own = {**variables, "RAY_AUTH_MODE": "disabled"}
+        if lost_calls:
+            own["RAY_testing_rpc_failure"] = _losing(lost_calls)
+        self.environment = {**os.environ, **own}
+        self._folder = Path(tempfile.mkdtemp())
         self._head: subprocess.Popen[bytes] | None = None
         self._nodes: list[subprocess.Popen[bytes]] = []
 
@@ -47,6 +57,12 @@ class Cluster:
         trace: TracebackType | None,
     ) -> None:
         self._end()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def calls_lost(self) -> int:
+        """How many of Ray's calls have failed so far, as far as its logs tell."""
+        logs = self._folder.glob("session_2*/logs/*")
+        return sum(log.read_bytes().count(b"Inject RPC") for log in logs if log.is_file())
 
     def lose_node(self, index: int) -> None:
         """A node is gone at once; another comes in its place."""
@@ -61,7 +77,8 @@ class Cluster:
     def _begin(self) -> None:
         host, port = self.address.split(":")
         head = ["--head", f"--port={port}", f"--node-ip-address={host}", "--num-cpus=0"]
-        self._head = self._started([*head, "--include-dashboard=false"])
+        place = [f"--temp-dir={self._folder}", "--include-dashboard=false"]
+        self._head = self._started([*head, *place])
         _await(host, int(port))
         self._nodes = [self._node() for _ in range(NODES)]
 
@@ -82,6 +99,12 @@ class Cluster:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+
+
+def _losing(percent: int) -> str:
+    """What tells Ray to lose calls."""
+    ways = ("req_failure_prob", "resp_failure_prob", "in_flight_failure_prob")
+    return json.dumps({"*": {"num_failures": -1, **dict.fromkeys(ways, percent)}})
 
 
 def _lost(process: "subprocess.Popen[bytes]") -> None:

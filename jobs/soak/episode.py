@@ -30,6 +30,7 @@ _TRUE = {"head lost": "No Ray cluster answers", "shard gone for 5 s": "is not wh
 meanwhile meets no head, or a dataset that is another one."""
 
 _SHARES = (0.0, 0.1, 0.2, 0.3)
+_LATE = (0.0, 0.1)
 _MOST_STRIKES = 3  # in a stage
 _NET = ["--net", "demo", "--class-names", "net", "--layers", "conv1,conv3,conv5", "--top-k", "5"]
 
@@ -85,15 +86,16 @@ def disturbed(stand: Stand, run: str, seed: int) -> Counter[str]:
     Raises:
         DifferenceError: a stage does not end well.
     """
-    chance, happened = random.Random(seed), Counter[str]()
+    chance, happened, before = random.Random(seed), Counter[str](), stand.cluster.calls_lost()
     for stage in STAGES:
         share = chance.choice(_SHARES)
         strikes = chance.sample(list(STRIKES), chance.randint(0, _MOST_STRIKES))
-        stand.service.begin(Faults(chance.randrange(1 << 30), share))
+        late = chance.choice(_LATE)
+        stand.service.begin(Faults(chance.randrange(1 << 30), share, late=late))
         happened += _attempted(stand, stage, run, strikes, chance)
         happened += Counter({f"request: {k}": n for k, n in stand.service.happened.items()})
     stand.service.begin(None)
-    return happened
+    return happened + Counter({"call of Ray's": stand.cluster.calls_lost() - before})
 
 
 def _attempted(

@@ -1,6 +1,10 @@
-"""A proxy in front of an S3 service over HTTP that spoils a share of the requests."""
+"""A proxy in front of an S3 service over HTTP that spoils a share of the requests.
+
+It can also be late: what was written is not seen for a while, neither by its name nor in a list.
+"""
 
 import random
+import re
 import socket
 import struct
 import threading
@@ -12,7 +16,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 STATUSES = ("429", "500", "502", "503", "504")
 KINDS = (*STATUSES, "reset", "lost", "cut", "short", "slow")
@@ -20,7 +24,10 @@ KINDS = (*STATUSES, "reset", "lost", "cut", "short", "slow")
 half a body that says it is whole; an answer that takes a second."""
 
 _SLOW = 1.0  # seconds
+_LATE = 1.5  # the same
 _ENTIRE = {"cut": "reset", "short": "reset"}  # what these become where there is no body
+_NOT_FOUND = b"<Error><Code>NoSuchKey</Code><Message>Not there yet.</Message></Error>"
+_LISTED = re.compile(rb"<Contents>.*?<Key>(.*?)</Key>.*?</Contents>", re.DOTALL)
 _OF_THE_LINE = {"connection", "transfer-encoding", "content-length", "date", "server"}
 
 
@@ -34,6 +41,7 @@ class Faults:
         kinds: of `KINDS`, as likely as each other.
         methods: of HTTP that are spoiled; all where there is none.
         most: times that a request and its repetitions are spoiled; after that it passes.
+        late: share of the objects that are not seen for a while after they were written.
     """
 
     seed: int = 0
@@ -41,6 +49,7 @@ class Faults:
     kinds: tuple[str, ...] = KINDS
     methods: tuple[str, ...] = ()
     most: int | None = None
+    late: float = 0.0
 
     def of(self, method: str, target: str, before: int) -> str | None:
         """The fault of a request that came `before` times before, if it has one."""
@@ -50,6 +59,10 @@ class Faults:
             return None
         chance = random.Random(f"{self.seed} {method} {target} {before}")
         return chance.choice(self.kinds) if chance.random() < self.share else None
+
+    def is_late(self, path: str) -> bool:
+        """Whether an object is."""
+        return random.Random(f"{self.seed} {path}").random() < self.late
 
 
 @dataclass
@@ -70,6 +83,7 @@ class Service:
     sizes: Counter[str] = field(default_factory=Counter)
     happened: Counter[str] = field(default_factory=Counter)
     _seen: Counter[str] = field(default_factory=Counter)
+    _unseen: dict[str, float] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
 
     def begin(self, faults: Faults | None) -> None:
@@ -96,6 +110,17 @@ class Service:
                 kind = _ENTIRE.get(kind, kind) if method != "GET" else kind
                 self.happened[kind] += 1
             return kind
+
+    def hide(self, path: str) -> None:
+        """Note that an object was written, which may not be seen for a while."""
+        if self.faults is not None and self.faults.is_late(path):
+            with self._lock:
+                self._unseen[path] = time.monotonic() + _LATE
+                self.happened["late"] += 1
+
+    def is_hidden(self, path: str) -> bool:
+        """Whether an object is not seen yet."""
+        return self._unseen.get(path, 0.0) > time.monotonic()
 
 
 @contextmanager
@@ -140,9 +165,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(int(fault), {}, b"")
         elif fault == "reset":
             self.reset()
+        elif self.command in ("GET", "HEAD") and self.service.is_hidden(self.place):
+            self.answer(404, {"Content-Type": "application/xml"}, _NOT_FOUND)
         else:
             time.sleep(_SLOW if fault == "slow" else 0)
             self.forward(body, fault)
+
+    @property
+    def place(self) -> str:
+        """The object, or for a list the bucket."""
+        return unquote(self.path.partition("?")[0])
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815
 
@@ -152,6 +184,10 @@ class _Handler(BaseHTTPRequestHandler):
             response = line.getresponse()
             data = response.read()
         self.service.count(len(body), len(data))
+        if self.command == "PUT":
+            self.service.hide(self.place)
+        if "list-type=" in self.path:
+            data = self.seen(data)
         if fault == "lost":
             self.reset()
             return
@@ -165,6 +201,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(response.status, headers, kept, length)
         if fault == "cut":
             self.reset()
+
+    def seen(self, listing: bytes) -> bytes:
+        """A list without the objects that are not seen yet."""
+
+        def entry(found: re.Match[bytes]) -> bytes:
+            path = f"{self.place.rstrip('/')}/{unquote(found[1].decode())}"
+            return b"" if self.service.is_hidden(path) else found[0]
+
+        return _LISTED.sub(entry, listing)
 
     def answer(
         self, status: int, headers: dict[str, str], body: bytes, length: int | None = None

@@ -3,6 +3,7 @@
 import logging
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ class Report:
     """
 
     def __init__(self, state: Progress, show: Callable[[int, str], None]) -> None:
-        self.state, self._show = state, show
+        self.state, self._show, self._begun = state, show, time.monotonic()
         self._spent: Counter[str] = Counter()
 
     def advance(self, amount: int) -> None:
@@ -53,14 +54,19 @@ class Report:
             amounts=dict(self._spent),
         )
         images, seconds = self.state.images, self.state.seconds
-        self._show(1, f"{images:,} images, {images / seconds:,.0f}/s")
+        self._show(1, f"{images:,} images, {images / max(seconds, 1e-9):,.0f}/s")
 
     def crew(self, workers: int, failures: int) -> None:
         """Who is at work, and how many units of work have failed so far."""
         self._change(workers=workers, failures=failures)
 
+    def end(self) -> None:
+        """All is done."""
+        self._change(is_over=True)
+
     def _change(self, **values: object) -> None:
-        self.state = self.state.model_copy(update={**values, "updated": now()})
+        times = {"updated": now(), "seconds": time.monotonic() - self._begun}
+        self.state = self.state.model_copy(update=values | times)
 
 
 @contextmanager
@@ -76,8 +82,8 @@ def reported(
         total: how much there is in all.
         done: how much of it was done before.
     """
-    begun, over = now(), threading.Event()
-    state = Progress(what=what, begun=begun, updated=begun, total=total, before=done, done=done)
+    over = threading.Event()
+    state = Progress(what=what, updated=now(), total=total, before=done, done=done)
 
     def write() -> None:
         for run in runs:
@@ -97,7 +103,7 @@ def reported(
         try:
             with watched(report.crew):
                 yield report
-            report.state = report.state.model_copy(update={"is_over": True, "updated": now()})
+            report.end()
         finally:
             over.set()
             thread.join(_EVERY)  # in an outage of the store it may be at it for long

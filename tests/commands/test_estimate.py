@@ -19,7 +19,7 @@ def todo(tmp_path: Path) -> Waiting:
 
 
 def took(**amounts: float) -> Progress:
-    state = Progress(what="mining, parts", begun=now(), updated=now(), total=1)
+    state = Progress(what="mining, parts", updated=now(), total=1)
     return state.model_copy(update={"images": 100, "amounts": amounts})
 
 

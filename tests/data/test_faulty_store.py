@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +101,21 @@ def test_a_fifth_of_the_requests_fail(
         store.write(f"heaps/{number}", b"x" * number)
     assert list(store.list("heaps").values()) == list(range(10))
     assert service.happened
+
+
+def test_what_was_written_may_be_seen_late(service: Service, store: Store) -> None:
+    service.begin(Faults(share=0.0, late=1.0))
+    store.write("heaps/a b", b"x")
+    assert not store.exists("heaps/a b")
+    assert not store.list()
+    with pytest.raises(FileNotFoundError):
+        store.read("heaps/a b")
+    deadline = time.monotonic() + 10
+    while not store.exists("heaps/a b"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert store.list() == {"heaps/a b": 1}
+    assert service.happened == {"late": 1}
 
 
 def test_a_bucket_that_does_not_write_for_long_is_named(

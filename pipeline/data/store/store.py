@@ -157,7 +157,7 @@ class Store:
         return {
             path[start:]: int(info["size"] or 0)
             for path, info in sorted(objects.items())
-            if not path.rpartition("/")[2].startswith(".")
+            if info["type"] != "directory" and not path.rpartition("/")[2].startswith(".")
         }
 
     def glob(self, pattern: str) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,8 @@ class Progress(BaseModel):
 
     Attributes:
         what: is done and counted, as "mining, parts".
-        begun, updated: when this attempt began, and when this was written.
+        updated: when this was written.
+        seconds: since this attempt began, whatever clocks say.
         is_over: whether the attempt has come to its end.
         total: how much there is to do in all.
         before: how much of it was done before this attempt.
@@ -31,8 +32,8 @@ class Progress(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     what: str
-    begun: datetime
     updated: datetime
+    seconds: float = 0.0
     is_over: bool = False
     total: int
     before: int = 0
@@ -42,11 +43,6 @@ class Progress(BaseModel):
     workers: int = 0
     failures: int = 0
     amounts: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def seconds(self) -> float:
-        """Since this attempt began."""
-        return (self.updated - self.begun).total_seconds()
 
     @property
     def seconds_left(self) -> float | None:

@@ -3,7 +3,6 @@
 import threading
 import time
 import uuid
-from datetime import timedelta
 
 import pytest
 
@@ -33,10 +32,7 @@ def test_threads_count_what_they_are_at_together() -> None:
 
 
 def test_what_is_left_follows_from_what_this_attempt_did() -> None:
-    begun = now() - timedelta(seconds=60)
-    state = Progress(
-        what="mining, parts", begun=begun, updated=now(), total=100, before=40, done=40
-    )
+    state = Progress(what="mining, parts", updated=now(), seconds=60, total=100, before=40, done=40)
     assert state.seconds_left is None
     state = state.model_copy(update={"done": 60, "images": 1200, "workers": 3})
     assert state.seconds_left == pytest.approx(120, rel=0.01)
@@ -51,7 +47,7 @@ def test_what_cannot_be_read_is_no_progress() -> None:
     assert read_progress(run, "mine") is None
     run.write(schema.progress_name("mine"), b'{"what": "')
     assert read_progress(run, "mine") is None
-    state = Progress(what="mining, parts", begun=now(), updated=now(), total=1)
+    state = Progress(what="mining, parts", updated=now(), total=1)
     run.write(schema.progress_name("mine"), state.model_dump_json().encode())
     assert read_progress(run, "mine") == state
 
