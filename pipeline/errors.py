@@ -30,6 +30,18 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() or category(c) == "Zs" else "\ufffd" for c in text)
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without its details; its name if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0].rstrip(".")
+
+
+def last_line(error: BaseException) -> str:
+    """The end of what an error says, where that of another process is quoted."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[-1].rstrip(".")
+
+
 def shown(text: str) -> str:
     """What is quoted from a file, which may be anything, cut to the length of a sentence."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]} …"

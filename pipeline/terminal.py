@@ -65,13 +65,18 @@ class _Warnings(logging.Handler):
 
 @contextmanager
 def warnings_kept(name: str) -> Iterator[dict[str, None]]:
-    """The warnings logged below `name` while a block runs: nobody sees the log of a worker."""
+    """The warnings logged below `name` while a block runs; they are shown to nobody meanwhile.
+
+    Several threads may be in such blocks; what one of them says, all keep.
+    """
     keeper, logger = _Warnings(), logging.getLogger(name)
     logger.addHandler(keeper)
+    logger.propagate = False
     try:
         yield keeper.lines
     finally:
         logger.removeHandler(keeper)
+        logger.propagate = not logger.handlers
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def users_of(package: str) -> set[str]:
 
 
 def test_only_the_cluster_knows_ray() -> None:
-    assert {user.rpartition(".")[0] for user in users_of("ray")} == {"pipeline.cluster"}
+    assert {user.rpartition(".")[0] for user in users_of("ray")} == {"pipeline.cluster.on_ray"}
 
 
 def test_nothing_needs_the_command_line() -> None:

@@ -13,12 +13,11 @@ from queue import Empty, SimpleQueue
 from pipeline.bench.order import Order
 from pipeline.bench.printer import Column, Finding
 from pipeline.bench.workers import cores, no_gpus
-from pipeline.cluster import connection
-from pipeline.cluster.connection import Seats
-from pipeline.cluster.crew import End, Member
+from pipeline.cluster import session
+from pipeline.cluster.crew import End, Job, Member
+from pipeline.cluster.seats import Seats
 from pipeline.cluster.shift import Shift, bounded
 from pipeline.cluster.work import Nodes, Unit, Work
-from pipeline.cluster.worker import Job
 
 _PARTS = {True: 1281, False: 128_000}  # of a thousand images: ImageNet, and a hundred of it
 _THROUGH_RAY = {True: 500, False: 5000}
@@ -82,7 +81,7 @@ def measure(order: Order) -> Iterator[Finding]:
     """The loop alone, and through Ray."""
     rows = {f"{_WORKERS} threads, {_SECONDS:g} s a part": _alone(_PARTS[order.short])}
     count = cores()
-    with no_gpus(), connection.connected("local"):
+    with no_gpus(), session.connected("local"):
         list(_by_ray(count, range(4 * count)))  # until all have a place
         rows[f"{count} Ray workers, no time a part"] = _rates(
             _by_ray(count, range(_THROUGH_RAY[order.short])), _THROUGH_RAY[order.short]

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.bench.order import TOP_K, Order, load, mining
 from pipeline.bench.printer import Column, Finding
 from pipeline.bench.runner import at_once, rounds
-from pipeline.data.formats.dataset import Dataset
+from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.stages.mine import Miner
 
@@ -24,7 +24,7 @@ def measure(order: Order) -> Iterator[Finding]:
     counts = [times * max(_FEWEST, order.images // 4) for times in _TIMES[order.short]]
     names = [f"{count} images" for count in counts]
     works = [
-        partial(_peak, order.net, order.shards(1, count), Store(f"{order.run.url}/{count}"))
+        partial(_peak, order.net, order.shards(1, count).url, Store(f"{order.run.url}/{count}"))
         for count in counts
     ]
     rivals = {"peaks": lambda: dict(zip(names, at_once(works), strict=True))}
@@ -36,9 +36,9 @@ def measure(order: Order) -> Iterator[Finding]:
     yield Finding(title, _COLUMNS, rows, {"net": order.net}, _NOTES)
 
 
-def _peak(net: str, dataset: Dataset, run: Store) -> float:
+def _peak(net: str, data: str, run: Store) -> float:
     """Mine in this process: the MiB that it held at most."""
-    mining(Miner.exact(load(net)), dataset, run)()
+    mining(Miner.exact(load(net)), open_dataset(data), run)()
     return peak_of_this_process()
 
 

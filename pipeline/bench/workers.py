@@ -18,7 +18,7 @@ from pipeline.bench.mining import Done, Fastest, bound, fastest, mine_share, wor
 from pipeline.bench.order import TOP_K, Order, load
 from pipeline.bench.printer import Column, Finding, Row
 from pipeline.bench.runner import CPU, RATE, SPEED, Rival, at_once, processes, rounds, speed
-from pipeline.cluster import connection, shift
+from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
 from pipeline.request import Workforce
 
@@ -46,7 +46,7 @@ _NOTES = (
 def measure(order: Order) -> Iterator[Finding]:
     """One and two workers and processes, interleaved."""
     arrangement, began = fastest(order), time.monotonic()
-    with no_gpus(), connection.connected("local"):
+    with no_gpus(), session.connected("local"):
         started = time.monotonic() - began
         rows = _rows(_measure(order, arrangement))
     images = order.images * _PASSES[order.short]
@@ -116,7 +116,7 @@ def _by_ray(order: Order, count: int, passes: int) -> dict[str, float]:
         before, spent = spent, _spent()
         cpu = sum(seconds - before.get(pid, 0.0) for pid, seconds in spent.items())
         done.append((time.monotonic(), part.images, cpu))
-    shift.dismiss()  # the next ones start anew
+    session.dismiss()  # the next ones start anew
     return course(start, done)
 
 

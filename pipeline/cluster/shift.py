@@ -5,13 +5,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import ray
-
-from pipeline.cluster.connection import Seats, at_end, first_line
-from pipeline.cluster.crew import Crew, End
+from pipeline.cluster.crew import Content, Crew, End, Job, Prepared, Result
+from pipeline.cluster.seats import Seats
+from pipeline.cluster.session import crew_of, dismiss
 from pipeline.cluster.work import Work
-from pipeline.cluster.worker import Content, Job, Prepared, Result
-from pipeline.errors import TRIES, AtlasError, IncompleteError, MissingDataError, StoreError
+from pipeline.errors import (
+    TRIES,
+    AtlasError,
+    IncompleteError,
+    MissingDataError,
+    StoreError,
+    first_line,
+)
 
 _TICK = 1.0
 """Seconds for which nothing happens, at most, until the crew is looked after again."""
@@ -33,9 +38,6 @@ _HANGS = 2.0
 
 log = logging.getLogger(__name__)
 
-_crew: Crew | None = None
-"""Who did the last work in this block of `connected`: starting others takes seconds."""
-
 
 def _nobody(workers: int, failures: int) -> None:
     """Watches, unless a block of `watched` says who."""
@@ -53,24 +55,6 @@ def watched(watch: Watch) -> Iterator[None]:
         yield
     finally:
         _watch = before
-
-
-def dismiss() -> None:
-    """Send home whoever waits for more work; the next work finds workers of its own."""
-    global _crew
-    crew, _crew = _crew, None
-    if crew is not None:
-        crew.dismiss()
-
-
-def _crew_of(seats: Seats) -> Crew:
-    """Those who are here already, if they sit as they should, else new ones."""
-    global _crew
-    if _crew is None or _crew.seats != seats:
-        dismiss()
-        at_end(dismiss)
-        _crew = Crew(seats)
-    return _crew
 
 
 def bounded(
@@ -101,8 +85,8 @@ def bounded(
         RequestError: the cluster can never do it.
         IncompleteError: some units failed every time; all others are done.
     """
-    crew = _crew_of(seats)
-    shift = Shift(crew, Work(contents, name), [ray.put(job)], what)
+    crew = crew_of(seats)
+    shift = Shift(crew, Work(contents, name), crew.bring(job), what)
     try:
         while shift.work.left:
             end = shift.turn()
@@ -111,8 +95,7 @@ def bounded(
                 yield end.result
         crew.rest()
     except BaseException:
-        if crew is _crew:
-            dismiss()  # an actor at work cannot be stopped otherwise
+        dismiss(crew)  # an actor at work cannot be stopped otherwise
         raise
     if shift.work.given_up:
         raise IncompleteError(
@@ -126,11 +109,11 @@ class Shift:
     Args:
         crew: who does it.
         work: the units.
-        job: a reference to the job, in a list.
+        job: as the crew was brought it.
         what: they do, as Ray's tools show it.
     """
 
-    def __init__(self, crew: Crew, work: Work, job: Sequence[object], what: str) -> None:
+    def __init__(self, crew: Crew, work: Work, job: object, what: str) -> None:
         self.work = work
         self._crew, self._job, self._what = crew, job, what
         self.failures = 0
@@ -178,7 +161,8 @@ class Shift:
             self._crew.trust.succeeded(end.node)
             self._slowest = max(self._slowest, end.seconds)
             return self.work.done(unit)
-        if isinstance(error, AtlasError) and not isinstance(error, _WORTH_A_TRY):
+        is_final = isinstance(error, AtlasError) and not isinstance(error, _WORTH_A_TRY)
+        if is_final or not isinstance(error, Exception):
             raise error from None
         why, attempt = first_line(error), unit.attempt
         self.failures += 1

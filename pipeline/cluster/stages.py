@@ -1,6 +1,6 @@
-"""The stages on Ray: what travels to the workers, and what they do with it.
+"""The stages: what travels to the workers, and what they do with it.
 
-All that runs out there is a plain function of `stages` or `atlas`. Each function here yields what
+All that runs there is a plain function of `stages` or `atlas`. Each function here yields what
 came of its units in any order, as soon as they are done, and raises:
 
     RequestError: the cluster can never seat a worker.
@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.atlas.unit import Unit, publish_unit
-from pipeline.cluster.connection import seats
-from pipeline.cluster.metrics import count
+from pipeline.cluster.crew import Job
 from pipeline.cluster.process import decoders
+from pipeline.cluster.session import seats
 from pipeline.cluster.shift import bounded
 from pipeline.cluster.sight import look_for
-from pipeline.cluster.worker import Job
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.findings import Made
@@ -76,9 +75,7 @@ def mine(
         for run in runs:
             look_for(run)
         chosen, places = zip(*((miners[target], runs[target]) for target in wanted), strict=True)
-        done = mine_part(chosen, dataset, part, places, top_k, decoders())
-        count(done.images, done.skipped, done.effort)
-        return done
+        return mine_part(chosen, dataset, part, places, top_k, decoders())
 
     yield from bounded(Job(prepare, do), work, seat, "mine", lambda unit: unit[0].name)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.cluster import connection
+from pipeline.cluster import session
 from pipeline.commands.mine import mine_run
 from pipeline.commands.project import project_run
 from pipeline.commands.publish import publish_run
@@ -33,7 +33,7 @@ def make_demo(out: Path, images: int, workers: int | None = None) -> str:
     data = Store(out / "images")
     _draw(data, images)
     run = str(out / "run")
-    with connection.connected():
+    with session.connected(pictures=images):
         mine_run(
             MineRequest(data=data.url, run=run, net="demo", class_names="net", workers=workers)
         )

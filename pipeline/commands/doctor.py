@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 
 from rich.table import Table
 
-from pipeline.cluster import connection
-from pipeline.cluster.sight import asked_everywhere
+from pipeline.cluster.on_ray import connection
+from pipeline.cluster.on_ray.nodes import asked_everywhere
 from pipeline.config import versions
 from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
+from pipeline.errors import first_line
 from pipeline.request import DoctorRequest
 from pipeline.stages.examine import Examined, examine, trace
 from pipeline.terminal import legible
@@ -35,7 +36,7 @@ def diagnosed(request: DoctorRequest) -> tuple[Table, list[str]]:
                 table.add_row(name, *_cells(answer))
                 wrong = list(_wrong(answer, record["Resources"]))
             else:
-                why = connection.first_line(answer) if answer else "it does not answer"
+                why = first_line(answer) if answer else "it does not answer"
                 table.add_row(name, "?", "?", "?", "?")
                 wrong = [f"it cannot run this program ({why})"]
             problems += [legible(f"Node {name}: {each}.") for each in wrong]

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from pipeline import schema
-from pipeline.cluster import connection
+from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
-from pipeline.cluster.sight import require_in_sight
 from pipeline.cluster.stages import Target
 from pipeline.commands.extend import extend
 from pipeline.commands.remarks import say_remarks, say_unnamed, say_what_is_left_out
@@ -94,12 +93,12 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
             extend(job.run, job.spec, job.dataset, job.request.retry_skipped)
     unmined = [job for job in jobs if not is_mined(job.run)]
     if unmined:
-        with connection.connected(asked.address):
-            connection.seats(asked)  # a request that is refused leaves nothing behind
+        with session.connected(asked.address, max(job.dataset.about for job in unmined)):
+            session.seats(asked)  # a request that is refused leaves nothing behind
             for job in unmined:
                 _begin(job)
                 job.run.sweep()
-                require_in_sight(job.run)
+                session.require_in_sight(job.run)
             while unmined:
                 # nets whose classes have other names read the same pictures as other samples
                 first = unmined[0].dataset

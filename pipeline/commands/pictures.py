@@ -10,9 +10,8 @@ from pipeline.atlas.explain.figure import explain_figures
 from pipeline.atlas.occlusion.figure import occlusion_figures
 from pipeline.atlas.poster.choice import example_pictures, most_telling, require_shown
 from pipeline.atlas.poster.page import compose
-from pipeline.cluster import connection
+from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
-from pipeline.cluster.sight import require_in_sight
 from pipeline.commands.project import dataset_of
 from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
@@ -168,8 +167,8 @@ def _do(
             all_made = work(net, units[0])
             advance(len(units[0]))
         elif units:
-            with connection.connected(request.address):
-                require_in_sight(Store(request.run, request.storage_options))
+            with session.connected(request.address):  # tracing needs processes of their own
+                session.require_in_sight(Store(request.run, request.storage_options))
                 for made in cluster.pictures(net, units, work, request):
                     for so_far, more in zip(all_made, made, strict=True):
                         so_far.extend(more)

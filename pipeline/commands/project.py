@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline import schema
-from pipeline.cluster import connection
+from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
-from pipeline.cluster.sight import require_in_sight
 from pipeline.commands.estimate import project_seconds
 from pipeline.commands.report import reported
 from pipeline.config import choose_projectable, say_opaque
@@ -84,9 +83,9 @@ def _say_how_much(run: Run, todo: Waiting, settings: ProjectSettings, layers: in
 
 def _project(run: Run, todo: Waiting, settings: ProjectSettings, request: ProjectRequest) -> None:
     dataset = dataset_of(run, labelled=False)
-    with connection.connected(request.address):
-        connection.seats(request)
-        require_in_sight(run.store)
+    with session.connected(request.address, todo.images):
+        session.seats(request)
+        session.require_in_sight(run.store)
         run.store.write(schema.PROJECTION_SETTINGS, _SETTINGS.dump_json(settings))
         if todo.units:
             what = "projecting, winners"

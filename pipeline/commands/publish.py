@@ -4,9 +4,8 @@ from pathlib import Path
 
 from pipeline import schema
 from pipeline.atlas.publish import Published, publish_pages, units
-from pipeline.cluster import connection
+from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
-from pipeline.cluster.sight import require_in_sight
 from pipeline.commands.report import reported
 from pipeline.request import PublishRequest, Workforce
 from pipeline.run import Run
@@ -28,12 +27,12 @@ def publish_run(request: PublishRequest) -> tuple[Published, str]:
         place.sweep()
     waiting = units(run.store)
     total = sum(unit.last - unit.first for unit in waiting)
-    with connection.connected(request.address):
-        connection.seats(Workforce(workers=request.workers, gpus="none"))
-        require_in_sight(run.store)
+    with session.connected(request.address, total):
+        session.seats(Workforce(workers=request.workers, gpus="none"))
+        session.require_in_sight(run.store)
         if target.is_local:
             Path(target.path()).mkdir(parents=True, exist_ok=True)
-        require_in_sight(target, "", "DEST")
+        session.require_in_sight(target, "", "DEST")
         with reported([run.store], "publish", "publishing, feature maps", total) as report:
             for maps in cluster.publish(run.store, target, waiting, request.workers):
                 report.advance(maps)

@@ -84,8 +84,8 @@ def test_a_head_that_dies_while_a_call_waits_for_it(port: int) -> None:
         until(lambda: listens(port), "the head")
         script = f"""
 import subprocess, ray
-from pipeline.cluster import head
-from pipeline.cluster.connection import connected
+from pipeline.cluster.on_ray import head
+from pipeline.cluster.on_ray.connection import connected
 head._LAST = 10.0
 with connected("127.0.0.1:{port}"):
     subprocess.run(["pkill", "-KILL", "-P", "{cluster.pid}", "gcs_server"], check=True)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.cluster import worker as place
-from pipeline.cluster.worker import Job, Worker
+from pipeline.cluster.crew import Job
+from pipeline.cluster.on_ray import worker as place
+from pipeline.cluster.on_ray.worker import Worker
 
 
 class Net:

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from jobs.soak.processes import WORKING, entitled
 from pipeline import schema
-from pipeline.cluster.connection import connected
+from pipeline.cluster.session import connected
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats.dataset import open_dataset
@@ -221,7 +221,7 @@ def test_someone_elses_work_is_waited_for_but_not_silently(
     class Stranger:
         def ready(self) -> None: ...
 
-    monkeypatch.setattr("pipeline.cluster.crew._PATIENCE", 1.0)
+    monkeypatch.setattr("pipeline.cluster.on_ray.crew._PATIENCE", 1.0)
     strangers = [Stranger.remote() for _ in range(2)]
     ray.get([stranger.ready.remote() for stranger in strangers])
     timer = threading.Timer(4, lambda: ray.kill(strangers[0]))

@@ -16,10 +16,11 @@ import ray
 from ray.cluster_utils import Cluster
 
 from jobs.soak.processes import entitled
-from pipeline.cluster.connection import Seats, connected
-from pipeline.cluster.crew import Crew
+from pipeline.cluster.crew import Job
+from pipeline.cluster.on_ray.crew import RayCrew
+from pipeline.cluster.seats import Seats
+from pipeline.cluster.session import connected
 from pipeline.cluster.shift import bounded
-from pipeline.cluster.worker import Job
 from pipeline.errors import MissingDataError
 from tests.end_to_end.runs import Run, assert_same_mined, command, until
 
@@ -97,10 +98,10 @@ def test_a_node_without_the_data_does_no_harm(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    idle = Crew.idle
+    idle = RayCrew.idle
     with blind_node(tars):
         with monkeypatch.context() as patch:  # nobody gets work before all are there
-            patch.setattr(Crew, "idle", lambda crew: idle(crew) if crew.size == 3 else [])
+            patch.setattr(RayCrew, "idle", lambda crew: idle(crew) if crew.size == 3 else [])
             command(*run.mining(tars, "--workers", 3))
         assert "No such file or directory" in caplog.text
         assert "Not done" not in caplog.text

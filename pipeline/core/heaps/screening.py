@@ -8,6 +8,7 @@ cut off, and no image is the worse for the others of its batch.
 
 import copy
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -165,9 +166,6 @@ class IntegerConv(nn.Module):
     Args:
         conv: the convolution.
         rectified: whether its input is never below zero.
-
-    Attributes:
-        widths: (N,) how wide the range of each image of the last batch was.
     """
 
     def __init__(self, conv: nn.Conv2d, *, rectified: bool = False) -> None:
@@ -183,17 +181,23 @@ class IntegerConv(nn.Module):
         )
         self.rectified, self.bias = rectified, conv.bias
         self.scale, self.zeros = scale, torch.zeros(len(scale), dtype=torch.int32)
-        self.widths = torch.zeros(0)
+        self._of_thread = threading.local()
         self.packed = torch.ops.onednn.qconv_prepack(levels, scale, 1.0, 0, *self.geometry, None)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) float32 to what the convolution returns, float32."""
         low, high = self._ranges(maps)
-        self.widths = high - low
-        widest = float(self.widths.amax())
-        if math.isfinite(widest) and widest <= _ALIKE * float(self.widths.amin()):
+        self._of_thread.widths = widths = high - low
+        widest = float(widths.amax())
+        if math.isfinite(widest) and widest <= _ALIKE * float(widths.amin()):
             return self._together(maps, float(low.amin()), float(high.amax()))
         return self._one_by_one(maps, low, high)
+
+    @property
+    def widths(self) -> Tensor:
+        """(N,) how wide the range of each image of this thread's last batch was."""
+        widths: Tensor = self._of_thread.widths
+        return widths
 
     def _together(self, maps: Tensor, low: float, high: float) -> Tensor:
         scale = max((high - low) / _LEVELS, _TINY)

@@ -24,6 +24,9 @@ from pipeline.request import DataFormat
 
 log = logging.getLogger(__name__)
 
+_BYTES = 110_000
+"""Of a picture in a shard, as ImageNet's are."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -49,6 +52,12 @@ class Dataset:
     listing: Listing = field(repr=False, compare=False)
     labels: Labels | None = None
     options: Options | None = field(default=None, repr=False)
+
+    @property
+    def about(self) -> int:
+        """About how many pictures it has, by its files' number or sizes."""
+        files = self.listing.files
+        return len(files) if self.format == "folder" else sum(files.values()) // _BYTES
 
     def parts(self) -> list[Part]:
         """Its units of work, in the order of the dataset.

@@ -1,36 +1,14 @@
-"""A worker of a cluster, and what it is sent."""
+"""A worker of a cluster."""
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import ray
 
-from pipeline.cluster.connection import alive
+from pipeline.cluster.on_ray.connection import alive
+from pipeline.cluster.on_ray.metrics import count
 from pipeline.cluster.process import settle, share_of_node
-
-Prepared = TypeVar("Prepared")
-Content = TypeVar("Content")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Job(Generic[Prepared, Content, Result]):
-    """What workers are sent once.
-
-    Attributes:
-        prepare: makes what the work needs, given a worker's device.
-        do: a unit of work, given that.
-    """
-
-    prepare: Callable[[str], Prepared]
-    do: Callable[[Prepared, Content], Result]
-
-    def on(self, device: str) -> Callable[[Content], Result]:
-        """What does a unit on this device."""
-        return partial(self.do, self.prepare(device))
 
 
 class Worker:
@@ -64,4 +42,6 @@ class Worker:
             self._ready.clear()
             gc.collect()  # an old job's nets are cycles
             self._ready[name] = ray.get(reference[0]).on(self._device)
-        return self._ready[name](content)
+        result = self._ready[name](content)
+        count(result)
+        return result
