@@ -1,6 +1,7 @@
 """The command line: options in, one function of `commands` or `run` called, a few lines out."""
 
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -209,7 +210,12 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> None
     logging.getLogger("pipeline").setLevel(logging.INFO)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # on weights that a font does not have
     with called_as(program):
-        sys.exit(run_app(arguments))
+        code = run_app(arguments)
+    here = sys.modules.get("pipeline.cluster.here")
+    if here is not None and here.is_at_work():  # every object is whole or not there
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run_app(arguments: Sequence[str] | None = None) -> int:

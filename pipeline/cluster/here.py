@@ -1,6 +1,7 @@
 """A crew of threads in this process, for what is done before a Ray would have started."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pipeline.cluster.work import Nodes, Unit
 from pipeline.request import Workforce
 
 _HERE = "here"
+_NAME = "worker: "
 
 Do = Callable[[Any], Any]
 
@@ -35,6 +37,14 @@ def seats(asked: Workforce) -> Seats:
     seat = chosen_seats(asked, [_node()])
     require_room(seat, [_node()])
     return seat
+
+
+def is_at_work() -> bool:
+    """Whether a worker is at something that nobody waits for any more.
+
+    Python would pull the floor from under it at the end, which torch answers with an abort.
+    """
+    return any(thread.name.startswith(_NAME) for thread in threading.enumerate())
 
 
 def _node() -> dict[str, float]:
@@ -81,7 +91,7 @@ class Threads:
         """Give a unit to someone who is idle."""
         member.unit, member.since = unit, time.monotonic()
         arguments = (member, unit, job, member.since)
-        Thread(target=self._work, args=arguments, name=what, daemon=True).start()
+        Thread(target=self._work, args=arguments, name=f"{_NAME}{what}", daemon=True).start()
 
     def _work(self, member: Member, unit: Unit, job: Do, since: float) -> None:
         result, error = None, None
