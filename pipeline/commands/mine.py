@@ -10,6 +10,7 @@ from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target
 from pipeline.commands.extend import extend
+from pipeline.commands.precision import why_exact
 from pipeline.commands.remarks import say_remarks, say_unnamed, say_what_is_left_out
 from pipeline.commands.report import reported
 from pipeline.config import LayerSpec, MinedBy, RunSpec, choose_layers, versions
@@ -25,7 +26,7 @@ from pipeline.data.stored.results import is_mined, read_spec, require_few_skippe
 from pipeline.data.weights.files import is_at_hand
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
-from pipeline.request import MineRequest, Mining
+from pipeline.request import MineRequest, Mining, Precision
 from pipeline.run import Run
 from pipeline.stages.merge import Merged, Share, Sources, merge
 from pipeline.stages.rescore import Looks
@@ -46,6 +47,11 @@ class _Job:
     dataset: Dataset
     run: Store
     changes: bool  # it has begun, and other parts are missing than were
+
+    @property
+    def alike(self) -> tuple[Dataset, Precision]:
+        """What jobs that are done together have in common."""
+        return self.dataset, self.spec.precision
 
     @property
     def target(self) -> Target:
@@ -101,9 +107,9 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
                 session.require_in_sight(job.run)
             while unmined:
                 # nets whose classes have other names read the same pictures as other samples
-                first = unmined[0].dataset
-                _mine_parts([job for job in unmined if job.dataset == first])
-                unmined = [job for job in unmined if job.dataset != first]
+                first = unmined[0].alike
+                _mine_parts([job for job in unmined if job.alike == first])
+                unmined = [job for job in unmined if job.alike != first]
     runs = [Run(job.run.url, job.run.options) for job in jobs]
     for request, run in zip(requests, runs, strict=True):
         require_few_skipped(run.store, request.max_skipped)
@@ -132,8 +138,10 @@ def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _J
     dataset.parts()  # before anything is stored
     if request.class_names is None:
         say_unnamed(dataset, weighted.net)
-    spec = _spec(request, weighted, dataset, layers, labels)
     before = read_spec(run) if run.exists(schema.RUN) else None
+    chosen = weighted.net.graph.only(layers).layers
+    precision = _precision(request, before, dataset, sum(layer.maps for layer in chosen))
+    spec = _spec(request, weighted, dataset, layers, labels, precision)
     may_grow = request.extend or request.retry_skipped
     grows = may_grow and before is not None and before.fingerprint != spec.fingerprint
     if before is not None:
@@ -143,10 +151,25 @@ def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _J
     return _Job(request, weighted.net, spec, dataset, run, changes)
 
 
+def _precision(
+    request: MineRequest, before: RunSpec | None, dataset: Dataset, maps: int
+) -> Precision:
+    """Fast where that is asked for and pays; a run goes on as it was begun."""
+    if request.precision == "exact":
+        return "exact"
+    if before is not None:
+        return before.precision
+    why = why_exact(request, dataset, maps)
+    if why is not None:
+        log.info("Mined exactly, with the same winners and sooner: %s.", why)
+    return "fast" if why is None else "exact"
+
+
 def _mine_parts(jobs: Sequence[_Job]) -> None:
     """Mine what is missing of jobs on one dataset, and merge each of them."""
     dataset, asked = jobs[0].dataset, jobs[0].request
-    parts, exact = dataset.parts(), asked.precision == "exact"
+    parts, precision = dataset.parts(), jobs[0].spec.precision
+    exact = precision == "exact"
     folder, name_of, what = (
         (schema.HEAPS, schema.heap_name, "mining, parts")
         if exact
@@ -163,9 +186,7 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
         first = None
         runs = [job.run for job in jobs]
         with reported(runs, "mine", what, len(parts), len(parts) - len(work)) as report:
-            for part_done in cluster.mine(
-                targets, dataset, work, asked.top_k, asked.precision, asked
-            ):
+            for part_done in cluster.mine(targets, dataset, work, asked.top_k, precision, asked):
                 report.part(part_done)
                 first = first or part_done.machine
                 if part_done.machine != first:
@@ -252,6 +273,7 @@ def _spec(
     dataset: Dataset,
     layers: Sequence[str],
     labels: LabelFile | None,
+    precision: Precision,
 ) -> RunSpec:
     net = weighted.net
     own = {
@@ -260,6 +282,7 @@ def _spec(
         "weights_digest": weighted.digest,
         "classes": net.classes,
         "preprocessing": net.preprocessing,
+        "precision": precision,
         "layers": [LayerSpec.of(net.graph, net.graph.layer(name)) for name in layers],
         "data": dataset.url,
         "format": dataset.format,

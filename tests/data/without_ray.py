@@ -17,8 +17,14 @@ from tests.stages.projected import project
 
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on threads of this process do the work, whatever it has connected to before."""
+    screened_anyhow(monkeypatch)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(session, "_is_on_ray", lambda: False)
+
+
+def screened_anyhow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on reduced precision is what is asked for, whether it pays or not."""
+    monkeypatch.setattr("pipeline.commands.mine.why_exact", lambda *_: None)
 
 
 def end_to_end(

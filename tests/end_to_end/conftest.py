@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from ray.cluster_utils import Cluster
 
 from pipeline.data.demo.images import CLASS_NAMES, draw, shard_bytes
+from tests.data.without_ray import screened_anyhow
 from tests.end_to_end.runs import Run, command
 
 IMAGES, SHARDS = 150, 5
@@ -82,6 +83,12 @@ def cluster(service: str) -> Iterator[Cluster]:
     yield nodes
     ray.shutdown()
     nodes.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def screens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data are so few that reduced precision would not pay."""
+    screened_anyhow(monkeypatch)
 
 
 @pytest.fixture(scope="session")

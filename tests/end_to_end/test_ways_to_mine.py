@@ -7,7 +7,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from pipeline.data.demo.images import draw
-from tests.end_to_end.runs import TOP_K, Run, command
+from tests.data.without_ray import in_this_process
+from tests.end_to_end.runs import TOP_K, Run, assert_same, command
 from tests.end_to_end.test_faults import meanwhile, strike
 
 PHOTOS = Path(__file__).parents[2].parent / "shared" / "photos"
@@ -59,6 +60,30 @@ def test_workers_killed_while_looking_again(
     with meanwhile(lambda: strike("rescore"), run, "screen"):
         command(*run.mining(tars, "--workers", 2, "--precision", "fast"))
     assert "its worker was lost" in caplog.text
+    assert_same_winners(run, undisturbed)
+
+
+# --- in one process ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_this_process(monkeypatch)
+    monkeypatch.setattr("pipeline.cluster.on_ray.connection.connected", None)
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_threads_of_one_process_find_the_same(undisturbed: Run, tars: Path, run: Run) -> None:
+    run.make(tars)
+    command("publish", "--run", run.url)
+    assert_same(run, undisturbed)
+    atlas, other = (files(Path(each.url) / "atlas") for each in (run, undisturbed))
+    assert atlas == other
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_threads_in_reduced_precision(undisturbed: Run, tars: Path, run: Run) -> None:
+    command(*run.mining(tars, "--precision", "fast"))
     assert_same_winners(run, undisturbed)
 
 

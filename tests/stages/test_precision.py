@@ -54,9 +54,9 @@ def small_units() -> Iterator[None]:
 @pytest.fixture(params=[True, False], ids=["integers", "bfloat16"])
 def integers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both kinds of reduced precision, where there are both."""
-    if request.param and not screening._has_integers():
+    if request.param and not screening.has_integers():
         pytest.skip("no VNNI here")
-    monkeypatch.setattr(screening, "_has_integers", lambda: request.param)
+    monkeypatch.setattr(screening, "has_integers", lambda: request.param)
 
 
 # --- the tiny net, whose values are small whole numbers ---------------------------------------
@@ -267,7 +267,7 @@ def test_the_same_winners_in_reduced_precision(exact: Path, fast_run: Path) -> N
 def test_bfloat16_too(
     exact: Path, tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screening, "_has_integers", lambda: False)
+    monkeypatch.setattr(screening, "has_integers", lambda: False)
     in_this_process(monkeypatch)
     mined(tars, tmp_path / "run", "fast")
     assert_same_winners(exact, tmp_path / "run")
@@ -290,7 +290,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     in_this_process(monkeypatch)
     whole = objects(fast_run)
     files = [name for name in whole if name.startswith((schema.HEAPS, schema.SCREEN))]
-    if screening._has_integers():  # looks, in the plural: bfloat16 is near enough for one
+    if screening.has_integers():  # looks, in the plural: bfloat16 is near enough for one
         assert any(name.endswith("-1.parquet") for name in files)
     rng = np.random.default_rng(0)
     for number in range(5):

@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ def screened(graph: Graph) -> Peaks:
     """
     peaks = Peaks.of(graph, _largest)
     assert isinstance(peaks.trunk, fx.GraphModule)
-    if next(graph.trunk.parameters()).device.type == "cpu" and _has_integers():
+    if next(graph.trunk.parameters()).device.type == "cpu" and has_integers():
         shapes = {name: step.shape for name, step in graph.steps.items()}
         trunk, exact = _in_integers(peaks.trunk, shapes), Peaks.of(graph, _largest).trunk
         convs = [part for part in trunk.modules() if isinstance(part, IntegerConv)]
@@ -98,7 +99,8 @@ class _InFloat32(nn.Module):
         return made.to(maps.dtype)
 
 
-def _has_integers() -> bool:
+@cache
+def has_integers() -> bool:
     """Whether bytes are multiplied exactly: processors without VNNI add pairs in 16 bits."""
     there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not there or not hasattr(torch.ops.onednn, "qconv2d_pointwise"):

@@ -62,9 +62,9 @@ def values(graph: Graph, images: Tensor) -> tuple[NDArray[np.float32], NDArray[n
 
 @pytest.fixture(params=[True, False], ids=["integers", "bfloat16"])
 def _precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param and not screening._has_integers():
+    if request.param and not screening.has_integers():
         pytest.skip("no VNNI here")
-    monkeypatch.setattr(screening, "_has_integers", lambda: request.param)
+    monkeypatch.setattr(screening, "has_integers", lambda: request.param)
 
 
 @pytest.mark.usefixtures("_precision")
@@ -80,13 +80,13 @@ def test_what_is_certified_is_right_beside_an_image_out_of_the_ordinary(
         for k in (1, 9):
             found = look(right, near, k)
             assert not found.missed[found.certified].any()
-            if screening._has_integers():  # in bfloat16 the image's own errors are told, not mended
+            if screening.has_integers():  # in bfloat16 the image's own errors are told, not mended
                 assert found.certified.mean() > 0.9
 
 
 def test_an_ordinary_image_among_others_is_what_it_is_alone() -> None:
     """One of few among checkerboards: no batch is its usual company."""
-    if not screening._has_integers():
+    if not screening.has_integers():
         pytest.skip("no VNNI here")
     graph, images = net(0, 3000.0), pictures(0)[:BATCH]
     alone, _ = values(graph, images)
@@ -98,7 +98,7 @@ def test_an_ordinary_image_among_others_is_what_it_is_alone() -> None:
 
 
 def test_an_integer_convolution_scales_every_image_by_itself() -> None:
-    if not screening._has_integers():
+    if not screening.has_integers():
         pytest.skip("no VNNI here")
     torch.manual_seed(0)
     conv = nn.Conv2d(16, 8, 3, padding=1).requires_grad_(False)

@@ -312,7 +312,7 @@ def choose(integers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Integers, or what a processor without them does."""
     if integers and not VNNI:
         pytest.skip("no VNNI here")
-    monkeypatch.setattr(screening, "_has_integers", lambda: integers)
+    monkeypatch.setattr(screening, "has_integers", lambda: integers)
 
 
 @pytest.mark.parametrize("integers", [True, False])
