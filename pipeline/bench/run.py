@@ -1,7 +1,7 @@
 """How fast it all is here: ``deconv-atlas bench``.
 
 Everything is compared within one run, interleaved and repeated, because machines drift: the
-ratios hold where the times do not. Each section is a module of its own, ``pipeline.bench``.
+ratios hold where the times do not. Each of the ``sections`` is a module of its own.
 """
 
 import json
@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from pipeline.bench import (
+from pipeline.bench.order import Order
+from pipeline.bench.printer import figure_data
+from pipeline.bench.sections import (
     driver,
     heaps,
     memory,
@@ -25,10 +27,9 @@ from pipeline.bench import (
     occlusion,
     precision,
     projection,
+    start,
     workers,
 )
-from pipeline.bench.order import Order
-from pipeline.bench.printer import figure_data
 from pipeline.config import versions
 from pipeline.core.nets import custom, known
 from pipeline.errors import RequestError
@@ -36,7 +37,9 @@ from pipeline.errors import RequestError
 NETS = ("alexnet", "vgg16", "resnet50")
 SHORT_NETS = ("alexnet",)
 
-_MODULES = (mining, workers, driver, heaps, merging, memory, precision, projection, occlusion)
+_MODULES = (
+    *(mining, start, workers, driver, heaps, merging, memory, precision, projection, occlusion),
+)
 SECTIONS = {module.__name__.rpartition(".")[2]: module.measure for module in _MODULES}
 
 

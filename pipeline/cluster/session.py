@@ -16,9 +16,10 @@ from pipeline.cluster.seats import Seats
 from pipeline.data.store import Store
 from pipeline.request import Workforce
 
-_FEW = 10_000
-"""Pictures: up to so many are done by threads before processes would have made good their start,
-even if the threads, which share Python's lock, took a tenth longer (100 images/s, 8 s)."""
+_FEW = 25_000
+"""Pictures: up to so many are left to threads. Processes would take some eight seconds to start,
+and do no more than threads on two cores; on many, where these wait for Python's lock, a tenth more
+of so few is less than the start takes."""
 
 
 @dataclass(frozen=True)

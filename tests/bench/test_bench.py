@@ -15,10 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.bench import driver, memory, merging, mining, precision, run, workers
+from pipeline.bench import run
 from pipeline.bench.order import Order, samples_of
 from pipeline.bench.printer import Column, Finding, Row, figure_data, shown
 from pipeline.bench.runner import CPU, RATE, at_once, measured, quickest, rounds
+from pipeline.bench.sections import driver, memory, merging, mining, precision, start, workers
 from pipeline.cli.app import run_app
 from pipeline.data.demo.images import draw
 from pipeline.data.store import Store
@@ -207,6 +208,13 @@ def test_mining(photographs: Path, tmp_path: Path) -> None:
     assert set(found["fastest"]) == {"batch", "channels_last", "threads"}
 
 
+def test_start(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "_COUNTS", {True: (12,)})
+    assert report(photographs, tmp_path, "start") == []  # of other nets
+    (table,) = run.bench(str(photographs), ["alexnet"], ["start"], 1, True)
+    assert table.row_count == 3
+
+
 def test_heaps(photographs: Path, tmp_path: Path) -> None:
     (found,) = report(photographs, tmp_path, "heaps")
     assert list(found["rows"]) == [
@@ -337,7 +345,7 @@ def test_where_processor_time_cannot_be_told() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--section", "memory,speed"], "No section 'speed'; there are mining, workers"),
+        (["--section", "memory,speed"], "No section 'speed'; there are mining, start, workers"),
         (["--net", "alexnet", "--net", "alexnot"], "No net 'alexnot'"),
         (["--json", "no/such/folder.json"], "no/such/folder.json cannot be written"),
     ],

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipeline.bench.printer import limited
-from pipeline.bench.projection import _winners, by_autograd
+from pipeline.bench.sections.projection import _winners, by_autograd
 from pipeline.core.graph.receptive_field import receptive_field
 from pipeline.core.graph.trace import trace
 from pipeline.core.nets import known

@@ -146,10 +146,10 @@ def who(arguments: str, **environment: str) -> str:
 
 
 def test_few_pictures_need_no_ray() -> None:
-    assert who("pictures=10_000").startswith("False 1 CPU")
+    assert who("pictures=25_000").startswith("False 1 CPU")
 
 
-@pytest.mark.parametrize("arguments", ["pictures=10_001", "", "'local', pictures=1"])
+@pytest.mark.parametrize("arguments", ["pictures=25_001", "", "'local', pictures=1"])
 def test_many_do_and_so_does_who_asks_for_it(arguments: str) -> None:
     assert who(arguments).startswith("True 1 CPU")
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.bench.mining import Done, Fastest, bound, fastest, mine_share, work_alone
 from pipeline.bench.order import TOP_K, Order, load
 from pipeline.bench.printer import Column, Finding, Row
 from pipeline.bench.runner import CPU, RATE, SPEED, Rival, at_once, processes, rounds, speed
+from pipeline.bench.sections.mining import Done, Fastest, bound, fastest, mine_share, work_alone
 from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
 from pipeline.request import Workforce

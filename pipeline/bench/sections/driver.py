@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 
 from pipeline.bench.order import Order
 from pipeline.bench.printer import Column, Finding
-from pipeline.bench.workers import cores, no_gpus
+from pipeline.bench.sections.workers import cores, no_gpus
 from pipeline.cluster import session
 from pipeline.cluster.crew import End, Job, Member
 from pipeline.cluster.seats import Seats

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import schema
-from pipeline.bench.memory import peak_of_this_process
 from pipeline.bench.order import TOP_K, Order, load
 from pipeline.bench.printer import Column, Finding
 from pipeline.bench.runner import at_once
+from pipeline.bench.sections.memory import peak_of_this_process
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.nets.known import Net
 from pipeline.data.store import Store
