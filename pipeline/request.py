@@ -17,7 +17,10 @@ Layers = Annotated[
 ]
 WORKERS = "How many work at once, at most; by default all that the cluster has room for."
 Workers = Annotated[int | None, Field(ge=1, description=WORKERS)]
-_ADDRESS = "Ray cluster; by default the one that this process belongs to, else a local Ray."
+_ADDRESS = (
+    "Ray cluster; by default the one that this process belongs to, else this machine: for up to "
+    "25,000 pictures this process alone, for more a local Ray, as always with local."
+)
 Address = Annotated[str | None, Field(description=_ADDRESS)]
 Occluder = Annotated[int, Field(description="Side of the square, in pixels of the net's input.")]
 Stride = Annotated[int, Field(description="Pixels from one place of the square to the next.")]
@@ -58,7 +61,7 @@ class Mining(Frozen):
     """Winners kept per feature map."""
     precision: Precision = "exact"
     """exact: float32 throughout. fast: screen in reduced precision, then look exactly at all
-    images that may be winners; the winners are the same."""
+    images that may be winners; the winners are the same. Where that would take longer, exact."""
     data: str
     """Image folder, WebDataset tars or Parquet: path, glob or URL."""
     format: DataFormat | None = None

@@ -70,7 +70,7 @@ def project(**options: Any) -> None:
 
     Does only what is missing.
     """
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.project import project_run
 
     request = checked(ProjectRequest, options)
@@ -86,7 +86,7 @@ def doctor(**options: Any) -> None:
 
     Takes the options below [mine] of a --config too.
     """
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.doctor import diagnosed
 
     table, problems = diagnosed(checked(DoctorRequest, options))
@@ -100,7 +100,7 @@ def doctor(**options: Any) -> None:
 @asks_for(PublishRequest, positional=["dest"], metavars={"dest": "DEST"})
 def publish(**options: Any) -> None:
     """Compose the atlas and its web pages."""
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.publish import publish_run
 
     published, where = publish_run(checked(PublishRequest, options))
@@ -140,7 +140,7 @@ def demo(
     workers: Annotated[int | None, typer.Option(min=1, help=WORKERS)] = None,
 ) -> None:
     """The whole pipeline on generated images and a bundled net: no network, no GPU."""
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.demo import make_demo
         from pipeline.commands.pictures import make_poster
 
@@ -158,7 +158,7 @@ def nets(
     ] = None,
 ) -> None:
     """The nets it knows: preprocessing, weights; and of those named, every layer."""
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.show import layers_table, nets_table
 
     if not names:
@@ -179,7 +179,7 @@ def nets(
 )
 def show(**options: Any) -> None:
     """The run in the terminal: its state, a layer's feature maps, or a map's winners."""
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.show import shown
 
     say(shown(checked(ShowRequest, options)))

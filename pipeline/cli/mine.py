@@ -23,7 +23,7 @@ def mine(**options: Any) -> None:
 
     Goes on where an interrupted run stopped.
     """
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.mine import mine_runs
 
     for run in mine_runs([checked(MineRequest, values) for values in _requests(**options)]):

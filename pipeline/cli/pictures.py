@@ -21,7 +21,7 @@ def explain(**options: Any) -> None:
     Boxes show what each one sees; below, the three strongest of the top layer, and what else in
     the run's dataset excites the same feature maps.
     """
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.pictures import explain_images
 
     request = checked(ExplainRequest, options)
@@ -35,7 +35,7 @@ def occlude(**options: Any) -> None:
     For each place: the total activation of the map that was strongest, the probability of the
     correct class, and the most probable class.
     """
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.pictures import occlude_images
 
     request = checked(OccludeRequest, options | {"colour": _colour(options["colour"])})
@@ -45,7 +45,7 @@ def occlude(**options: Any) -> None:
 @asks_for(PosterRequest, repeated=["maps", "images"])
 def poster(**options: Any) -> None:
     """One page, PDF and PNG, with what the run has found."""
-    with waiting("Loading torch and Ray"):
+    with waiting("Loading torch"):
         from pipeline.commands.pictures import make_poster
 
     maps = options["maps"] and dict(map(_maps, options["maps"]))
