@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -40,7 +41,10 @@ def test_a_long_folder_for_temporary_files(pictures: Path, run: Run, tmp_path: P
     before = set(Path("/tmp").glob("ray-*"))
     environment = {key: value for key, value in os.environ.items() if key != "RAY_TMPDIR"}
     done = subprocess.run(
-        program("mine", pictures, "--run", run.url, "--net", "demo", "--layers", "conv1"),
+        program(
+            "mine", pictures, "--run", run.url, "--net", "demo", "--layers", "conv1",
+            "--address", "local",
+        ),
         capture_output=True, text=True, timeout=300, check=False,
         env={**environment, "TMPDIR": str(folder)},
     )  # fmt: skip
@@ -75,6 +79,25 @@ def test_ctrl_c_on_a_terminal(cluster: Cluster, tars: Path, run: Run) -> None:
     assert re.search(r"mining, parts .* [0-4]/5", text)
     assert text.splitlines()[-1] == "Stopped; the same command goes on from here."
     assert "Traceback" not in text
+
+
+def test_ctrl_c_while_threads_are_at_work(pictures: Path, run: Run) -> None:
+    """They cannot be ended, and torch aborts where Python ends under it."""
+    net = ["--net", "vgg16", "--weights", "random:0"]
+    with subprocess.Popen(
+        program("mine", pictures, "--run", run.url, *net),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        preexec_fn=heed_ctrl_c,
+    ) as process:
+        until(lambda: Path(run.url, "run.json").exists(), "the run")
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == "Stopped; the same command goes on from here."
 
 
 @pytest.mark.parametrize("place", ["/atlas", "", "/"])
