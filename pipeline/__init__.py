@@ -11,7 +11,8 @@ The map of the house; each floor imports only those above it here:
 - `stages`: the work on one part, plain functions; beside them `atlas`: what people look at. The
   two know nothing of each other.
 - `run`: a run in a notebook.
-- `cluster`: the stages on Ray, which nobody else knows.
+- `cluster`: the loop that brings workers their units: threads of this process, or those of a Ray
+  cluster (`on_ray`), which nobody else knows.
 - `commands`: from a request to a finished result.
 - `bench`: how fast it is; `cli`: the command line.
 
