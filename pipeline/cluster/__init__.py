@@ -1,1 +1,1 @@
-"""The stages on a Ray cluster: the only room that knows Ray."""
+"""Who does the work of the stages: threads of this process, or workers of Ray (`on_ray`)."""

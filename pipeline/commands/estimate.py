@@ -28,10 +28,10 @@ def project_seconds(graph: Graph, todo: Waiting, mined: Progress) -> float | Non
     Args:
         graph: the net with the layers that were mined.
         todo: what waits.
-        mined: what mining took.
+        mined: what mining took, of this net alone and in float32.
 
     Returns:
-        None where mining does not tell, as where it was done in another precision.
+        None where mining does not tell.
     """
     took = mined.amounts
     if not mined.images or not took.get("net"):

@@ -72,7 +72,7 @@ def _say_how_much(run: Run, todo: Waiting, settings: ProjectSettings, layers: in
     less = ""
     if size > _MUCH:
         less = f" Fewer of these {layers} layers (--layers), or --rank-limit, make it less."
-    mined = read_progress(run.store, "mine")
+    mined = read_progress(run.store, "mine") if run.spec.precision == "exact" else None
     seconds = project_seconds(run.mined_net.graph, todo, mined) if mined is not None else None
     log.info(
         "%s winners on %s images to project, about %.2g GB%s.%s",
