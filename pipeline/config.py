@@ -3,16 +3,21 @@
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipeline import schema
-from pipeline.core.arithmetic import ARITHMETIC
-from pipeline.core.graph.receptive_field import ReceptiveField, receptive_field
-from pipeline.core.graph.trace import Graph, Layer
+from pipeline.core.field import ReceptiveField
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.errors import RequestError
 from pipeline.request import DataFormat, Frozen, Mining
+
+if TYPE_CHECKING:
+    from pipeline.core.graph.trace import Graph, Layer
+
+_ARITHMETIC = "IEEE float32"
+"""What exact results are computed in."""
 
 _NAMED = 6
 """Layers that are named where there may be many."""
@@ -50,8 +55,10 @@ class LayerSpec(Frozen):
             )
 
     @classmethod
-    def of(cls, graph: Graph, layer: Layer) -> "LayerSpec":
+    def of(cls, graph: "Graph", layer: "Layer") -> "LayerSpec":
         """A layer of a net."""
+        from pipeline.core.graph.receptive_field import receptive_field  # which needs torch
+
         return cls(
             name=layer.name,
             maps=layer.maps,
@@ -94,7 +101,7 @@ class RunSpec(Mining):
     format: DataFormat
     fingerprint: str
     labels_digest: str | None = None
-    arithmetic: str = ARITHMETIC
+    arithmetic: str = _ARITHMETIC
     versions: dict[str, str] = Field(default_factory=dict)
     machines: tuple[MinedBy, ...] = ()
     """Noted as the run is merged."""

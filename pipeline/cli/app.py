@@ -159,7 +159,7 @@ def nets(
 ) -> None:
     """The nets it knows: preprocessing, weights; and of those named, every layer."""
     with waiting("Loading torch"):
-        from pipeline.commands.show import layers_table, nets_table
+        from pipeline.commands.nets import layers_table, nets_table
 
     if not names:
         say(nets_table())
@@ -179,8 +179,7 @@ def nets(
 )
 def show(**options: Any) -> None:
     """The run in the terminal: its state, a layer's feature maps, or a map's winners."""
-    with waiting("Loading torch"):
-        from pipeline.commands.show import shown
+    from pipeline.commands.show import shown
 
     say(shown(checked(ShowRequest, options)))
 

@@ -1,22 +1,28 @@
-"""Runs and nets as tables for the terminal."""
+"""A run as tables for the terminal, at once: nothing here needs torch or pandas."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
+import pyarrow.compute as pc
 from rich.table import Table
 
-from pipeline.core.graph.receptive_field import receptive_field
-from pipeline.core.nets import known
+from pipeline.config import RunSpec
 from pipeline.data.class_names import called
 from pipeline.data.store import Store
 from pipeline.data.stored.progress import now, read_progress
-from pipeline.data.stored.results import is_mined, projection_blocks, read_winners
-from pipeline.data.weights.load import load_net
+from pipeline.data.stored.results import (
+    is_mined,
+    projection_blocks,
+    read_feature_map_table,
+    read_skipped_table,
+    read_spec,
+    read_winners,
+)
 from pipeline.request import ShowRequest
-from pipeline.run import Run
 from pipeline.terminal import legible, span
 
 _STAGES = ("mine", "project", "publish")
+_NAMED = ("label", "class_name", "key")
 
 
 def shown(request: ShowRequest) -> Table:
@@ -25,49 +31,52 @@ def shown(request: ShowRequest) -> Table:
     Raises:
         RequestError: there is no such run, layer or map.
     """
-    run = Run(request.run, request.storage_options)
+    run = Store(request.run, request.storage_options)
+    spec = read_spec(run)
     if request.layer is None:
-        return run_table(run)
+        return run_table(run, spec)
+    layer = spec.layer(request.layer)
     if request.feature_map is None:
-        return layer_table(run, request.layer)
-    return winners_table(run, request.layer, request.feature_map)
+        return layer_table(run, layer.name)
+    layer.require_map(request.feature_map)
+    return winners_table(run, layer.name, request.feature_map)
 
 
-def run_table(run: Run) -> Table:
+def run_table(run: Store, spec: RunSpec) -> Table:
     """The run's state: per layer its maps, winners and projections."""
-    spec = run.spec
-    mined = is_mined(run.store)
-    state = _finished(run) if mined else _unfinished(run)
+    mined = is_mined(run)
+    state = _finished(run) if mined else _unfinished(run, spec)
     table = Table(
         "layer", "maps", "dead", "winners", "projected",
         title=legible(f"{spec.net} ({spec.weights}) on {spec.data}: {state}"),
-        box=None, pad_edge=False, title_justify="left", caption=_stages(run.store),
+        box=None, pad_edge=False, title_justify="left", caption=_stages(run),
         caption_justify="left",
     )  # fmt: skip
+    maps = read_feature_map_table(run, ["layer", "active"]) if mined else None
     for layer in spec.layers:
         counts = ["", "", ""]
-        if mined:
-            maps = run.feature_maps()
-            of_layer = maps[maps["layer"] == layer.name]
-            winners = read_winners(run.store, layer.name, ["feature_map", "rank"])
-            blocks = projection_blocks(run.store, layer.name)
+        if maps is not None:
+            active = maps.filter(pc.equal(maps["layer"], layer.name))["active"]
+            winners = read_winners(run, layer.name, ["feature_map", "rank"])
+            blocks = projection_blocks(run, layer.name)
             projected = sum(int(block.has(winners).sum()) for block in blocks)
-            dead = int((of_layer["active"] == 0).sum())
+            dead = pc.sum(pc.equal(active, 0)).as_py() or 0
             counts = [str(dead), str(len(winners)), str(projected)]
         table.add_row(legible(layer.name), str(layer.maps), *counts)
     return table
 
 
-def _finished(run: Run) -> str:
-    maps = run.feature_maps()
-    unsure = int((~maps["certified"]).sum())
-    return f"{maps['images'].max()} images, {len(run.skipped())} skipped" + (
+def _finished(run: Store) -> str:
+    maps = read_feature_map_table(run, ["images", "certified"])
+    unsure = len(maps) - (pc.sum(maps["certified"]).as_py() or 0)
+    images, skipped = pc.max(maps["images"]).as_py(), len(read_skipped_table(run))
+    return f"{images} images, {skipped} skipped" + (
         f", {unsure} maps not certified" if unsure else ""
     )
 
 
-def _unfinished(run: Run) -> str:
-    return f"not mined to its end, {len(run.store.list(run.spec.parts_folder))} parts done"
+def _unfinished(run: Store, spec: RunSpec) -> str:
+    return f"not mined to its end, {len(run.list(spec.parts_folder))} parts done"
 
 
 def _stages(run: Store) -> str:
@@ -81,15 +90,16 @@ def _stages(run: Store) -> str:
     return "\n".join(lines)
 
 
-def layer_table(run: Run, layer: str) -> Table:
+def layer_table(run: Store, layer: str) -> Table:
     """The feature maps of a layer: how active, how strong, and what their best winners show."""
-    winners = run.winners(layer)
-    maps = run.feature_maps()
+    classes: dict[int, dict[str, None]] = {}
+    for winner in read_winners(run, layer, ["feature_map", "rank", *_NAMED]).to_pylist():
+        name = _class(winner) or winner["key"]
+        classes.setdefault(winner["feature_map"], {})[name] = None
+    maps = read_feature_map_table(run)
     table = Table("map", "active", "max", "mean", "winners show", title=legible(layer), box=None)
-    named = _classes(winners).fillna(winners["key"]).groupby(winners["feature_map"])
-    classes = {feature_map: list(dict.fromkeys(names)) for feature_map, names in named}
-    for row in maps[maps["layer"] == layer].to_dict("records"):
-        names = classes.get(row["feature_map"], ["dead"])
+    for row in maps.filter(pc.equal(maps["layer"], layer)).to_pylist():
+        names = [*classes.get(row["feature_map"], ["dead"])]
         more = f" +{len(names) - 3}" if len(names) > 3 else ""
         active = f"{row['active'] / row['images']:.1%}"
         table.add_row(
@@ -99,23 +109,19 @@ def layer_table(run: Run, layer: str) -> Table:
     return table
 
 
-def winners_table(run: Run, layer: str, feature_map: int) -> Table:
-    """The winners of one feature map by rank.
-
-    Raises:
-        RequestError: there is no such map.
-    """
-    winners = run.winners(layer, feature_map)
+def winners_table(run: Store, layer: str, feature_map: int) -> Table:
+    """The winners of one feature map by rank."""
+    winners = read_winners(run, layer)
     columns = ("rank", "activation", "class", "key", "y, x", "box in the picture")
     table = Table(*columns, title=legible(f"{layer}, feature map {feature_map}"), box=None)
-    for row, class_name in zip(winners.to_dict("records"), _classes(winners), strict=True):
+    for row in winners.filter(pc.equal(winners["feature_map"], feature_map)).to_pylist():
         left, top, right, bottom = (
             round(row[f"source_{side}"]) for side in ("left", "top", "right", "bottom")
         )
         table.add_row(
             str(row["rank"]),
             f"{row['activation']:.5g}",
-            legible(class_name or ""),
+            legible(_class(row) or ""),
             legible(row["key"]),
             f"{row['y']}, {row['x']}",
             f"{left}, {top} - {right}, {bottom}",
@@ -123,57 +129,6 @@ def winners_table(run: Run, layer: str, feature_map: int) -> Table:
     return table
 
 
-def _classes(winners: pd.DataFrame) -> "pd.Series[Any]":
-    """What the class of each winner is called; None where it is unknown."""
-    pairs = zip(winners["label"], winners["class_name"], strict=True)
-    names = [
-        called(None if pd.isna(label) else int(label), None if pd.isna(name) else name)
-        for label, name in pairs
-    ]
-    return pd.Series(names, winners.index, dtype=object)
-
-
-def nets_table() -> Table:
-    """Every net that is known by name: its input and its weights."""
-    table = Table("net", "input", "resize", "weights", box=None, pad_edge=False)
-    for name in known.names():
-        prepared = known.preprocessing(name)
-        weights = ", ".join(known.torchvision_weights(name)) or "bundled"
-        if name in known.VARIANTS:
-            weights = "--weights FILE"
-        resize = prepared.resize
-        resized = str(resize) if isinstance(resize, int) else _by(resize)
-        table.add_row(name, _by(prepared.input_size), resized, weights)
-    return table
-
-
-def layers_table(name: str) -> tuple[Table, list[str]]:
-    """The layers of a net, and a line for each that cannot be mined or projected.
-
-    Raises:
-        RequestError: there is no such net.
-    """
-    net = load_net(name, "random:0").net
-    columns = ("layer", "maps", "size", "receptive field", "stride", "starts at")
-    title = f"{name}, input {_by(net.preprocessing.input_size)}"
-    table = Table(*columns, title=title, box=None, pad_edge=False)
-    for layer in net.graph.layers:
-        field = receptive_field(net.graph, layer)
-        table.add_row(
-            legible(layer.name),
-            str(layer.maps),
-            _by(layer.size),
-            _by(field.size),
-            _by(field.stride),
-            ", ".join(map(str, field.start)),
-        )
-    opaque = [
-        f"{layer} cannot be projected: no way down through {what}."
-        for layer, what in net.graph.opaque.items()
-    ]
-    left_out = [f"{name} is not mined: {why}." for name, why in net.graph.left_out.items()]
-    return table, opaque + left_out
-
-
-def _by(pair: tuple[int, int]) -> str:
-    return f"{pair[0]}×{pair[1]}"
+def _class(winner: Mapping[str, Any]) -> str | None:
+    """What the class of a winner is called; None where it is unknown."""
+    return called(winner["label"], winner["class_name"])

@@ -4,9 +4,6 @@ from typing import Any
 
 import torch
 
-ARITHMETIC = "IEEE float32"
-"""What exact results are computed in."""
-
 
 def multiply_exactly() -> None:
     """Make this process multiply float32 as such; a GPU would convolve in TF32 else.

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from torchvision.models import AlexNet_Weights
-
 _MOST_DIGITS = 10
 _WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
 _ALIKE = 0.9
@@ -86,6 +84,8 @@ def imagenet_wnids() -> tuple[str, ...]:
 
 def _wnids_of(categories: Sequence[str]) -> dict[str, int]:
     """WordNet id → index, where the categories are ImageNet's, however they are spelt."""
+    from torchvision.models import AlexNet_Weights  # seconds, for those who only name things
+
     imagenet = AlexNet_Weights.IMAGENET1K_V1.meta["categories"]
     if len(categories) != len(imagenet):
         return {}

@@ -6,7 +6,7 @@ import pandas as pd
 from pipeline.atlas import manifest
 from pipeline.atlas.sheets import Layout
 from pipeline.config import LayerSpec, RunSpec
-from pipeline.core.graph.receptive_field import ReceptiveField
+from pipeline.core.field import ReceptiveField
 from pipeline.core.nets.preprocessing import Preprocessing
 
 

@@ -1,5 +1,7 @@
 """Runs as tables; names of layers as people write them."""
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -97,3 +99,12 @@ def test_names_do_not_steer_the_terminal() -> None:
     assert legible("a\tb\nc\x1b[2J\u2028d\udcff") == r"a\tb\nc\x1b[2J\u2028d\udcff"
     for name in ("猫 كلب é", "می‌خواهم", "100% <b>[red]"):
         assert legible(name) == name
+
+
+def test_a_look_waits_for_neither_torch_nor_pandas() -> None:
+    code = (
+        "import sys, pipeline.cli.app, pipeline.commands.show; "
+        "print({'torch', 'torchvision', 'pandas', 'ray'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

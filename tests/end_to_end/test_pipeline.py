@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.atlas.manifest import sheet_name
-from pipeline.core.graph.receptive_field import ReceptiveField
+from pipeline.core.field import ReceptiveField
 from pipeline.data.store import Store
 from pipeline.run import open_run
 from tests.end_to_end.runs import TOP_K, Run, assert_same, command

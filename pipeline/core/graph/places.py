@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from pipeline.core.field import Spans
 from pipeline.core.graph.linear import run_from
 from pipeline.core.graph.spelling import Spelling, called
 from pipeline.core.graph.steps import (
@@ -32,9 +33,6 @@ from pipeline.core.graph.steps import (
     Step,
 )
 from pipeline.core.graph.trace import Graph, Layer
-
-Spans = tuple[tuple[int, int], ...]
-"""For each position along an axis: the first place that it sees, and the one behind the last."""
 
 _FAR = 2**30
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-Pair = tuple[int, int]
+from pipeline.core.field import Pair as Pair
 
 
 @dataclass(frozen=True)

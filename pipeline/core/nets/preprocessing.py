@@ -7,16 +7,16 @@ level off in few pixels; with Pillow's the net gets the same bits as from torchv
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from pipeline.errors import SampleError
+
+if TYPE_CHECKING:  # who only looks at a run need not wait for torch
+    from torch import Tensor
 
 Kernel = Literal["torch", "pillow"]
 Mode = Literal["L", "RGB", "RGBA"]
@@ -105,12 +105,14 @@ class Preprocessing:
         )
         return top, left
 
-    def prepare(self, picture: Tensor) -> Tensor:
+    def prepare(self, picture: "Tensor") -> "Tensor":
         """Resize and crop: uint8 (C, H, W) to uint8 (C, *input_size); what is missing is black.
 
         Raises:
             SampleError: the picture is so long and thin that its resized form would be enormous.
         """
+        import torch.nn.functional as F
+
         size = self.resized(*picture.shape[1:])
         if max(picture.shape[1:]) > _MOST_LONG * min(picture.shape[1:]):
             raise SampleError(
@@ -132,8 +134,10 @@ class Preprocessing:
             top, left = max(0, top), max(0, left)
         return picture[:, top : top + height, left : left + width]
 
-    def normalise(self, batch: Tensor) -> Tensor:
+    def normalise(self, batch: "Tensor") -> "Tensor":
         """uint8 (N, C, H, W) to what the net takes, float32, on the batch's device."""
+        import torch
+
         mean, std = (
             torch.tensor(values, device=batch.device)[:, None, None]
             for values in (self.mean, self.std)
@@ -167,23 +171,29 @@ class Preprocessing:
         return clipped
 
 
-def _by_pillow(picture: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
+def _by_pillow(picture: "Tensor", size: tuple[int, int], interpolation: str) -> "Tensor":
     """uint8 (C, H, W): a Pillow image of that many channels, one being grey."""
+    import torch
+
     pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
     image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
     resized = np.array(image.resize(size[::-1], Image.Resampling[interpolation.upper()]))
     return torch.from_numpy(resized.reshape(*size, -1)).permute(2, 0, 1)
 
 
-def _bilinear(picture: Tensor, size: tuple[int, int]) -> Tensor:
+def _bilinear(picture: "Tensor", size: tuple[int, int]) -> "Tensor":
+    import torch.nn.functional as F
+
     return F.interpolate(picture, size=size, mode="bilinear", antialias=True)
 
 
-def _bicubic(picture: Tensor, size: tuple[int, int]) -> Tensor:
+def _bicubic(picture: "Tensor", size: tuple[int, int]) -> "Tensor":
     """Columns, then rows, as Pillow does: between them it rounds, and cuts off what overshoots.
 
     torch's own bicubic on uint8 rounds its weights too: some pixels come out two levels off.
     """
+    import torch.nn.functional as F
+
     for step in ((picture.shape[2], size[1]), size):
         smooth = F.interpolate(picture.float(), size=step, mode="bicubic", antialias=True)
         picture = smooth.round_().clamp_(0, 255)

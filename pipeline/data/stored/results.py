@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
@@ -15,6 +15,9 @@ from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
 from pipeline.data.stored.tables import gone, intact, read_rows, read_table
 from pipeline.errors import IncompleteError, RequestError
+
+if TYPE_CHECKING:  # a quarter of a second for who only looks at a run
+    import pandas as pd
 
 _READ_AHEAD = 8
 
@@ -76,7 +79,7 @@ def _read_merged(
         raise (gone(run, name) if is_mined(run) else _not_mined(run)) from error
 
 
-def read_feature_maps(run: Store, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_feature_map_table(run: Store, columns: Sequence[str] | None = None) -> pa.Table:
     """One row per feature map, with its statistics, or only some columns of it.
 
     Raises:
@@ -87,7 +90,12 @@ def read_feature_maps(run: Store, columns: Sequence[str] | None = None) -> pd.Da
     with intact(run, schema.FEATURE_MAPS):
         if not len(table):
             raise ValueError("it has no rows")
-    frame: pd.DataFrame = table.to_pandas()
+    return table
+
+
+def read_feature_maps(run: Store, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+    """The same as a data frame."""
+    frame: pd.DataFrame = read_feature_map_table(run, columns).to_pandas()
     return frame
 
 
@@ -139,14 +147,14 @@ def projection_blocks(run: Store, layer: str) -> dict[Block, int]:
     }
 
 
-def read_projected_keys(run: Store, names: Sequence[str]) -> dict[str, pd.DataFrame]:
+def read_projected_keys(run: Store, names: Sequence[str]) -> dict[str, "pd.DataFrame"]:
     """Which winners tasks have projected into these files, by `PROJECTED_KEYS`.
 
     Raises:
         IncompleteError: a file is damaged.
     """
 
-    def read(name: str) -> pd.DataFrame:
+    def read(name: str) -> "pd.DataFrame":
         table = read_table(run, name, schema.PROJECTED_ROW, schema.PROJECTED_KEYS)
         keys: pd.DataFrame = table.to_pandas()
         return keys
@@ -162,7 +170,7 @@ def projected_maps(run: Store, layer: str) -> set[int]:
 
 def read_projections(
     run: Store, layer: str, maps: Collection[int], ranks: int | None = None
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """The projections of some feature maps of a layer, by map and rank.
 
     Args:
@@ -187,7 +195,7 @@ def read_projections(
     return rows.sort_values(["feature_map", "rank"], ignore_index=True)
 
 
-def read_skipped(run: Store) -> pd.DataFrame:
+def read_skipped_table(run: Store) -> pa.Table:
     """The samples that could not be used: shard, key and reason.
 
     Raises:
@@ -195,7 +203,12 @@ def read_skipped(run: Store) -> pd.DataFrame:
     """
     fields = schema.SKIPPED_SAMPLE
     tables = [read_table(run, name, fields) for name in _tables(run, schema.SKIPPED)]
-    frame: pd.DataFrame = pa.concat_tables([fields.empty_table(), *tables]).to_pandas()
+    return pa.concat_tables([fields.empty_table(), *tables])
+
+
+def read_skipped(run: Store) -> "pd.DataFrame":
+    """The same as a data frame."""
+    frame: pd.DataFrame = read_skipped_table(run).to_pandas()
     return frame
 
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pipeline.core.graph.receptive_field import ReceptiveField, Window, receptive_field
+from pipeline.core.field import ReceptiveField
+from pipeline.core.graph.receptive_field import Window, receptive_field
 from pipeline.core.graph.trace import Graph, Layer, trace
 from pipeline.core.nets import known
 from tests.core import guided, random_nets
