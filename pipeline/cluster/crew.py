@@ -1,6 +1,7 @@
 """Who does the work of a job: the face of a crew, wherever it works."""
 
-from collections.abc import Callable, Iterator, Set
+import time
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -50,6 +51,16 @@ class End:
     result: Any = None
     error: BaseException | None = None
     lost: bool = False
+
+
+def at_it_for_longer(
+    members: Iterable[Member], seconds: float
+) -> Iterator[tuple[Member, Unit, float]]:
+    """Those who have been at a unit for longer, and for how long."""
+    now = time.monotonic()
+    for member in list(members):
+        if member.unit is not None and now - member.since > seconds:
+            yield member, member.unit, now - member.since
 
 
 class Crew(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pipeline.cluster.crew import End, Job, Member
+from pipeline.cluster.crew import End, Job, Member, at_it_for_longer
 from pipeline.cluster.process import settle, share_of_node
 from pipeline.cluster.seats import Seats, chosen_seats, require_room, room_on
 from pipeline.cluster.work import Nodes, Unit
@@ -104,10 +104,7 @@ class Threads:
 
     def longer_than(self, seconds: float) -> Iterator[tuple[Member, Unit, float]]:
         """Who has been at a unit for longer, and for how long."""
-        now = time.monotonic()
-        for member in list(self._members):
-            if member.unit is not None and now - member.since > seconds:
-                yield member, member.unit, now - member.since
+        return at_it_for_longer(self._members, seconds)
 
     def end(self, timeout: float) -> End | None:
         """The next unit that ended; None if there is none in time."""

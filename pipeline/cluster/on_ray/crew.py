@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
-from pipeline.cluster.crew import End, Job, Member
+from pipeline.cluster.crew import End, Job, Member, at_it_for_longer
 from pipeline.cluster.on_ray.autoscaler import autoscales, refused
 from pipeline.cluster.on_ray.connection import draining, room
 from pipeline.cluster.on_ray.head import require_head
@@ -152,10 +152,7 @@ class RayCrew:
 
     def longer_than(self, seconds: float) -> Iterator[tuple[Member, Unit, float]]:
         """Who has been at a unit for longer, and for how long."""
-        now = time.monotonic()
-        for member in list(self._members):
-            if member.unit is not None and now - member.since > seconds:
-                yield member, member.unit, now - member.since
+        return at_it_for_longer(self._members, seconds)
 
     def end(self, timeout: float) -> End | None:
         """Wait a while for a worker that has found its place, or has done a unit or failed with it.

@@ -20,16 +20,7 @@ _TIMEOUT = 120.0
 
 
 def require_in_sight(place: Store, name: str = schema.RUN, option: str = "--run") -> None:
-    """Refuse a place in a folder that a node of the cluster does not see, before any work.
-
-    Args:
-        place: where the work's results go.
-        name: of what is there already; "" for the folder itself.
-        option: which names the place.
-
-    Raises:
-        RequestError: naming such a node, and the remedy.
-    """
+    """As `session.require_in_sight`, on Ray."""
     if not place.is_local or len(alive()) == 1:
         return
     for node in asked_everywhere(blind, place.path(name)).values():
