@@ -50,10 +50,11 @@ def is_at_work() -> bool:
 def _node() -> dict[str, float]:
     """What this process may use of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"CPU": _cores(), "GPU": torch.cuda.device_count(), "memory": memory}
+    return {"CPU": cores(), "GPU": torch.cuda.device_count(), "memory": memory}
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -61,8 +61,8 @@ def connected(address: str | None = None, pictures: int | None = None) -> Iterat
         return
     try:
         with ExitStack() as ending:
-            belongs = address or os.environ.get("RAY_ADDRESS") or _is_on_ray()
-            if not belongs and pictures is not None and pictures <= _FEW and here.is_enough():
+            few = pictures is not None and pictures <= _FEW
+            if few and not is_elsewhere(address) and here.is_enough():
                 place = _Place(here.seats, here.Threads, lambda *_: None)
             else:
                 place = _on_ray(address, ending)
@@ -71,6 +71,11 @@ def connected(address: str | None = None, pictures: int | None = None) -> Iterat
             yield
     finally:
         _session = None
+
+
+def is_elsewhere(address: str | None) -> bool:
+    """Whether the work is for a cluster: it is asked for, or this process belongs to one."""
+    return bool(address or os.environ.get("RAY_ADDRESS") or _is_on_ray())
 
 
 def _is_on_ray() -> bool:

@@ -10,7 +10,7 @@ from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target
 from pipeline.commands.extend import extend
-from pipeline.commands.precision import why_exact
+from pipeline.commands.precision import chosen_precision
 from pipeline.commands.remarks import say_remarks, say_unnamed, say_what_is_left_out
 from pipeline.commands.report import reported
 from pipeline.config import LayerSpec, MinedBy, RunSpec, choose_layers, versions
@@ -99,7 +99,8 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
             extend(job.run, job.spec, job.dataset, job.request.retry_skipped)
     unmined = [job for job in jobs if not is_mined(job.run)]
     if unmined:
-        with session.connected(asked.address, max(job.dataset.about for job in unmined)):
+        count = max(job.dataset.approximate_count for job in unmined)
+        with session.connected(asked.address, count):
             session.seats(asked)  # a request that is refused leaves nothing behind
             for job in unmined:
                 _begin(job)
@@ -139,8 +140,8 @@ def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _J
     if request.class_names is None:
         say_unnamed(dataset, weighted.net)
     before = read_spec(run) if run.exists(schema.RUN) else None
-    chosen = weighted.net.graph.only(layers).layers
-    precision = _precision(request, before, dataset, sum(layer.maps for layer in chosen))
+    maps = sum(weighted.net.graph.layer(name).maps for name in layers)
+    precision = chosen_precision(request, before, dataset, maps)
     spec = _spec(request, weighted, dataset, layers, labels, precision)
     may_grow = request.extend or request.retry_skipped
     grows = may_grow and before is not None and before.fingerprint != spec.fingerprint
@@ -149,20 +150,6 @@ def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _J
         require(before, run.url)
     changes = grows or (request.retry_skipped and before is not None)
     return _Job(request, weighted.net, spec, dataset, run, changes)
-
-
-def _precision(
-    request: MineRequest, before: RunSpec | None, dataset: Dataset, maps: int
-) -> Precision:
-    """Fast where that is asked for and pays; a run goes on as it was begun."""
-    if request.precision == "exact":
-        return "exact"
-    if before is not None:
-        return before.precision
-    why = why_exact(request, dataset, maps)
-    if why is not None:
-        log.info("Mined exactly, with the same winners and sooner: %s.", why)
-    return "fast" if why is None else "exact"
 
 
 def _mine_parts(jobs: Sequence[_Job]) -> None:

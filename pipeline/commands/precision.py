@@ -1,15 +1,40 @@
 """Whether reduced precision pays; where it does not, mining is exact and finds the same."""
 
-import os
+import logging
 
 import torch
 
+from pipeline.cluster.session import is_elsewhere
+from pipeline.config import RunSpec
 from pipeline.core.heaps.screening import has_integers
 from pipeline.data.formats.dataset import Dataset
-from pipeline.request import MineRequest
+from pipeline.request import MineRequest, Precision
 
 _FEWEST = 2.0
 """Images for each winner: with fewer, so many win something that nearly all are looked at again."""
+
+log = logging.getLogger(__name__)
+
+
+def chosen_precision(
+    request: MineRequest, before: RunSpec | None, dataset: Dataset, maps: int
+) -> Precision:
+    """Fast where that is asked for and pays; a run goes on as it was begun.
+
+    Args:
+        request: what is asked for.
+        before: what the run is, if it has begun.
+        dataset: to mine.
+        maps: feature maps of all layers.
+    """
+    if request.precision == "exact":
+        return "exact"
+    if before is not None:
+        return before.precision
+    why = why_exact(request, dataset, maps)
+    if why is not None:
+        log.info("Mined exactly, with the same winners and sooner: %s.", why)
+    return "fast" if why is None else "exact"
 
 
 def why_exact(request: MineRequest, dataset: Dataset, maps: int) -> str | None:
@@ -20,11 +45,10 @@ def why_exact(request: MineRequest, dataset: Dataset, maps: int) -> str | None:
         dataset: to mine.
         maps: feature maps of all layers.
     """
-    winners = maps * request.top_k
-    if dataset.about < _FEWEST * winners:
-        return f"of about {dataset.about:,} images up to {winners:,} winners leave few to pass over"
-    is_here = not (request.address or os.environ.get("RAY_ADDRESS"))
+    images, winners = dataset.approximate_count, maps * request.top_k
+    if images < _FEWEST * winners:
+        return f"of about {images:,} images up to {winners:,} winners leave few to pass over"
     on_gpu = request.gpus != "none" and torch.cuda.is_available()
-    if is_here and not on_gpu and not has_integers():
+    if not is_elsewhere(request.address) and not on_gpu and not has_integers():
         return "this processor has no instructions for 8-bit integers (VNNI)"
     return None

@@ -25,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def dataset(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Dataset:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(Dataset, "about", IMAGES)
+    in_this_process(monkeypatch)
+    monkeypatch.setattr(Dataset, "approximate_count", IMAGES)
     return open_dataset(str(folder / "data"))
 
 
@@ -61,7 +61,7 @@ def test_a_run_goes_on_as_it_was_begun(
     screened = mine_run(asked)
     monkeypatch.undo()
     in_this_process(monkeypatch)
-    monkeypatch.setattr("pipeline.commands.mine.why_exact", why_exact)
+    monkeypatch.setattr("pipeline.commands.precision.why_exact", why_exact)
     caplog.set_level("INFO")
     assert mine_run(asked).spec.precision == "fast"  # as it is
     assert "Mined exactly" not in caplog.text

@@ -24,7 +24,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def screened_anyhow(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on reduced precision is what is asked for, whether it pays or not."""
-    monkeypatch.setattr("pipeline.commands.mine.why_exact", lambda *_: None)
+    monkeypatch.setattr("pipeline.commands.precision.why_exact", lambda *_: None)
 
 
 def end_to_end(

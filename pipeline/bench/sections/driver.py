@@ -7,17 +7,16 @@ measured: through Ray with as many workers as there are cores, and its loop alon
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, SimpleQueue
 
 from pipeline.bench.order import Order
 from pipeline.bench.printer import Column, Finding
-from pipeline.bench.sections.workers import cores, no_gpus
+from pipeline.bench.sections.workers import no_gpus
 from pipeline.cluster import session
-from pipeline.cluster.crew import End, Job, Member
+from pipeline.cluster.crew import Job
+from pipeline.cluster.here import Threads, cores
 from pipeline.cluster.seats import Seats
 from pipeline.cluster.shift import Shift, bounded
-from pipeline.cluster.work import Nodes, Unit, Work
+from pipeline.cluster.work import Work
 
 _PARTS = {True: 1281, False: 128_000}  # of a thousand images: ImageNet, and a hundred of it
 _THROUGH_RAY = {True: 500, False: 5000}
@@ -35,48 +34,6 @@ _NOTES = (
 )
 
 
-class StandIns:
-    """Threads in place of a `Crew`: each takes its time for a part, and finds nothing.
-
-    Args:
-        count: of them.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.trust, self.places = Nodes(), {"here"}
-        self._members = [Member(None, "here") for _ in range(count)]
-        self._pool, self._ends = ThreadPoolExecutor(count), SimpleQueue[tuple[Member, End]]()
-
-    def tend(self, _: int) -> None:
-        """All are here."""
-
-    def idle(self) -> list[Member]:
-        """Who has nothing to do."""
-        return [member for member in self._members if member.unit is None]
-
-    def start(self, member: Member, unit: Unit, *_: object) -> None:
-        """Give a part to a thread."""
-        member.unit, member.since = unit, time.monotonic()
-        self._pool.submit(self._work, member, unit)
-
-    def _work(self, member: Member, unit: Unit) -> None:
-        time.sleep(_SECONDS)
-        self._ends.put((member, End(unit, "here", _SECONDS)))
-
-    def longer_than(self, _: float) -> Iterator[tuple[Member, Unit, float]]:
-        """Nobody is late."""
-        return iter(())
-
-    def end(self, timeout: float) -> End | None:
-        """The next part that is done, if there is one in time."""
-        try:
-            member, end = self._ends.get(timeout=timeout)
-        except Empty:
-            return None
-        member.unit = None
-        return end
-
-
 def measure(order: Order) -> Iterator[Finding]:
     """The loop alone, and through Ray."""
     rows = {f"{_WORKERS} threads, {_SECONDS:g} s a part": _alone(_PARTS[order.short])}
@@ -90,7 +47,9 @@ def measure(order: Order) -> Iterator[Finding]:
 
 
 def _alone(parts: int) -> dict[str, float]:
-    shift = Shift(StandIns(_WORKERS), Work(range(parts), str), [], "mine")  # type: ignore[arg-type]
+    crew = Threads(Seats(_WORKERS, cpus=1, gpus=0))
+    job: Job[None, int, None] = Job(lambda _: None, lambda _, __: time.sleep(_SECONDS))
+    shift = Shift(crew, Work(range(parts), str), crew.bring(job), "mine")
 
     def ends() -> Iterator[object]:
         while shift.work.left:
@@ -99,6 +58,7 @@ def _alone(parts: int) -> dict[str, float]:
                 yield end
 
     row = _rates(ends(), parts)
+    crew.dismiss()
     return {**row, "share": row["rate"] * _SECONDS / _WORKERS}
 
 

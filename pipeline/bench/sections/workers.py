@@ -20,6 +20,7 @@ from pipeline.bench.runner import CPU, RATE, SPEED, Rival, at_once, processes, r
 from pipeline.bench.sections.mining import Done, Fastest, bound, fastest, mine_share, work_alone
 from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
+from pipeline.cluster.here import cores
 from pipeline.request import Workforce
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
@@ -130,11 +131,6 @@ def course(start: float, parts: Sequence[Done]) -> dict[str, float]:
     first = int(np.searchsorted(done, done[-1] / 4))
     speeds = speed(done[-1] - done[first], moment[-1] - moment[first], cpu[first + 1 :].sum())
     return {"start_seconds": moment[first] - start - done[first] / speeds[RATE], **speeds}
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _spent() -> dict[int, float]:

@@ -54,7 +54,7 @@ class Dataset:
     options: Options | None = field(default=None, repr=False)
 
     @property
-    def about(self) -> int:
+    def approximate_count(self) -> int:
         """About how many pictures it has, by its files' number or sizes."""
         files = self.listing.files
         return len(files) if self.format == "folder" else sum(files.values()) // _BYTES
@@ -140,7 +140,7 @@ class Found:
         options = listing.store.options
         return Dataset(listing.url, format, self.fingerprint, reader, listing, own, options)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """That of the dataset."""
         digest = hashlib.sha256(self.format.encode())
