@@ -86,7 +86,7 @@ def _no_cluster(address: str, error: BaseException) -> str:
         )
     return (
         f"No Ray cluster answers at {address} ({why}); "
-        "check --address and RAY_ADDRESS, or leave them out for a local Ray."
+        "check --address and RAY_ADDRESS, or leave them out to work on this machine alone."
     )
 
 
