@@ -87,7 +87,7 @@ class Part:
         name: of its files in a run.
         shard: what to read.
         keys: of an image folder, the files of this part; empty means the whole shard.
-        sizes: of these files, in bytes; 0 where a store does not tell.
+        sizes: of these files, or of the shard, in bytes; 0 where a store does not tell.
         row_groups: of a Parquet file, the row groups of this part; empty means the whole file.
     """
 
@@ -118,7 +118,7 @@ def part_of_shard(shard: str, name: str, size: int, row_groups: tuple[int, ...] 
     identity = f"{name}\0{size}\0{row_groups}".encode("utf-8", "surrogateescape")
     stem = _STRANGE.sub("_", name.rpartition("/")[2].partition(".")[0])[:_LONGEST]
     digest = hashlib.sha256(identity).hexdigest()[:_DIGITS]
-    return Part(f"{stem}-{digest}", shard, row_groups=row_groups)
+    return Part(f"{stem}-{digest}", shard, sizes=(size,), row_groups=row_groups)
 
 
 def numbered(parts: Iterable[Part]) -> tuple[Part, ...]:

@@ -162,7 +162,8 @@ def test_a_picture_with_an_infinite_activation_is_skipped(one_white: Path) -> No
     assert (row["shard"], row["key"]) == (str(one_white), "35.png")
     assert row["reason"] == "layer second, feature map 1 is inf on it"
     (one_white / "35.png").write_bytes(b"no picture")
-    mined(overflowing(), tiny.opened(one_white), part, without)
+    (part,) = (dataset := tiny.opened(one_white)).parts()
+    mined(overflowing(), dataset, part, without)
     name = schema.heap_name(part.name)
     assert run.read_table(name).equals(without.read_table(name))
 

@@ -15,7 +15,7 @@ from itertools import islice
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats.files import Listing, list_files
 from pipeline.data.formats.kinds import KINDS, Reader, detected, say_passed_over
-from pipeline.data.formats.reading import UnreadableError, damaged, missing, until_broken
+from pipeline.data.formats.reading import UnreadableError, as_listed, damaged, missing, until_broken
 from pipeline.data.labels import LabelFile, Labels, labels_of_files, labels_of_members
 from pipeline.data.samples import NOTHING_ASKED, Asked, Located, Part, Sample
 from pipeline.data.store import Options
@@ -77,8 +77,14 @@ class Dataset:
 
         A picture or a shard that cannot be read gives a sample with a `problem`. What a remote
         store or the machine fails with is raised as it is, since another try may succeed.
+
+        Raises:
+            MissingDataError: what is there is not what was listed.
         """
         samples = until_broken(part.shard, self.reader.read(part))
+        if self.format != "folder":
+            shard, (size,) = self.reader.place.at(part.shard), part.sizes
+            samples = as_listed(shard, size, samples)
         return samples if self.labels is None else self.labels.put_on(samples, part.name)
 
     def pick(self, part: Part, positions: Sequence[int]) -> Iterator[tuple[int, Sample]]:

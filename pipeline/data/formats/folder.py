@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.data.class_names import ClassNames, folder_classes
 from pipeline.data.formats.files import Listing
-from pipeline.data.formats.reading import Piece, missing, read_files, why_unreadable
+from pipeline.data.formats.reading import Piece, changed, missing, read_files, why_unreadable
 from pipeline.data.samples import PICTURES, Asked, Located, Part, Sample, numbered
 from pipeline.data.store import Store
 
@@ -21,20 +21,20 @@ class Folder:
     """Reads the files of an image folder.
 
     Args:
-        store: the folder.
+        place: the folder.
         classes: class folder, with a slash → label and name, where most pictures are below one;
             else WordNet id → label and name, for files that are named by it.
     """
 
-    store: Store
+    place: Store
     classes: Mapping[str, tuple[int | None, str]]
 
     def read(self, part: Part) -> Iterator[Sample]:
         """The files of a part; what cannot be read has a `problem`."""
-        # a disk gives what there is: a file that has become shorter was changed
-        known = [None if self.store.is_local else size for size in part.sizes]
+        # a disk gives what there is: there, what is too short is no failure to read it
+        known = [None if self.place.is_local else size for size in part.sizes]
         pieces = [Piece(key, size) for key, size in zip(part.keys, known, strict=True)]
-        contents = read_files(self.store, pieces)
+        contents = read_files(self.place, pieces)
         for key, size, data in zip(part.keys, part.sizes, contents, strict=True):
             label, class_name = self.classes.get(_class_of(key), (None, None))
             written = key.encode("utf-8", "replace").decode()  # a disk's names can be any bytes
@@ -44,10 +44,12 @@ class Folder:
                     raise missing(f"{part.shard}/{key}") from data
                 problem, data = "it is a link that leads nowhere", b""
             if isinstance(data, BaseException):
-                problem = why_unreadable(data, self.store)
+                problem = why_unreadable(data, self.place)
                 if problem is None:
                     raise data
                 data = b""
+            elif size and len(data) != size:
+                raise changed(f"{part.shard}/{key}")
             picture = b"" if problem else data
             yield Sample(part.shard, written, picture, label, class_name, problem=problem)
 
@@ -57,7 +59,7 @@ class Folder:
         Raises:
             MissingDataError: one of them is not found.
         """
-        contents = read_files(self.store.at(shard), [Piece(located.key) for located in wanted])
+        contents = read_files(self.place.at(shard), [Piece(located.key) for located in wanted])
         for located, data in zip(wanted, contents, strict=True):
             if isinstance(data, FileNotFoundError):
                 raise missing(f"{shard}/{located.key}") from data

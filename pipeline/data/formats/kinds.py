@@ -11,6 +11,7 @@ from pipeline.data.class_names import ClassNames
 from pipeline.data.formats import folder, parquet, webdataset
 from pipeline.data.formats.files import Listing
 from pipeline.data.samples import Asked, Located, Part, Sample
+from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.request import DataFormat
 
@@ -25,6 +26,10 @@ class Reader(Protocol):
 
     A shard that is damaged or gone is an `UnreadableError`, after all that is whole.
     """
+
+    @property
+    def place(self) -> Store:
+        """Any, reached as the shards are."""
 
     def read(self, part: Part, /) -> Iterator[Sample]:
         """The samples of a part, streamed."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.data.samples import Sample
-from pipeline.data.store import Store
+from pipeline.data.store import Store, version_of
 from pipeline.errors import IncompleteError, MissingDataError, StoreError, one_line
 
 _BLOCK = 8 << 20  # bytes read ahead from a remote shard
@@ -99,11 +99,37 @@ def until_broken(shard: str, samples: Iterator[Sample]) -> Iterator[Sample]:
         yield Sample(shard, error.key, b"", problem=str(error))
 
 
+def as_listed(shard: Store, size: int, samples: Iterator[Sample]) -> Iterator[Sample]:
+    """The samples of a shard, which must be the listed one from the first of them to the last.
+
+    Args:
+        shard: what is read.
+        size: bytes that it was listed with; 0 where that is not known.
+        samples: of it, or some of them.
+
+    Raises:
+        MissingDataError: it is another one, or becomes another meanwhile.
+    """
+    before = version_of(shard)
+    if size and before.size != size:
+        raise changed(shard.url)
+    yield from samples
+    if version_of(shard) != before:
+        raise changed(shard.url)
+
+
 def damaged(what: str, why: object) -> IncompleteError:
     """The error that something cannot be read a second time."""
     return IncompleteError(
         f"{what} was read before and is no longer whole ({why}); put it back, then give the same "
         "command again."
+    )
+
+
+def changed(what: str) -> MissingDataError:
+    """The error that something is not what was listed."""
+    return MissingDataError(
+        f"{what} has changed since it was listed; put it back, then give the same command again."
     )
 
 

@@ -201,6 +201,35 @@ def test_what_is_gone_is_a_problem_of_a_picture_and_a_failure_of_a_shard(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
+def test_another_file_in_place_of_the_listed_one(
+    kind: str, place: str, put: Put, pictures: list[bytes]
+) -> None:
+    files = FORMATS[kind][1](pictures)
+    dataset = open_dataset(put(place, files))
+    name = next(iter(files))
+    put(place, {name: files[name] + b"more"})
+    with pytest.raises(MissingDataError, match="has changed since it was listed; put it back"):
+        read(dataset)
+    put(place, {name: files[name]})
+    assert len(read(dataset)) == COUNT
+
+
+@pytest.mark.parametrize("kind", ["tars", "Parquet"])
+def test_a_shard_that_is_exchanged_while_it_is_read(
+    kind: str, place: str, put: Put, pictures: list[bytes]
+) -> None:
+    """Whatever came of it by then: were it the same size, nothing else would tell."""
+    files = FORMATS[kind][1](pictures)
+    dataset = open_dataset(put(place, files))
+    samples = dataset.read(dataset.parts()[0])
+    next(samples)
+    name = next(iter(files))
+    put(place, {name: bytes(len(files[name]))})
+    with pytest.raises(MissingDataError, match="has changed since it was listed; put it back"):
+        list(samples)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
 def test_a_store_that_fails_is_no_bad_picture(
     kind: str, put: Put, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

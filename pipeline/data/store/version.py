@@ -1,0 +1,31 @@
+"""What tells whether an object is still the one that it was."""
+
+import os
+from errno import ENOENT
+from typing import NamedTuple
+
+from pipeline.data.store.store import Store
+
+_TAGS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "modified", "created")
+"""What file systems call what changes with an object: best first, as far as they have it."""
+
+
+class Version(NamedTuple):
+    """Of an object: its bytes, and a tag of its content or the time of its last change."""
+
+    size: int
+    tag: str
+
+
+def version_of(store: Store) -> Version:
+    """The version of one file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        StoreError: the store does not answer.
+    """
+    info = store.info()
+    if info is None:
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), store.url)
+    tag = next((str(info[key]) for key in _TAGS if info.get(key)), "")
+    return Version(int(info["size"] or 0), tag)
