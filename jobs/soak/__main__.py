@@ -1,7 +1,8 @@
 """Mine, project and publish again and again under faults, each seed with its own.
 
 A cluster of three nodes and an S3 service run on this machine, as processes of their own. After
-each episode the run is compared with one that nothing disturbed. Needs the extra `test`; Linux.
+each episode the run is compared with one that nothing disturbed. Needs the extra `test` and a C
+compiler; Linux.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from jobs.soak.cluster import Cluster
 from jobs.soak.compare import DifferenceError, require_same
+from jobs.soak.disk import small_disk
 from jobs.soak.episode import Stand, disturbed, undisturbed
 from jobs.soak.service import unreliable
 from pipeline.data.demo.images import shard_bytes
@@ -47,13 +49,16 @@ def main() -> int:
     console = Console()
     happened, begun = Counter[str](), time.monotonic()
     with standing(options.lost_calls) as stand:
-        usual, seed = f"{stand.data}-runs/undisturbed", options.seed
+        if stand.disk is None:
+            console.print("No right to mount a small disk: all runs lie in the bucket.")
+        usual, seed = stand.new_run(on_disk=False), options.seed
         console.print(_traffic(undisturbed(stand, usual), stand))
         while seed == options.seed or time.monotonic() - begun < 60 * options.minutes:
-            run, start = f"{stand.data}-runs/{uuid.uuid4().hex}", time.monotonic()
+            run, start = stand.new_run(on_disk=seed % 2 == 1), time.monotonic()
             try:
                 faults = disturbed(stand, run, seed)
                 require_same(stand.store(usual), stand.store(run))
+                stand.store(run).fs.rm(run, recursive=True)
             except DifferenceError as error:
                 lost = f" --lost-calls {options.lost_calls}" if options.lost_calls else ""
                 again = f"python -m jobs.soak --seed {seed} --minutes 0{lost}"
@@ -88,10 +93,11 @@ def standing(lost_calls: int = 0) -> Iterator[Stand]:
     _put_images(Store(f"{bucket}/images", options))
     try:
         with (
+            small_disk() as disk,
             unreliable(behind) as service,
             Cluster({**_KEYS, "AWS_ENDPOINT_URL": service.endpoint}, lost_calls) as cluster,
         ):
-            yield Stand(cluster, service, options, f"{bucket}/images")
+            yield Stand(cluster, service, options, f"{bucket}/images", disk)
     finally:
         true.stop()
 

@@ -13,10 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from jobs.soak.clocks import Clocks
 from jobs.soak.processes import kill_family
 
 NODES = 2
 """Beside the head; each has one processor, the head has none."""
+
+CLOCKS = ("driver", "head", *(f"node-{index}" for index in range(NODES)))
+"""Each machine has its own."""
 
 _RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 _AGAIN = ["sh", "-c", 'until "$@"; do sleep 1; done', "sh"]
@@ -41,10 +45,16 @@ class Cluster:
         own = {**variables, "RAY_AUTH_MODE": "disabled"}
         if lost_calls:
             own["RAY_testing_rpc_failure"] = _losing(lost_calls)
-        self.environment = {**os.environ, **own}
         self._folder = Path(tempfile.mkdtemp())
+        self._clocks = Clocks(self._folder)
+        self._environment = {**os.environ, **own}
         self._head: subprocess.Popen[bytes] | None = None
         self._nodes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the programs that lead it."""
+        return self._environment | self._clocks.variables("driver")
 
     def __enter__(self) -> "Cluster":
         self._begin()
@@ -67,20 +77,24 @@ class Cluster:
     def lose_node(self, index: int) -> None:
         """A node is gone at once; another comes in its place."""
         _lost(self._nodes[index])
-        self._nodes[index] = self._node()
+        self._nodes[index] = self._node(index)
 
     def lose_head(self) -> None:
         """The head is gone, and with it all of the cluster; one starts again at its address."""
         self._end()
         self._begin()
 
+    def set_clock(self, whose: str, seconds: int) -> None:
+        """Put a clock of `CLOCKS` so much forward, or back."""
+        self._clocks.set(whose, seconds)
+
     def _begin(self) -> None:
         host, port = self.address.split(":")
         head = ["--head", f"--port={port}", f"--node-ip-address={host}", "--num-cpus=0"]
         place = [f"--temp-dir={self._folder}", "--include-dashboard=false"]
-        self._head = self._started([*head, *place])
+        self._head = self._started("head", [*head, *place])
         _await(host, int(port))
-        self._nodes = [self._node() for _ in range(NODES)]
+        self._nodes = [self._node(index) for index in range(NODES)]
 
     def _end(self) -> None:
         for process in (*self._nodes, self._head):
@@ -88,14 +102,14 @@ class Cluster:
                 _lost(process)
         self._head, self._nodes = None, []
 
-    def _node(self) -> "subprocess.Popen[bytes]":
-        return self._started([f"--address={self.address}", "--num-cpus=1"])
+    def _node(self, index: int) -> "subprocess.Popen[bytes]":
+        return self._started(f"node-{index}", [f"--address={self.address}", "--num-cpus=1"])
 
-    def _started(self, options: list[str]) -> "subprocess.Popen[bytes]":
+    def _started(self, clock: str, options: list[str]) -> "subprocess.Popen[bytes]":
         common = ["--block", "--disable-usage-stats", f"--object-store-memory={_MEMORY}"]
         return subprocess.Popen(
             [*_AGAIN, *_RAY, "start", *options, *common],
-            env=self.environment,
+            env=self._environment | self._clocks.variables(clock),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -4,9 +4,11 @@ import random
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from jobs.soak.cluster import Cluster
 from jobs.soak.compare import DifferenceError
@@ -25,7 +27,11 @@ LIMIT = 420.0
 LATEST = 15.0
 """Seconds after which a strike comes, at most: a stage takes little longer."""
 
-_TRUE = {"head lost": "No Ray cluster answers", "shard gone for 5 s": "is not what "}
+_TRUE = {
+    "head lost": "No Ray cluster answers",
+    "shard gone for 5 s": "is not what ",
+    "shard exchanged for 5 s": "is not what ",
+}
 """Strike → what a request is refused with, and rightly, as long as it lasts: a driver that begins
 meanwhile meets no head, or a dataset that is another one."""
 
@@ -44,12 +50,19 @@ class Stand:
         service: the store, with its faults.
         truly: the options with which the true store is reached, to see what is there.
         data: to mine.
+        disk: a small one for runs, if there is one.
     """
 
     cluster: Cluster
     service: Service
     truly: Options
     data: str
+    disk: Path | None
+
+    def new_run(self, on_disk: bool) -> str:
+        """A place for one, on the disk if that is asked for and there is one."""
+        parent = self.disk if on_disk and self.disk else f"{self.data}-runs"
+        return f"{parent}/{uuid.uuid4().hex}"
 
     def store(self, url: str) -> Store:
         """A run or the data, as they are."""

@@ -7,16 +7,22 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from jobs.soak.cluster import NODES, Cluster
+from jobs.soak.cluster import CLOCKS, NODES, Cluster
+from jobs.soak.disk import filled
 from jobs.soak.processes import WORKING, entitled, kill_family, send
 from jobs.soak.service import Faults, Service
 from pipeline import schema
+from pipeline.data.demo.images import shard_bytes
 from pipeline.data.store import Store
 
 _PAUSE = 5.0  # seconds for which a worker stands still
 _OUTAGE = 15.0  # seconds for which the store does not answer
-_AWAY = 5.0  # seconds for which a shard is gone
+_AWAY = 5.0  # seconds for which a shard is gone, or another, or a disk full
+_ONE_SHARD = threading.Lock()  # or one would be put back that was put there
+_OTHERS = 10  # images in that one
+_JUMP = 3600  # seconds by which a clock is wrong, at most
 _TICK = 0.05
 
 
@@ -92,15 +98,46 @@ def _outage(scene: Scene) -> bool:
 
 
 def _take_shard(scene: Scene) -> bool:
+    return _without_shard(scene, None)
+
+
+def _without_shard(scene: Scene, other: bytes | None) -> bool:
+    with _ONE_SHARD:
+        return _replaced(scene, other)
+
+
+def _replaced(scene: Scene, other: bytes | None) -> bool:
     while not scene.run.exists(schema.RUN):  # before that the dataset is what is there
         if scene.driver.poll() is not None:
             return False
         time.sleep(_TICK)
     name = scene.chance.choice(list(scene.images.list()))
     shard = scene.images.read(name)
-    scene.images.remove(name)
+    if other is None:
+        scene.images.remove(name)
+    else:
+        scene.images.write(name, other)
     time.sleep(_AWAY)
     scene.images.write(name, shard)
+    return True
+
+
+def _exchange_shard(scene: Scene) -> bool:
+    """Sound, and another: nothing of it may be taken for what was listed."""
+    return _without_shard(scene, shard_bytes(range(_OTHERS), seed=2))
+
+
+def _fill_disk(scene: Scene) -> bool:
+    if not scene.run.is_local:
+        return False
+    with filled(Path(scene.run.path()).parent):
+        time.sleep(_AWAY)
+    return True
+
+
+def _set_clock(scene: Scene) -> bool:
+    whose = scene.chance.choice(CLOCKS)
+    scene.cluster.set_clock(whose, scene.chance.randint(-_JUMP, _JUMP))
     return True
 
 
@@ -113,6 +150,9 @@ STRIKES: dict[str, Callable[[Scene], bool]] = {
     "driver killed": _kill_driver,
     "store out for 15 s": _outage,
     "shard gone for 5 s": _take_shard,
+    "shard exchanged for 5 s": _exchange_shard,
+    "disk full for 5 s": _fill_disk,
+    "clock set": _set_clock,
 }
 """Each tells whether it struck."""
 
