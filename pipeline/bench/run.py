@@ -27,6 +27,7 @@ from pipeline.bench.sections import (
     occlusion,
     precision,
     projection,
+    scale,
     start,
     workers,
 )
@@ -38,7 +39,8 @@ NETS = ("alexnet", "vgg16", "resnet50")
 SHORT_NETS = ("alexnet",)
 
 _MODULES = (
-    *(mining, start, workers, driver, heaps, merging, memory, precision, projection, occlusion),
+    *(mining, start, workers, driver, scale, heaps),
+    *(merging, memory, precision, projection, occlusion),
 )
 SECTIONS = {module.__name__.rpartition(".")[2]: module.measure for module in _MODULES}
 

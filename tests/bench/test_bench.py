@@ -15,11 +15,20 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.bench import run
+from pipeline.bench import made_up, run
 from pipeline.bench.order import Order, samples_of
 from pipeline.bench.printer import Column, Finding, Row, figure_data, shown
 from pipeline.bench.runner import CPU, RATE, at_once, measured, quickest, rounds
-from pipeline.bench.sections import driver, memory, merging, mining, precision, start, workers
+from pipeline.bench.sections import (
+    driver,
+    memory,
+    merging,
+    mining,
+    precision,
+    scale,
+    start,
+    workers,
+)
 from pipeline.cli.app import run_app
 from pipeline.data.demo.images import draw
 from pipeline.data.store import Store
@@ -293,8 +302,8 @@ def test_workers(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_merging(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merging, "_PARTS", {True: 5})
-    monkeypatch.setattr(merging, "_DIFFERENT", 2)
-    monkeypatch.setattr(merging, "_IMAGES", 30)
+    monkeypatch.setattr(made_up, "_DIFFERENT", 2)
+    monkeypatch.setattr(made_up, "IMAGES", 30)
     (found,) = report(photographs, tmp_path, "merging")
     row = found["rows"]["k = 9"]
     assert row["share"] > 0
@@ -304,13 +313,19 @@ def test_merging(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_driver(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "cores", lambda: 1)
-    monkeypatch.setattr(driver, "_PARTS", {True: 600})
-    monkeypatch.setattr(driver, "_THROUGH_RAY", {True: 20})
+    monkeypatch.setattr(driver, "_PARTS", {True: 20})
     (found,) = report(photographs, tmp_path, "driver")
-    alone, by_ray = found["rows"].values()
-    assert (alone["parts"], by_ray["parts"]) == (600, 20)
-    assert 0 < alone["share"] <= 1
-    assert by_ray["rate"] > 0
+    (row,) = found["rows"].values()
+    assert row["parts"] == 20
+    assert row["rate"] > 0
+
+
+def test_a_run_at_scale(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "_PARTS", {True: (600,)})
+    (found,) = report(photographs, tmp_path, "scale")
+    prepared, listing, mining, merging = found["rows"].values()
+    assert 0 < mining["share"] <= 1
+    assert 0 < prepared["peak"] <= listing["peak"] <= mining["peak"] <= merging["peak"]
 
 
 def same(names: list[str], rate: float, cpu: float) -> dict[tuple[str, int], Row]:

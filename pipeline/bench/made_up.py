@@ -1,0 +1,113 @@
+"""A run whose heaps are made up, to measure what would take days to mine.
+
+Some parts are drawn, and then come again: a part's bytes, and how many winners lie in how many
+parts, are those of a real run, and so is the time that merging takes with them.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import schema
+from pipeline.config import LayerSpec, RunSpec
+from pipeline.core.nets.known import Net
+from pipeline.data.store import Store
+from pipeline.stages.heap_files import lists_of
+
+IMAGES = 1000
+"""In a part."""
+
+_DIFFERENT = 32
+
+
+class MadeUp:
+    """Puts heaps into a run that nobody has mined.
+
+    Args:
+        net: with its layers.
+        run: an empty place on a disk.
+        top_k: winners of each map.
+
+    Attributes:
+        spec: what the run is.
+    """
+
+    def __init__(self, net: Net, run: Store, top_k: int) -> None:
+        self.spec = _spec(net, top_k)
+        self._run = run
+        for number in range(_DIFFERENT):
+            run.write_table(_drawn(number), _heap(net, number, top_k), by="layer")
+        self._folder = Path(run.path(schema.HEAPS))
+        self._folder.mkdir()
+
+    def put(self, number: int, part: str) -> None:
+        """The heap of a part, at hardly any cost.
+
+        Args:
+            number: of the part.
+            part: its name.
+        """
+        os.link(self._run.path(_drawn(number % _DIFFERENT)), self._run.path(schema.heap_name(part)))
+
+
+def _drawn(number: int) -> str:
+    return f"drawn/{number}.parquet"
+
+
+def _heap(net: Net, number: int, top_k: int) -> pa.Table:
+    dice = np.random.default_rng(number)
+    layers = net.graph.layers
+    maps = sum(layer.maps for layer in layers)
+    entries = min(top_k, IMAGES)
+    values = -np.sort(-dice.gamma(2.0, 4.0, (maps, entries)).astype(np.float32), axis=1)
+    samples = dice.permuted(np.tile(np.arange(IMAGES), (maps, 1)), axis=1)[:, :entries].ravel()
+    keys = np.array([f"n{number:08d}_{sample}.JPEG" for sample in range(IMAGES)])
+    sizes = np.repeat([layer.size for layer in layers], [layer.maps for layer in layers], axis=0)
+    places = dice.integers(0, sizes.prod(1, keepdims=True), (maps, entries))
+    count = maps * entries
+    columns = {
+        "activation": values.ravel(),
+        "before_rectification": pa.nulls(count, pa.float32()),
+        "y": (places // sizes[:, 1:]).ravel(),
+        "x": (places % sizes[:, 1:]).ravel(),
+        "sample": samples,
+        "shard": np.full(count, f"s3://imagenet/train-{number:06d}.tar"),
+        "key": keys[samples],
+        "offset": samples * 110_000,
+        "length": 100_000 + samples,
+        "label": samples,
+        "class_name": np.array([f"class {sample}" for sample in range(IMAGES)])[samples],
+        "width": 300 + samples,
+        "height": 300 + samples,
+    }
+    winners = schema.entries_of(columns, schema.HEAP_ENTRY)
+    of_maps = {
+        "layer": np.repeat([layer.name for layer in layers], [layer.maps for layer in layers]),
+        "feature_map": np.concatenate([np.arange(layer.maps) for layer in layers]),
+        "images": np.full(maps, IMAGES),
+        "active": np.full(maps, IMAGES),
+        "max": values[:, 0],
+        "total": values.sum(1),
+        "total_squares": (values**2).sum(1),
+        "winners": lists_of(winners, np.full(maps, entries)),
+    }
+    table = schema.table_of(of_maps, schema.HEAP)
+    return table.replace_schema_metadata({schema.SAMPLES_IN_PART: str(IMAGES)})
+
+
+def _spec(net: Net, top_k: int) -> RunSpec:
+    return RunSpec(
+        net=net.name,
+        weights="random:0",
+        weights_digest="",
+        classes=net.classes,
+        preprocessing=net.preprocessing,
+        layers=tuple(LayerSpec.of(net.graph, layer) for layer in net.graph.layers),
+        top_k=top_k,
+        precision="exact",
+        data="made up",
+        format="webdataset",
+        fingerprint="",
+    )
