@@ -158,14 +158,14 @@ def nets(
     ] = None,
 ) -> None:
     """The nets it knows: preprocessing, weights; and of those named, every layer."""
-    with waiting("Loading torch"):
-        from pipeline.commands.nets import layers_table, nets_table
+    from pipeline.commands.nets import layers_table, nets_table
 
     if not names:
         say(nets_table())
         say("Layers of one: deconv-atlas nets NET")
     for name in names or ():
-        table, opaque = layers_table(name)
+        with waiting("Loading torch"):
+            table, opaque = layers_table(name)
         say(table)
         for line in opaque:
             say(line)

@@ -1,24 +1,22 @@
 """The nets that are known, and the layers of one, as tables for the terminal."""
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
-from pipeline.core.graph.receptive_field import receptive_field
-from pipeline.core.nets import known
-from pipeline.data.weights.load import load_net
+from pipeline.core.nets.listing import listed
 from pipeline.terminal import legible
 
 
 def nets_table() -> Table:
-    """Every net that is known by name: its input and its weights."""
+    """Every net that is known by name: its input and its weights; at once, without torch."""
     table = Table("net", "input", "resize", "weights", box=None, pad_edge=False)
-    for name in known.names():
-        prepared = known.preprocessing(name)
-        weights = ", ".join(known.torchvision_weights(name)) or "bundled"
-        if name in known.VARIANTS:
-            weights = "--weights FILE"
-        resize = prepared.resize
+    for name, net in listed().items():
+        resize = net["resize"]
         resized = str(resize) if isinstance(resize, int) else _by(resize)
-        table.add_row(name, _by(prepared.input_size), resized, weights)
+        table.add_row(
+            name, _by(net["input"]), resized, ", ".join(net["weights"]) or "--weights FILE"
+        )
     return table
 
 
@@ -28,6 +26,9 @@ def layers_table(name: str) -> tuple[Table, list[str]]:
     Raises:
         RequestError: there is no such net.
     """
+    from pipeline.core.graph.receptive_field import receptive_field  # these import torch
+    from pipeline.data.weights.load import load_net
+
     net = load_net(name, "random:0").net
     columns = ("layer", "maps", "size", "receptive field", "stride", "starts at")
     title = f"{name}, input {_by(net.preprocessing.input_size)}"
@@ -50,5 +51,6 @@ def layers_table(name: str) -> tuple[Table, list[str]]:
     return table, opaque + left_out
 
 
-def _by(pair: tuple[int, int]) -> str:
-    return f"{pair[0]}×{pair[1]}"
+def _by(pair: Sequence[int]) -> str:
+    height, width = pair
+    return f"{height}×{width}"

@@ -103,7 +103,8 @@ def test_names_do_not_steer_the_terminal() -> None:
 
 def test_a_look_waits_for_neither_torch_nor_pandas() -> None:
     code = (
-        "import sys, pipeline.cli.app, pipeline.commands.show; "
+        "import sys, pipeline.cli.app, pipeline.commands.show, pipeline.commands.nets; "
+        "pipeline.commands.nets.nets_table(); "
         "print({'torch', 'torchvision', 'pandas', 'ray'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
