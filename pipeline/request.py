@@ -36,7 +36,12 @@ StorageOptions = Annotated[dict[str, Any] | None, BeforeValidator(_from_json)]
 class Frozen(BaseModel):
     """A model of which every field is known and stays as it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        defer_build=True,  # a command uses one of them or two, and building all takes longer
+    )
 
 
 class Mining(Frozen):

@@ -23,6 +23,7 @@ from jobs.soak.compare import DifferenceError, require_same
 from jobs.soak.disk import small_disk
 from jobs.soak.episode import Stand, disturbed, undisturbed
 from jobs.soak.service import unreliable
+from jobs.soak.strikes import STRIKES
 from pipeline.data.demo.images import shard_bytes
 from pipeline.data.store import Store
 
@@ -45,7 +46,13 @@ def main() -> int:
     parser.add_argument(
         "--lost-calls", type=int, default=0, metavar="PERCENT", help="Of Ray's own calls, thrice."
     )
+    parser.add_argument(
+        "--strikes", default=",".join(STRIKES), metavar="KINDS", help="Only these; commas between."
+    )
     options = parser.parse_args()
+    strikes = [kind for kind in options.strikes.split(",") if kind]
+    if unknown := set(strikes) - STRIKES.keys():
+        parser.error(f"no strike {', '.join(sorted(unknown))}; there are {', '.join(STRIKES)}")
     console = Console()
     happened, begun = Counter[str](), time.monotonic()
     with standing(options.lost_calls) as stand:
@@ -56,12 +63,12 @@ def main() -> int:
         while seed == options.seed or time.monotonic() - begun < 60 * options.minutes:
             run, start = stand.new_run(on_disk=seed % 2 == 1), time.monotonic()
             try:
-                faults = disturbed(stand, run, seed)
+                faults = disturbed(stand, run, seed, strikes)
                 require_same(stand.store(usual), stand.store(run))
                 stand.store(run).fs.rm(run, recursive=True)
             except DifferenceError as error:
-                lost = f" --lost-calls {options.lost_calls}" if options.lost_calls else ""
-                again = f"python -m jobs.soak --seed {seed} --minutes 0{lost}"
+                same = f'--lost-calls {options.lost_calls} --strikes "{options.strikes}"'
+                again = f"python -m jobs.soak --seed {seed} --minutes 0 {same}"
                 console.print(f"Seed {seed}: {error}\nAgain: {again}", markup=False)
                 return 1
             happened += faults

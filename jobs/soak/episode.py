@@ -14,7 +14,7 @@ from jobs.soak.cluster import Cluster
 from jobs.soak.compare import DifferenceError
 from jobs.soak.processes import kill_family
 from jobs.soak.service import Faults, Service
-from jobs.soak.strikes import STRIKES, Scene, Strike
+from jobs.soak.strikes import Scene, Strike
 from pipeline.data.store import Options, Store
 
 STAGES = ("mine", "project", "publish")
@@ -93,8 +93,8 @@ def undisturbed(stand: Stand, run: str) -> dict[str, Counter[str]]:
     return traffic
 
 
-def disturbed(stand: Stand, run: str, seed: int) -> Counter[str]:
-    """A run with the faults of a seed: how many of each kind.
+def disturbed(stand: Stand, run: str, seed: int, kinds: Sequence[str]) -> Counter[str]:
+    """A run with the faults of a seed, strikes of these kinds alone: how many of each.
 
     Raises:
         DifferenceError: a stage does not end well.
@@ -102,7 +102,7 @@ def disturbed(stand: Stand, run: str, seed: int) -> Counter[str]:
     chance, happened, before = random.Random(seed), Counter[str](), stand.cluster.calls_lost()
     for stage in STAGES:
         share = chance.choice(_SHARES)
-        strikes = chance.sample(list(STRIKES), chance.randint(0, _MOST_STRIKES))
+        strikes = chance.sample(kinds, min(len(kinds), chance.randint(0, _MOST_STRIKES)))
         late = chance.choice(_LATE)
         stand.service.begin(Faults(chance.randrange(1 << 30), share, late=late))
         happened += _attempted(stand, stage, run, strikes, chance)

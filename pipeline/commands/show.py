@@ -1,8 +1,10 @@
 """A run as tables for the terminal, at once: nothing here needs torch or pandas."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from rich.table import Table
 
@@ -56,12 +58,11 @@ def run_table(run: Store, spec: RunSpec) -> Table:
     for layer in spec.layers:
         counts = ["", "", ""]
         if maps is not None:
-            active = maps.filter(pc.equal(maps["layer"], layer.name))["active"]
-            winners = read_winners(run, layer.name, ["feature_map", "rank"])
+            active = _where(maps, "layer", layer.name)["active"].to_pylist()
+            winners = Counter(read_winners(run, layer.name, ["feature_map"])[0].to_pylist())
             blocks = projection_blocks(run, layer.name)
-            projected = sum(int(block.has(winners).sum()) for block in blocks)
-            dead = pc.sum(pc.equal(active, 0)).as_py() or 0
-            counts = [str(dead), str(len(winners)), str(projected)]
+            projected = sum(min(winners[n], block.ranks) for block in blocks for n in block.maps)
+            counts = [str(active.count(0)), str(winners.total()), str(projected)]
         table.add_row(legible(layer.name), str(layer.maps), *counts)
     return table
 
@@ -98,7 +99,7 @@ def layer_table(run: Store, layer: str) -> Table:
         classes.setdefault(winner["feature_map"], {})[name] = None
     maps = read_feature_map_table(run)
     table = Table("map", "active", "max", "mean", "winners show", title=legible(layer), box=None)
-    for row in maps.filter(pc.equal(maps["layer"], layer)).to_pylist():
+    for row in _where(maps, "layer", layer).to_pylist():
         names = [*classes.get(row["feature_map"], ["dead"])]
         more = f" +{len(names) - 3}" if len(names) > 3 else ""
         active = f"{row['active'] / row['images']:.1%}"
@@ -114,7 +115,7 @@ def winners_table(run: Store, layer: str, feature_map: int) -> Table:
     winners = read_winners(run, layer)
     columns = ("rank", "activation", "class", "key", "y, x", "box in the picture")
     table = Table(*columns, title=legible(f"{layer}, feature map {feature_map}"), box=None)
-    for row in winners.filter(pc.equal(winners["feature_map"], feature_map)).to_pylist():
+    for row in _where(winners, "feature_map", feature_map).to_pylist():
         left, top, right, bottom = (
             round(row[f"source_{side}"]) for side in ("left", "top", "right", "bottom")
         )
@@ -127,6 +128,16 @@ def winners_table(run: Store, layer: str, feature_map: int) -> Table:
             f"{left}, {top} - {right}, {bottom}",
         )
     return table
+
+
+def _where(table: pa.Table, column: str, value: object) -> pa.Table:
+    """The rows with a value in a column, which lie together.
+
+    By hand, since for any scalar pyarrow imports pandas, which takes longer than all of this.
+    """
+    values = table[column].to_pylist()
+    count = values.count(value)
+    return table.slice(values.index(value) if count else 0, count)
 
 
 def _class(winner: Mapping[str, Any]) -> str | None:

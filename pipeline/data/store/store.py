@@ -200,12 +200,16 @@ class Store:
 
         Args:
             name: of the object.
-            block: bytes read ahead, where it is read from start to end; 0 for none at all.
+            block: bytes read ahead, where it is read from start to end; 0 for none at all. From a
+                disk it is then pyarrow's own, since of a stream of Python's its threads may still
+                hold pieces when Python ends, and abort the process; elsewhere, have it use none.
 
         Raises:
             FileNotFoundError: there is no such object.
             StoreError: the store does not answer; from the stream too.
         """
+        if block == 0 and self.is_local:
+            return pa.OSFile(self.path(name))
         ahead: dict[str, Any] = {"cache_type": "none"} if block == 0 else {}
         ahead |= {"block_size": block, "cache_type": "readahead"} if block else {}
         stream = self._patiently(lambda: self.fs.open(self.path(name), "rb", **ahead), name)
@@ -277,7 +281,7 @@ class Store:
         """The Parquet object `name`, or only some columns of it."""
         with self.open(name, block=0) as stream:
             file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=True)
-            return file.read(columns=columns)
+            return file.read(columns=columns, use_threads=self.is_local)
 
     def write_table(
         self, name: str, table: pa.Table, group: int | None = None, by: str | None = None

@@ -203,7 +203,8 @@ def read_skipped_table(run: Store) -> pa.Table:
     """
     fields = schema.SKIPPED_SAMPLE
     tables = [read_table(run, name, fields) for name in _tables(run, schema.SKIPPED)]
-    return pa.concat_tables([fields.empty_table(), *tables])
+    none = pa.Table.from_batches([], fields)  # unlike `empty_table`, it does not import pandas
+    return pa.concat_tables([none, *tables])
 
 
 def read_skipped(run: Store) -> "pd.DataFrame":

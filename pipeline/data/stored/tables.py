@@ -68,7 +68,7 @@ def _of(run: Store, name: str, columns: Sequence[str] | None, layers: Collection
             if values is None or any(values.min <= layer <= values.max for layer in layers)
         ]
         wanted = None if columns is None else [*dict.fromkeys(["layer", *columns])]
-        table = file.read_row_groups(groups, wanted)
+        table = file.read_row_groups(groups, wanted, use_threads=run.is_local)
         table = table.filter(pc.is_in(table["layer"], pa.array(layers, pa.string())))
         return table if columns is None or "layer" in columns else table.drop_columns("layer")
 
@@ -83,8 +83,8 @@ def read_rows(
         IncompleteError: it is damaged, or made by another version.
     """
     with intact(run, name), run.open(name, block=0) as stream:
-        checked = {"page_checksum_verification": True, "pre_buffer": True}
-        table = pq.read_table(stream, columns=columns, filters=rows, **checked)
+        how = {"page_checksum_verification": True, "pre_buffer": True, "use_threads": run.is_local}
+        table = pq.read_table(stream, columns=columns, filters=rows, **how)
         _require(table.schema, fields, fields.names if columns is None else columns)
         return table
 
