@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def _run(net: str, folder: Path, parts: int, seconds: float) -> dict[str, dict[s
     names = [part.name for part in dataset.parts()]
     with no_gpus(), session.connected(pictures=0):
         _, rows["mining"] = _timed(lambda: _mined(run, made, dataset.parts(), seconds))
-        rows["mining"]["share"] = parts * seconds / _WORKERS / rows["mining"]["seconds"]
+        rounds = ceil(parts / _WORKERS)
+        rows["mining"]["share"] = rounds * seconds / rows["mining"]["seconds"]
         do = partial(stages.merge, run, workforce=Workforce())
         _, rows["merging"] = _timed(lambda: merge(run, made.spec, names, do=do))
     return rows
