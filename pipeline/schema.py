@@ -138,18 +138,24 @@ _OF_MAP = [
 _SUMS = [pa.field("total", pa.float64()), pa.field("total_squares", pa.float64())]
 
 # width and height are those of the original picture
-SAMPLES = pa.schema(
-    [*_WHERE, *_LABEL, pa.field("width", pa.int32()), pa.field("height", pa.int32())]
+SAMPLE = pa.struct(
+    [_SAMPLE, *_WHERE, *_LABEL, pa.field("width", pa.int32()), pa.field("height", pa.int32())]
 )
-"""One row per sample of a part, in the order of the part."""
+"""What is known of a sample; it is the position within the part, which the merge makes global."""
 
-HEAP_ENTRY = pa.struct([*_ACTIVATION, _BEFORE, _SAMPLE, *SAMPLES])
-"""A winner of a part; its sample is the position within the part, which the merge makes global."""
+HEAP_ENTRY = pa.struct([*_ACTIVATION, _BEFORE, _SAMPLE])
+"""A winner of a part."""
 
 HEAP = pa.schema(
-    [*_OF_MAP, *_SUMS, pa.field("winners", pa.list_(HEAP_ENTRY))]
-)  # in the order of rank
-"""A part's heaps, one row per feature map; the file's metadata counts its `samples`."""
+    [
+        *_OF_MAP,
+        *_SUMS,
+        pa.field("winners", pa.list_(HEAP_ENTRY)),  # in the order of rank
+        pa.field("samples", pa.list_(SAMPLE)),  # all that win anything, in their order
+    ]
+)
+"""A part's heaps, one row per feature map, `samples` in the first row alone: each of them wins many
+times. The file's metadata counts the part's `samples`."""
 
 SCREENED = pa.struct([pa.field("value", pa.float32()), _SAMPLE])
 SCREEN_HEAP = pa.schema([*_OF_MAP, *_SUMS, pa.field("kept", pa.list_(SCREENED))])

@@ -14,7 +14,7 @@ from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.nets.known import Net
 from pipeline.data.store import Store
-from pipeline.stages.heap_files import lists_of
+from pipeline.stages.heap_files import in_first_row, lists_of
 
 IMAGES = 1000
 """In a part."""
@@ -63,7 +63,6 @@ def _heap(net: Net, number: int, top_k: int) -> pa.Table:
     entries = min(top_k, IMAGES)
     values = -np.sort(-dice.gamma(2.0, 4.0, (maps, entries)).astype(np.float32), axis=1)
     samples = dice.permuted(np.tile(np.arange(IMAGES), (maps, 1)), axis=1)[:, :entries].ravel()
-    keys = np.array([f"n{number:08d}_{sample}.JPEG" for sample in range(IMAGES)])
     sizes = np.repeat([layer.size for layer in layers], [layer.maps for layer in layers], axis=0)
     places = dice.integers(0, sizes.prod(1, keepdims=True), (maps, entries))
     count = maps * entries
@@ -73,14 +72,17 @@ def _heap(net: Net, number: int, top_k: int) -> pa.Table:
         "y": (places // sizes[:, 1:]).ravel(),
         "x": (places % sizes[:, 1:]).ravel(),
         "sample": samples,
-        "shard": np.full(count, f"s3://imagenet/train-{number:06d}.tar"),
-        "key": keys[samples],
-        "offset": samples * 110_000,
-        "length": 100_000 + samples,
-        "label": samples,
-        "class_name": np.array([f"class {sample}" for sample in range(IMAGES)])[samples],
-        "width": 300 + samples,
-        "height": 300 + samples,
+    }
+    of_samples = {
+        "sample": np.arange(IMAGES),
+        "shard": np.full(IMAGES, f"s3://imagenet/train-{number:06d}.tar"),
+        "key": [f"n{number:08d}_{sample}.JPEG" for sample in range(IMAGES)],
+        "offset": np.arange(IMAGES) * 110_000,
+        "length": np.arange(100_000, 100_000 + IMAGES),
+        "label": np.arange(IMAGES),
+        "class_name": [f"class {sample}" for sample in range(IMAGES)],
+        "width": np.arange(300, 300 + IMAGES),
+        "height": np.arange(300, 300 + IMAGES),
     }
     winners = schema.entries_of(columns, schema.HEAP_ENTRY)
     of_maps = {
@@ -92,6 +94,7 @@ def _heap(net: Net, number: int, top_k: int) -> pa.Table:
         "total": values.sum(1),
         "total_squares": (values**2).sum(1),
         "winners": lists_of(winners, np.full(maps, entries)),
+        "samples": in_first_row(schema.entries_of(of_samples, schema.SAMPLE), maps),
     }
     table = schema.table_of(of_maps, schema.HEAP)
     return table.replace_schema_metadata({schema.SAMPLES_IN_PART: str(IMAGES)})

@@ -35,7 +35,7 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
     widths = np.repeat([layer.size[1] for layer in layers], maps)[taken.nonzero()[0]]
     positions = heaps.samples.cpu().numpy()[taken]
     values, activations = heaps.values.cpu().numpy()[taken], _activations(heaps)[taken]
-    columns = _sources(seen.pictures, positions) | {
+    columns = {
         "activation": activations,
         "before_rectification": pa.array(values, mask=values == activations),
         "y": places // widths,
@@ -43,8 +43,11 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
         "sample": positions,
     }
     winners = schema.entries_of(columns, schema.HEAP_ENTRY)
-    columns = _map_columns(net, heaps) | {"winners": lists_of(winners, taken.sum(1))}
-    return _of_part(schema.table_of(columns, schema.HEAP), net, seen)
+    lists = {
+        "winners": lists_of(winners, taken.sum(1)),
+        "samples": in_first_row(_samples(seen.pictures, positions), len(taken)),
+    }
+    return _of_part(schema.table_of(_map_columns(net, heaps) | lists, schema.HEAP), net, seen)
 
 
 def screen_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
@@ -96,19 +99,29 @@ def _of_part(table: pa.Table, net: Net, seen: Seen) -> pa.Table:
     return table.replace_schema_metadata(facts | machine_metadata(net.device))
 
 
+def _samples(pictures: Sequence[Picture], positions: NDArray[np.int64]) -> pa.StructArray:
+    """Where the samples at these positions of the part are, and what they are; each once."""
+    wanted = {*np.unique(positions).tolist()}
+    rows = [
+        {
+            **asdict(picture.sample),
+            "sample": picture.position,
+            "height": picture.size[0],
+            "width": picture.size[1],
+        }
+        for picture in pictures
+        if picture.position in wanted
+    ]
+    known = pa.Table.from_pylist(rows, pa.schema(list(schema.SAMPLE)))
+    return known.to_struct_array().combine_chunks()
+
+
 def remarks_of(table: pa.Table) -> list[str]:
     """What there is to say of a part's data."""
     said: list[str] = json.loads(table.schema.metadata.get(schema.REMARKS, b"[]"))
     return said
 
 
-def _sources(pictures: Sequence[Picture], positions: NDArray[np.int64]) -> dict[str, Any]:
-    """Where the samples at these positions of the part are, and what they are, by columns."""
-    rows = [
-        {**asdict(picture.sample), "height": picture.size[0], "width": picture.size[1]}
-        for picture in pictures
-    ]
-    used = np.array([picture.position for picture in pictures], np.int64)
-    table = pa.Table.from_pylist(rows, schema=schema.SAMPLES)
-    table = table.take(np.searchsorted(used, positions)).combine_chunks()
-    return {name: table[name].combine_chunks() for name in table.column_names}
+def in_first_row(samples: pa.StructArray, rows: int) -> pa.ListArray:
+    """What is known of samples as a column of a table of so many rows."""
+    return lists_of(samples, np.array([len(samples), *[0] * (rows - 1)]))

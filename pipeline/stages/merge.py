@@ -16,7 +16,8 @@ from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.heaps.certificate import Flags
 from pipeline.data.store import Store
-from pipeline.data.stored.results import read_parts, read_skipped
+from pipeline.data.stored.heaps import read_parts, read_winners_of_parts
+from pipeline.data.stored.results import read_skipped
 from pipeline.errors import RequestError
 from pipeline.stages.carry import carry_blocks, carry_projected
 from pipeline.stages.heap_files import remarks_of
@@ -25,6 +26,10 @@ from pipeline.stages.rescore import Looks
 
 _WINNERS_IN_SHARE = 2**16
 """Of a share of several layers, at most: what one worker holds, and the more there are to share."""
+
+
+_OF_ROWS = (schema.HEAP_ENTRY, schema.SAMPLE)
+"""What a heap file says of a winner, and of its sample."""
 
 
 @dataclass(frozen=True)
@@ -184,24 +189,33 @@ def _rows(
 ) -> pa.Table:
     """All that the files say of these entries, in their order."""
     used = np.unique(best.file)
-    tables, order = [pa.schema(list(schema.HEAP_ENTRY)).empty_table()], []
+    tables, order = [_joined(*(pa.schema(list(kind)).empty_table() for kind in _OF_ROWS))], []
     names = [files[number] for number in used]
-    columns = ["winners"]
-    for number, table in zip(used, read_parts(run, names, columns, share.layers), strict=True):
+    read = read_winners_of_parts(run, names, share.layers)
+    for number, (winners, samples) in zip(used, read, strict=True):
         here = np.flatnonzero(best.file == number)
-        entries = pa.Table.from_struct_array(pc.list_flatten(table["winners"].combine_chunks()))
-        tables.append(entries.take(best.place[here]))
+        tables.append(_joined(winners.take(best.place[here]), samples))
         order.append(here)
     rows = pa.concat_tables(tables).combine_chunks()
     rows = rows.take(np.argsort(np.concatenate([np.empty(0, np.int64), *order])))
-    sample = rows.column_names.index("sample")
     owners = pa.array(best.owner)
     return (
-        rows.set_column(sample, "sample", pa.array(best.sample))
+        rows.append_column("sample", pa.array(best.sample))
         .append_column("layer", feature_maps["layer"].take(owners))
         .append_column("feature_map", feature_maps["feature_map"].take(owners))
         .append_column("rank", pa.array(ranks(best.owner)))
     )  # fmt: skip
+
+
+def _joined(winners: pa.Table, samples: pa.Table) -> pa.Table:
+    """Winners of one file with all that is known of their samples, but for its position."""
+    positions = samples["sample"].to_numpy()
+    known = samples.drop_columns("sample").take(
+        np.searchsorted(positions, winners["sample"].to_numpy())
+    )
+    for name in known.column_names:
+        winners = winners.append_column(name, known[name])
+    return winners.drop_columns("sample")
 
 
 def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec) -> pa.Table:

@@ -19,7 +19,7 @@ from pipeline.data.batches import Batch
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
-from pipeline.data.stored.results import read_parts
+from pipeline.data.stored.heaps import read_parts
 from pipeline.stages.heap_files import heap_table, lists_of, ranking_values
 from pipeline.stages.mine import Miner, Numbered, mine, mine_finite
 from pipeline.stages.screen import gather

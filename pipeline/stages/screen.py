@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline import schema
 from pipeline.core.heaps.certificate import screen_depth
 from pipeline.data.store import Store
-from pipeline.data.stored.results import read_parts
+from pipeline.data.stored.heaps import read_parts
 
 _HELD = 8
 """How many times what a part keeps is held of all parts together."""

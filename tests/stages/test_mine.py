@@ -83,9 +83,12 @@ def test_a_heap_file_holds_the_winners_of_its_part(folder: Path, decoders: int) 
             for rank, entry in enumerate(row["winners"], 1)
         ]
         assert found == everything.winners(layer, 6, BROKEN)
-    entries = [entry for row in rows for entry in row["winners"]]
-    assert all(entry["key"] == keys[entry["sample"]] for entry in entries)
-    assert {(entry["height"], entry["width"]) for entry in entries} == {(tiny.SIDE, tiny.SIDE)}
+    samples = rows[0]["samples"]
+    winning = {entry["sample"] for row in rows for entry in row["winners"]}
+    assert [sample["sample"] for sample in samples] == sorted(winning)
+    assert all(sample["key"] == keys[sample["sample"]] for sample in samples)
+    assert {(sample["height"], sample["width"]) for sample in samples} == {(tiny.SIDE, tiny.SIDE)}
+    assert not any(row["samples"] for row in rows[1:])
 
     skipped = run.read_table(schema.skipped_name(part.name)).to_pylist()
     assert [row["key"] for row in skipped] == [keys[number] for number in BROKEN]

@@ -12,7 +12,7 @@ from pipeline.bench.runner import at_once
 from pipeline.bench.sections.memory import peak_of_this_process
 from pipeline.config import RunSpec
 from pipeline.data.store import Store
-from pipeline.data.stored.results import read_parts
+from pipeline.data.stored.heaps import read_parts
 from pipeline.stages.merge import merge
 from pipeline.stages.ranking import RANKING, STATISTICS
 

@@ -1,6 +1,6 @@
 """What a run holds, read back: what it is, winners, feature maps, projections, skipped samples."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -247,37 +247,3 @@ def require_few_skipped(run: Store, most: float | None) -> None:
             f"{run.url}/{schema.SKIPPED} says which and why. Mend them and mine into another "
             "--run, or allow more."
         )
-
-
-def read_parts(
-    run: Store,
-    names: Sequence[str],
-    columns: Sequence[str] | None = None,
-    layers: Collection[str] | None = None,
-) -> Iterator[pa.Table]:
-    """What stage 1 stored of parts, in the order of the names, a few files read ahead.
-
-    Args:
-        run: where they are.
-        names: of the objects.
-        columns: only these.
-        layers: only rows of these; little more is read.
-
-    Raises:
-        IncompleteError: one of them is damaged or gone.
-    """
-
-    def read(name: str) -> pa.Table:
-        is_screen = name.startswith(f"{schema.SCREEN}/")
-        fields = schema.SCREEN_HEAP if is_screen else schema.RESCORED_HEAP
-        try:
-            table = read_table(run, name, fields, columns or schema.HEAP.names, layers)
-        except FileNotFoundError as error:
-            raise gone(run, name) from error
-        with intact(run, name):
-            int(table.schema.metadata[schema.SAMPLES_IN_PART])
-        return table
-
-    with ThreadPoolExecutor(_READ_AHEAD) as pool:
-        for first in range(0, len(names), _READ_AHEAD):
-            yield from pool.map(read, names[first : first + _READ_AHEAD])

@@ -89,6 +89,20 @@ def read_rows(
         return table
 
 
+def read_first_group(run: Store, name: str, fields: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    """The same, but only rows that lie together with the first one; little more is read.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+        IncompleteError: it is damaged, or made by another version.
+    """
+    with intact(run, name), run.open(name, block=0) as stream:
+        file = pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=True)
+        table = file.read_row_group(0, columns, use_threads=run.is_local)
+        _require(table.schema, fields, columns)
+        return table
+
+
 def samples_in_part(run: Store, name: str) -> int:
     """How many samples a part has, from the end of a file that stage 1 stored of it.
 

@@ -16,10 +16,10 @@ from pipeline.cli.app import run_app
 from pipeline.commands.project import _require_same_settings
 from pipeline.data.pictures import find_pictures
 from pipeline.data.store import Store
+from pipeline.data.stored.heaps import read_parts
 from pipeline.data.stored.results import (
     read_all_winners,
     read_feature_maps,
-    read_parts,
     read_projections,
     read_skipped,
     read_spec,
