@@ -4,9 +4,11 @@ from pathlib import Path
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.store import Store
+from pipeline.data.store.parquet import encoded
 from pipeline.errors import RequestError, WriteError
 
 
@@ -63,6 +65,23 @@ def test_tables(place: str) -> None:
     store.write_table("t.parquet", table)
     assert store.read_table("t.parquet") == table
     assert store.read_table("t.parquet", ["b"]) == table.select(["b"])
+
+
+def test_only_texts_have_dictionaries_and_no_list_has_statistics() -> None:
+    """Of lists nobody asks for a smallest entry; and numbers of many kinds only cost time."""
+    entries = pa.list_(pa.struct([("key", pa.string()), ("number", pa.int64())]))
+    table = pa.table({"layer": ["a"], "list": pa.array([[("k", 1)]], entries), "png": [b"p"]})
+    group = pq.ParquetFile(pa.BufferReader(encoded(table))).metadata.row_group(0)
+    columns = map(group.column, range(group.num_columns))
+    assert {
+        column.path_in_schema: ("RLE_DICTIONARY" in column.encodings, column.is_stats_set)
+        for column in columns
+    } == {
+        "layer": (True, True),
+        "list.list.element.key": (True, False),
+        "list.list.element.number": (False, False),
+        "png": (False, False),
+    }
 
 
 def test_a_table_of_a_disk_is_read_without_python(tmp_path: Path) -> None:

@@ -11,12 +11,19 @@ still the stronger, and below zero a value tells how far a map is from firing.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 NOBODY = torch.iinfo(torch.int64).max
 """The sample of an empty place: behind every real one."""
+
+_MANY = 0.6
+"""Share of the maps from which on taking them out and putting them back does not pay."""
+
+_MOST = 2**32 - 1
+"""From this on a sample does not fit into half an integer."""
 
 
 def strongest(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,7 +135,7 @@ class Heaps:
         """
         self._count(values)
         maps = self._beaten(values, samples)
-        if len(maps):
+        if isinstance(maps, slice) or len(maps):
             new = values[:, maps].T
             self._merge(maps, new, samples.expand(new.shape), places[:, maps].T)
 
@@ -146,16 +153,17 @@ class Heaps:
         self.total_squares += exact.square().sum(0)
         self.peak = torch.maximum(self.peak, values.amax(0))
 
-    def _beaten(self, values: Tensor, samples: Tensor) -> Tensor:
-        """The maps in whose heaps something changes."""
+    def _beaten(self, values: Tensor, samples: Tensor) -> Tensor | slice:
+        """The maps in whose heaps something changes, or all, where that is sooner."""
         if not values.is_cpu:  # which ones is not known without waiting; sorting all costs little
-            return torch.arange(values.shape[1], device=values.device)
+            return slice(None)
         # most images of a large set beat nobody
         last = self.values[:, -1]
         beats = (values > last) | ((values == last) & (samples[:, None] < self.samples[:, -1]))
-        return (beats & (values > self.bar)).any(0).nonzero()[:, 0]
+        maps = (beats & (values > self.bar)).any(0).nonzero()[:, 0]
+        return maps if len(maps) < _MANY * len(self.bar) else slice(None)
 
-    def _merge(self, maps: Tensor, values: Tensor, samples: Tensor, places: Tensor) -> None:
+    def _merge(self, maps: Tensor | slice, values: Tensor, samples: Tensor, places: Tensor) -> None:
         """Merge candidates (m, n) into the heaps of these m maps."""
         bar = self.bar[maps, None]
         samples = samples.masked_fill(values <= bar, NOBODY)
@@ -172,6 +180,19 @@ class Heaps:
 
 def ranked(values: Tensor, samples: Tensor) -> Tensor:
     """The total order of each row: value descending, then sample ascending; (M, n) indices."""
+    if values.is_cpu and int(samples.masked_fill(samples == NOBODY, 0).max()) < _MOST:
+        return torch.from_numpy(np.argsort(_keys(values, samples).numpy(), axis=1))
     by_sample = samples.argsort(dim=1, stable=True)
     by_value = values.gather(1, by_sample).argsort(dim=1, descending=True, stable=True)
     return by_sample.gather(1, by_value)
+
+
+def _keys(values: Tensor, samples: Tensor) -> Tensor:
+    """Integers (M, n) that rise along the total order: numpy sorts them in a tenth of the time.
+
+    The bits of floats are in the order of the numbers if, where the sign is set, all others are
+    turned over.
+    """
+    bits = (values + 0.0).view(torch.int32)  # there are two zeros
+    rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    return (~rising).long().bitwise_left_shift_(32).bitwise_or_(samples.clamp_max(_MOST))

@@ -1,6 +1,6 @@
 """A table as the bytes of a Parquet object."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import pyarrow as pa
@@ -17,18 +17,33 @@ def encoded(table: pa.Table, group: int | None = None, by: str | None = None) ->
         by: a column; where it changes, such a group ends.
     """
     sink = pa.BufferOutputStream()
-    # pictures are never alike, and nobody asks for the smallest one
-    comparable: list[str] | bool = True
-    if pa.binary() in table.schema.types:
-        comparable = [field.name for field in table.schema if field.type != pa.binary()]
     with pq.ParquetWriter(
         sink, table.schema, write_page_checksum=True, compression="zstd",
-        use_dictionary=comparable, write_statistics=comparable,
+        use_dictionary=list(_texts(table.schema)), write_statistics=list(_filters(table.schema)),
     ) as writer:  # fmt: skip
         for rows in _pieces(table, by):
             writer.write_table(rows, group)
     data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+def _texts(fields: Iterable[pa.Field], path: str = "") -> Iterator[str]:
+    """The columns that hold the same again and again: numbers and pictures do not."""
+    for field in fields:
+        if field.type == pa.string():
+            yield f"{path}{field.name}"
+        elif pa.types.is_list(field.type):
+            element = field.type.value_field.with_name("element")  # as Parquet has it
+            yield from _texts([element], f"{path}{field.name}.list.")
+        elif pa.types.is_struct(field.type):
+            yield from _texts(field.type, f"{path}{field.name}.")
+
+
+def _filters(fields: Iterable[pa.Field]) -> Iterator[str]:
+    """The columns by which readers choose rows: no lists and no pictures."""
+    for field in fields:
+        if not pa.types.is_nested(field.type) and field.type != pa.binary():
+            yield field.name
 
 
 def _pieces(table: pa.Table, by: str | None) -> Iterator[pa.Table]:
