@@ -20,6 +20,7 @@ from pipeline.bench.order import Order
 from pipeline.bench.printer import figure_data
 from pipeline.bench.sections import (
     driver,
+    gpu,
     heaps,
     memory,
     merging,
@@ -40,7 +41,7 @@ SHORT_NETS = ("alexnet",)
 
 _MODULES = (
     *(mining, start, workers, driver, scale, heaps),
-    *(merging, memory, precision, projection, occlusion),
+    *(merging, memory, precision, projection, occlusion, gpu),
 )
 SECTIONS = {module.__name__.rpartition(".")[2]: module.measure for module in _MODULES}
 
@@ -60,7 +61,7 @@ def bench(
     Raises:
         RequestError: an unknown net or section, no usable pictures, or no such place for the file.
     """
-    sections = sections or tuple(SECTIONS)
+    sections = sections or _all_but_for_a_gpu_that_is_not_here()
     nets = nets or (SHORT_NETS if short else NETS)
     for name in sections:
         if name not in SECTIONS:
@@ -86,6 +87,10 @@ def bench(
                 report["sections"][name].append(finding.data())
                 _write(json_file, report)
                 yield finding.table()
+
+
+def _all_but_for_a_gpu_that_is_not_here() -> tuple[str, ...]:
+    return tuple(name for name in SECTIONS if name != "gpu" or torch.cuda.is_available())
 
 
 def _write(place: Path | None, report: dict[str, Any]) -> None:

@@ -109,6 +109,7 @@ def batches(
     streams: Sequence[Stream],
     decoders: int = 0,
     effort: Effort | None = None,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
     """Batches for several nets out of one pass, read and decoded ahead by threads.
 
@@ -117,6 +118,7 @@ def batches(
         streams: one per net; what two want alike is prepared once.
         decoders: threads that decode beside the net; with 0 it is done between its batches.
         effort: counts what reading and decoding take.
+        pinned: whether the batches lie in memory that a GPU reads by itself.
 
     Yields:
         Full batches of each stream, the last ones padded; memory is bounded by two of each.
@@ -126,7 +128,7 @@ def batches(
     def empty(number: int) -> Batch:
         size, way = streams[number].size, streams[number].preprocessing
         shape = size, way.channels, *way.input_size
-        return Batch(number, torch.zeros(shape, dtype=torch.uint8))
+        return Batch(number, torch.zeros(shape, dtype=torch.uint8, pin_memory=pinned))
 
     filling = [empty(number) for number in range(len(streams))]
     ahead = max(stream.size for stream in streams)

@@ -1,5 +1,6 @@
 """Stage 1: stream a part of the dataset through the nets and keep their heaps."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,7 @@ from pipeline.core.heaps.peaks import Peaks
 from pipeline.core.heaps.screening import screened
 from pipeline.core.heaps.topk import Heaps
 from pipeline.core.nets.known import Net
+from pipeline.core.upload import Upload
 from pipeline.data.batches import Batch, Seen, Stream, batches
 from pipeline.data.effort import Effort
 from pipeline.data.formats.dataset import Dataset
@@ -23,6 +25,8 @@ from pipeline.data.store import Store
 from pipeline.errors import NumericsError
 from pipeline.stages.heap_files import heap_table, screen_table, write_skipped
 from pipeline.terminal import warnings_kept
+
+log = logging.getLogger(__name__)
 
 _BATCH = {"cpu": 64, "cuda": 256}
 _LARGEST_MAPS = 2**24
@@ -45,7 +49,7 @@ class PartDone:
     effort: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Miner:
     """A net on its device, ready to mine.
 
@@ -53,11 +57,13 @@ class Miner:
         net: with the layers to mine alone.
         peaks: its forward pass, exact or in reduced precision.
         screens: whether it is in reduced precision.
+        halvings: how often its batches were halved, for want of a GPU's memory.
     """
 
     net: Net
     peaks: Peaks
     screens: bool = False
+    halvings: int = 0
 
     @classmethod
     def exact(cls, net: Net) -> "Miner":
@@ -77,7 +83,7 @@ class Miner:
             largest = max(int(np.prod(step.shape)) for step in self.net.graph.steps.values())
             while size > 1 and size * largest > _LARGEST_MAPS:
                 size //= 2
-        return Stream(self.net.preprocessing, size)
+        return Stream(self.net.preprocessing, max(1, size >> self.halvings))
 
     def heaps(self, top_k: int) -> Heaps:
         """Empty heaps of all its feature maps: of so many ranks, or of what screening keeps."""
@@ -125,10 +131,10 @@ def mine_part(
     def read() -> Numbered:
         return enumerate(dataset.read(part))
 
-    heaps, effort = [miner.heaps(top_k) for miner in miners], Effort()
+    effort = Effort()
     with effort.on("seconds"):
         with warnings_kept("pipeline.data") as remarks:
-            seen_by_all = mine(miners, heaps, read(), decoders, effort=effort)
+            heaps, seen_by_all = _mine_in_memory(miners, top_k, read, decoders, effort)
         for miner, run, of_net in zip(miners, runs, heaps, strict=True):
             with effort.on("net"):
                 # looked at only now: on a GPU every look waits for what is under way
@@ -138,6 +144,28 @@ def mine_part(
                 _write(miner, own, replace(seen, remarks=tuple(remarks)), run, part.name)
     counts = len(seen_by_all.pictures), len(seen_by_all.skipped)
     return PartDone(part.name, *counts, this_machine(miners[0].net.device), effort.amounts)
+
+
+def _mine_in_memory(
+    miners: Sequence[Miner],
+    top_k: int,
+    read: Callable[[], Numbered],
+    decoders: int,
+    effort: Effort,
+) -> tuple[list[Heaps], Seen]:
+    """Heaps of all samples; with smaller batches, from now on, where a GPU has no room."""
+    while True:
+        heaps = [miner.heaps(top_k) for miner in miners]
+        try:
+            return heaps, mine(miners, heaps, read(), decoders, effort=effort)
+        except torch.OutOfMemoryError:
+            if all(miner.stream.size == 1 for miner in miners):
+                raise
+        for miner in miners:
+            miner.halvings += 1
+        sizes = ", ".join(f"{miner.net.name} {miner.stream.size}" for miner in miners)
+        log.warning("Too little memory on the GPU: batches are halved (%s images).", sizes)
+        torch.cuda.empty_cache()
 
 
 def _write(miner: Miner, heaps: Heaps, seen: Seen, run: Store, part: str) -> None:
@@ -169,14 +197,15 @@ def mine(
         effort: counts what it takes.
     """
     seen, effort = Seen(), effort or Effort()
-    streams = [miner.stream for miner in miners]
-    for batch in batches(samples, streams, decoders, effort):
+    streams, device = [miner.stream for miner in miners], miners[0].net.device
+    upload, pinned = Upload(device), device.type == "cuda"
+    for batch in batches(samples, streams, decoders, effort, pinned):
         if batch.stream == 0:
             seen.pictures.extend(batch.pictures)
             seen.skipped.extend(batch.skipped)
         if batch.pictures:
             with effort.on("net"):
-                values = _add(miners[batch.stream], heaps[batch.stream], batch)
+                values = _add(miners[batch.stream], heaps[batch.stream], batch, upload)
             if watch is not None:
                 watch(batch, values)
     return seen
@@ -217,11 +246,12 @@ def _without(samples: Numbered, reasons: Mapping[int, str]) -> Numbered:
         yield position, sample if reason is None else replace(sample, problem=reason)
 
 
-def _add(miner: Miner, heaps: Heaps, batch: Batch) -> Tensor:
+def _add(miner: Miner, heaps: Heaps, batch: Batch, upload: Upload) -> Tensor:
     device, used = miner.net.device, len(batch.pictures)
-    values, places = miner.maxima(batch.images.to(device, non_blocking=True))
-    samples = torch.tensor([picture.position for picture in batch.pictures], device=device)
-    heaps.add(values[:used], places[:used], samples)
+    values, places = miner.maxima(upload(batch.images))
+    positions = [picture.position for picture in batch.pictures]
+    samples = torch.tensor(positions, pin_memory=device.type == "cuda")
+    heaps.add(values[:used], places[:used], samples.to(device, non_blocking=True))
     return values[:used]
 
 

@@ -32,6 +32,7 @@ from pipeline.bench.sections import (
 from pipeline.cli.app import run_app
 from pipeline.data.demo.images import draw
 from pipeline.data.store import Store
+from pipeline.errors import RequestError
 
 
 @pytest.fixture(scope="module")
@@ -318,6 +319,13 @@ def test_a_driver(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     (row,) = found["rows"].values()
     assert row["parts"] == 20
     assert row["rate"] > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_a_gpu_its_section_is_refused_and_else_left_out() -> None:
+    with pytest.raises(RequestError, match="needs a GPU"):
+        list(run.bench(sections=["gpu"], nets=["demo"], short=True))
+    assert run._all_but_for_a_gpu_that_is_not_here() == tuple(n for n in run.SECTIONS if n != "gpu")
 
 
 def test_a_run_at_scale(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,43 @@ def test_a_picture_with_an_infinite_activation_is_skipped(one_white: Path) -> No
     assert run.read_table(name).equals(without.read_table(name))
 
 
+def test_too_little_memory_halves_the_batches(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once and for all; the part is begun anew, with nothing lost or counted twice."""
+    dataset, net, usual, run = tiny.opened(folder), tiny.net_of(tiny.module()), store(), store()
+    (part,) = dataset.parts()
+    mined(net, dataset, part, usual)
+    maxima, sizes = Miner.maxima, []
+
+    def crammed(miner: Miner, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sizes.append(len(images))
+        if len(images) > 16 or len(sizes) == 3:
+            raise torch.OutOfMemoryError("no room")
+        return maxima(miner, images)
+
+    monkeypatch.setattr(Miner, "maxima", crammed)
+    miner = Miner.exact(net)
+    for _ in range(2):
+        mine_part([miner], dataset, part, [run], 3)
+        assert miner.stream.size == 8
+    assert sizes[:3] == [64, 32, 16]
+    assert set(sizes[3:]) == {8}
+    assert len([line for line in caplog.messages if "halved" in line]) == 3
+    name = schema.heap_name(part.name)
+    assert run.read_table(name).equals(usual.read_table(name))
+
+
+def test_no_memory_at_all_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(Miner, "maxima", never)
+    dataset = tiny.opened(folder)
+    with pytest.raises(torch.OutOfMemoryError):
+        mined(tiny.net_of(tiny.module()), dataset, dataset.parts()[0], store())
+
+
 def test_where_every_picture_has_a_nan_all_are_skipped(folder: Path) -> None:
     module, dataset, run = tiny.module(), tiny.opened(folder), store()
     with torch.no_grad():

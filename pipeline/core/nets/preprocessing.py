@@ -7,15 +7,16 @@ level off in few pixels; with Pillow's the net gets the same bits as from torchv
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.errors import SampleError
 
-if TYPE_CHECKING:  # who only looks at a run need not wait for torch
+if TYPE_CHECKING:  # who only looks at a run need not wait for torch, nor for Pillow
+    import torch
     from torch import Tensor
 
 Kernel = Literal["torch", "pillow"]
@@ -82,6 +83,8 @@ class Preprocessing:
 
     def coloured(self, red: int, green: int, blue: int) -> tuple[float, ...]:
         """A colour, of 0 to 255 each, as the net takes it: normalised, and opaque."""
+        from PIL import Image
+
         values = Image.new("RGB", (1, 1), (red, green, blue)).convert(self.mode).tobytes()
         return tuple(
             (value / 255 - mean) / std
@@ -136,12 +139,7 @@ class Preprocessing:
 
     def normalise(self, batch: "Tensor") -> "Tensor":
         """uint8 (N, C, H, W) to what the net takes, float32, on the batch's device."""
-        import torch
-
-        mean, std = (
-            torch.tensor(values, device=batch.device)[:, None, None]
-            for values in (self.mean, self.std)
-        )
+        mean, std = (_by_channel(tuple(values), batch.device) for values in (self.mean, self.std))
         if self.kernel == "pillow":  # rounded as torchvision rounds
             return batch.float().div_(255).sub_(mean).div_(std)
         # (batch / 255 - mean) / std in two passes over the batch
@@ -171,9 +169,19 @@ class Preprocessing:
         return clipped
 
 
+@cache
+def _by_channel(values: tuple[float, ...], device: "torch.device") -> "Tensor":
+    """(C, 1, 1) on a device; kept there, since to bring it there is to wait for a GPU."""
+    import torch
+
+    with torch.inference_mode(False):  # else it could be used nowhere else
+        return torch.tensor(values, device=device)[:, None, None]
+
+
 def _by_pillow(picture: "Tensor", size: tuple[int, int], interpolation: str) -> "Tensor":
     """uint8 (C, H, W): a Pillow image of that many channels, one being grey."""
     import torch
+    from PIL import Image
 
     pixels = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
     image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)

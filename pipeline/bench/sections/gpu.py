@@ -1,0 +1,206 @@
+"""What a GPU does with a net, and how much of it mining from files gets: decoding is the bound.
+
+Needs no Ray. On a machine without a GPU it is left out, unless it is asked for.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.bench.order import TOP_K, Order, load
+from pipeline.bench.printer import Column, Finding
+from pipeline.bench.runner import processes
+from pipeline.cluster.here import cores
+from pipeline.core.arithmetic import multiply_exactly
+from pipeline.core.heaps.peaks import Peaks
+from pipeline.core.heaps.topk import strongest
+from pipeline.core.nets.known import Net
+from pipeline.core.nets.preprocessing import Preprocessing
+from pipeline.data.batches import Stream, batches
+from pipeline.data.formats.dataset import Dataset
+from pipeline.data.samples import Part
+from pipeline.errors import RequestError
+from pipeline.stages.mine import Miner, mine_part
+
+_BATCH = 256
+_ROUNDS = {True: 5, False: 30}  # of a batch in the GPU's memory
+_IMAGES = {True: 1024, False: 8192}  # that are mined from files
+_COMPARED = 256  # images whose winners are compared with a processor's
+_COLUMNS = {"rate": Column("images/s", 0), "share": Column("of its\nbound", 2)}
+_NOTES = (
+    "Of its bound: of what the net does alone in that precision; of mining from files the smaller",
+    "one of decoding and the net with its peaks. Winners: the same image at the same rank.",
+)
+
+Rates = dict[str, dict[str, float]]
+
+
+def measure(order: Order) -> Iterator[Finding]:
+    """One table of everything, each a few seconds.
+
+    Raises:
+        RequestError: there is no GPU.
+    """
+    if not torch.cuda.is_available():
+        raise RequestError("Section gpu needs a GPU that torch can use; this machine has none.")
+    multiply_exactly()
+    rows: Rates = {}
+    dataset = order.shards(4, _IMAGES[order.short] // 4)
+    rows |= _decoding(dataset, load(order.net).preprocessing)
+    rows |= _copying(order.net)
+    rows |= _nets(order)
+    rows |= _mining(order, dataset, rows)
+    rows["winners like a processor's"] = {"share": _alike(order)}
+    card = torch.cuda.get_device_name()
+    title = f"{order.net} on {card}, {cores()} cores, torch {torch.__version__}"
+    yield Finding(title, _COLUMNS, rows, {"net": order.net, "card": card}, _NOTES)
+
+
+def _decoding(dataset: Dataset, preparing: Preprocessing) -> Rates:
+    """Reading, decoding and resizing alone, by threads and by processes."""
+    parts = dataset.parts()
+    begun, count = time.perf_counter(), sum(_decoded(dataset, parts, preparing, cores()))
+    rows = {f"decoding, {cores()} threads": {"rate": count / (time.perf_counter() - begun)}}
+    with processes(cores()) as pools:
+        for pool in pools:
+            pool.submit(_decode_all, dataset, [], preparing).result()  # all is imported
+        begun = time.perf_counter()
+        shares = [pool.submit(_decode_all, dataset, parts[:1], preparing) for pool in pools]
+        count = sum(share.result() for share in shares)
+    rows[f"decoding, {cores()} processes"] = {"rate": count / (time.perf_counter() - begun)}
+    return rows
+
+
+def _decode_all(dataset: Dataset, parts: list[Part], preparing: Preprocessing) -> int:
+    return sum(_decoded(dataset, parts, preparing, 0))
+
+
+def _decoded(
+    dataset: Dataset, parts: list[Part], preparing: Preprocessing, threads: int
+) -> Iterator[int]:
+    for part in parts:
+        samples = enumerate(dataset.read(part))
+        for batch in batches(samples, [Stream(preparing, _BATCH)], threads):
+            yield len(batch.pictures)
+
+
+def _copying(name: str) -> Rates:
+    """From this machine's memory to the GPU's."""
+    shape = (_BATCH, 3, *load(name).preprocessing.input_size)
+    rows = {}
+    for what, pinned in (("pageable", False), ("pinned", True)):
+        batch = torch.zeros(shape, dtype=torch.uint8, pin_memory=pinned)
+        rate = _timed(partial(batch.to, "cuda", non_blocking=True), 20)
+        rows[f"copying to the GPU, {what} memory"] = {"rate": rate}
+    return rows
+
+
+def _nets(order: Order) -> Rates:
+    """The net alone and with its peaks, on a batch that is there already."""
+    net, rounds = on_gpu(order.net), _ROUNDS[order.short]
+    images = torch.rand(_BATCH, 3, *net.preprocessing.input_size, device="cuda")
+    images = images.to(memory_format=torch.channels_last)
+    layer = net.graph.layers[-1].name
+    trunk = net.graph.only([layer]).trunk
+    rows: Rates = {}
+
+    def add(
+        name: str, work: Callable[[Tensor], Any], images: Tensor, of: str | None = None
+    ) -> None:
+        rate = _timed(partial(work, images), rounds)
+        rows[name] = {"rate": rate} | ({"share": rate / rows[of]["rate"]} if of else {})
+
+    add("the net alone, float32", trunk, images)
+    with _tf32():
+        add("the net alone, TF32", trunk, images)
+    for name, find in (("max_pool2d", strongest), ("amax and argmax", _amax_and_argmax)):
+        add(f"with peaks by {name}", Peaks.of(net.graph, find), images, "the net alone, float32")
+    half, small = deepcopy(trunk).bfloat16(), images.bfloat16()
+    add("the net alone, bfloat16", half, small)
+    add("the net alone, bfloat16, compiled", torch.compile(half), small)
+    screening = Miner.screening(on_gpu(order.net))
+    add("screening, bfloat16", screening.peaks, images, "the net alone, bfloat16")
+    return rows
+
+
+def on_gpu(name: str) -> Net:
+    """A net of its own on the GPU."""
+    net = load(name)
+    net.graph.trunk.to("cuda")
+    return net
+
+
+def _amax_and_argmax(maps: Tensor) -> tuple[Tensor, Tensor]:
+    flat = maps.flatten(2)
+    return flat.amax(2), flat.argmax(2)
+
+
+def _mining(order: Order, dataset: Dataset, rows: Rates) -> Rates:
+    """From files to heaps."""
+    decoding = max(row["rate"] for name, row in rows.items() if name.startswith("decoding"))
+    made = {}
+    for name, ready, alone in (
+        ("mining exactly, from files", Miner.exact, "with peaks by max_pool2d"),
+        ("screening, from files", Miner.screening, "screening, bfloat16"),
+    ):
+        miner = ready(on_gpu(order.net))
+        parts = dataset.parts()
+        mine_part([miner], dataset, parts[0], [order.run], TOP_K, cores())
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        for part in parts:
+            mine_part([miner], dataset, part, [order.run], TOP_K, cores())
+        rate = _IMAGES[order.short] / (time.perf_counter() - begun)
+        bound = min(decoding, rows[alone]["rate"])
+        made[name] = {"rate": rate, "share": rate / bound}
+        made[f"{name}: GPU busy"] = {"share": rate / rows[alone]["rate"]}
+    return made
+
+
+def _alike(order: Order) -> float:
+    """The share of the winners of some images that are the same by rank as a processor's."""
+    (part,) = (compared := order.shards(1, _COMPARED)).parts()
+    found = []
+    for net in (load(order.net), on_gpu(order.net)):
+        miner = Miner.exact(net)
+        heaps = miner.heaps(TOP_K)
+        for batch in batches(enumerate(compared.read(part)), [miner.stream], cores()):
+            used = len(batch.pictures)
+            values, places = miner.maxima(batch.images.to(net.device))
+            samples = torch.tensor([picture.position for picture in batch.pictures])
+            heaps.add(values[:used], places[:used], samples.to(net.device))
+        found.append(heaps.samples.cpu())
+    return float((found[0] == found[1]).float().mean())
+
+
+def _timed(work: Callable[[], Any], rounds: int) -> float:
+    """Images per second of a work on one batch."""
+    with torch.inference_mode():
+        for _ in range(3):  # kernels are chosen and compiled
+            work()
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        for _ in range(rounds):
+            work()
+        torch.cuda.synchronize()
+    return rounds * _BATCH / (time.perf_counter() - begun)
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """As torch convolves where nobody forbids it."""
+    backends: Any = torch.backends
+    if hasattr(backends.cudnn, "conv"):
+        backends.cudnn.conv.fp32_precision = "tf32"
+    else:
+        backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        multiply_exactly()
