@@ -18,6 +18,7 @@ FEATURE_MAPS = "feature_maps.parquet"
 """Written last by the merge: its presence says that the winners are complete."""
 
 HEAPS, SCREEN, SKIPPED, WINNERS = "heaps", "screen", "skipped", "winners"
+MERGING = "merging"
 PROJECTED, PROJECTIONS = "projected", "projections"
 EXPLAIN, ATLAS = "explain", "atlas"
 
@@ -48,6 +49,11 @@ def screen_name(part: str) -> str:
 def rescored_name(part: str, look: int) -> str:
     """The exact heap of images of this and following parts that one task of a look looked at."""
     return f"{HEAPS}/{part}-{look}.parquet"
+
+
+def condensed_name(attempt: str, share: int, number: int) -> str:
+    """Heaps of many parts in one, as long as they are merged; in no finished run."""
+    return f"{MERGING}/{attempt}/{share}-{number}.parquet"
 
 
 def skipped_name(part: str) -> str:

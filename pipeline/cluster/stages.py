@@ -29,7 +29,9 @@ from pipeline.data.stored.blocks import Block
 from pipeline.request import Precision, Workforce
 from pipeline.stages.compact import Compaction
 from pipeline.stages.compact import compact as compact_block
-from pipeline.stages.merge import Merged, Share, Sources, merge_share
+from pipeline.stages.merging.condense import Range, condense
+from pipeline.stages.merging.merge import Merged, merge_share
+from pipeline.stages.merging.sources import Share, Sources
 from pipeline.stages.mine import Miner, PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_unit
 from pipeline.stages.rescore import SecondLook, rescore_unit
@@ -95,20 +97,34 @@ def rescore(
     yield from bounded(job, units, seat, "rescore", lambda unit: unit.file)
 
 
-def merge(
-    run: Store, sources: Sources, shares: Sequence[Share], workforce: Workforce
-) -> Iterator[Merged]:
-    """Merge layers; yields what came of each share."""
-    run = _anywhere(run)
+@dataclass(frozen=True)
+class Merging:
+    """Those who merge a run."""
 
-    def do(_: None, share: Share) -> Merged:
-        look_for(run)
-        return merge_share(run, sources, share)
+    run: Store
+    workforce: Workforce
 
-    job = Job(lambda _: None, do)
-    yield from bounded(
-        job, shares, seats(workforce), "merge", lambda share: f"layer {share.layers[0]}"
-    )
+    def condense(self, sources: Sources, ranges: Sequence[Range]) -> Iterator[None]:
+        """Condense heaps; yields whenever a range is done."""
+        run = _anywhere(self.run)
+
+        def do(_: None, part: Range) -> None:
+            look_for(run)
+            condense(run, sources, part)
+
+        job, seat = Job(lambda _: None, do), seats(self.workforce)
+        yield from bounded(job, ranges, seat, "condense", lambda part: f"part {part.first} and on")
+
+    def merge(self, sources: Sources, shares: Sequence[Share]) -> Iterator[Merged]:
+        """Merge layers; yields what came of each share."""
+        run = _anywhere(self.run)
+
+        def do(_: None, share: Share) -> Merged:
+            look_for(run)
+            return merge_share(run, sources, share)
+
+        job, seat = Job(lambda _: None, do), seats(self.workforce)
+        yield from bounded(job, shares, seat, "merge", lambda share: f"layer {share.layers[0]}")
 
 
 def project(

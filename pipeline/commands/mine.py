@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from pipeline import schema
 from pipeline.cluster import session
@@ -28,7 +27,9 @@ from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
 from pipeline.request import MineRequest, Mining, Precision
 from pipeline.run import Run
-from pipeline.stages.merge import Merged, Share, Sources, merge
+from pipeline.stages.merging.condense import Range
+from pipeline.stages.merging.merge import Merged, merge
+from pipeline.stages.merging.sources import Share, Sources
 from pipeline.stages.rescore import Looks
 from pipeline.terminal import progress, waiting
 
@@ -184,15 +185,31 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
         looks = None if exact else _look_again(job)
         _note_machines(job)
         names = [part.name for part in parts]
-        remarks |= dict.fromkeys(merge(job.run, job.spec, names, looks, partial(_merged, job)))
+        remarks |= dict.fromkeys(merge(job.run, job.spec, names, looks, _Merging(job)))
     say_remarks(list(remarks))
 
 
-def _merged(job: _Job, sources: Sources, shares: Sequence[Share]) -> Iterator[Merged]:
-    with progress("merging, layers", len(job.spec.layers)) as advance:
-        for merged in cluster.merge(job.run, sources, shares, job.request):
-            advance(len(merged.layers))
-            yield merged
+@dataclass(frozen=True)
+class _Merging:
+    """Merging, on the terminal."""
+
+    job: _Job
+
+    @property
+    def _workers(self) -> cluster.Merging:
+        return cluster.Merging(self.job.run, self.job.request)
+
+    def condense(self, sources: Sources, ranges: Sequence[Range]) -> Iterator[None]:
+        with progress("condensing, heaps of parts", len(ranges)) as advance:
+            for done in self._workers.condense(sources, ranges):
+                advance(1)
+                yield done
+
+    def merge(self, sources: Sources, shares: Sequence[Share]) -> Iterator[Merged]:
+        with progress("merging, layers", len(self.job.spec.layers)) as advance:
+            for merged in self._workers.merge(sources, shares):
+                advance(len(merged.layers))
+                yield merged
 
 
 def _mined_by(run: Store) -> tuple[MinedBy, ...]:

@@ -14,7 +14,7 @@ from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.request import ExplainRequest, OccludeRequest
-from pipeline.stages.merge import merge
+from pipeline.stages.merging.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 from tests.stages import tiny
 

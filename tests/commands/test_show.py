@@ -19,7 +19,7 @@ from pipeline.core.graph.trace import trace
 from pipeline.core.nets.known import Net
 from pipeline.data.store import Store
 from pipeline.request import ShowRequest
-from pipeline.stages.merge import merge
+from pipeline.stages.merging.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 from pipeline.terminal import console, legible
 from tests.stages import tiny

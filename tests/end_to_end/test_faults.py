@@ -157,6 +157,17 @@ def test_workers_stay_from_stage_to_stage_and_leave_at_the_end(
     pd.testing.assert_frame_equal(run.projections(), undisturbed.projections(), check_exact=True)
 
 
+def test_very_many_parts_are_condensed_by_workers(
+    undisturbed: Run, tars: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stages.merging.condense._PARTS", 2)
+    monkeypatch.setattr("pipeline.stages.merging.condense._FEWEST", 3)
+    command(*run.mining(tars, "--workers", 2))
+    pd.testing.assert_frame_equal(run.winners(), undisturbed.winners(), check_exact=True)
+    pd.testing.assert_frame_equal(run.feature_maps(), undisturbed.feature_maps(), rtol=1e-9)
+    assert not run.objects("merging")
+
+
 @pytest.fixture
 def small_disk(undisturbed: Run, tmp_path: Path) -> Iterator[Path]:
     """A disk with room for about half of the heaps."""

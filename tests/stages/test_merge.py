@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline import schema
 from pipeline.data.store import Store
-from pipeline.errors import RequestError
-from pipeline.stages import ranking
-from pipeline.stages.merge import merge
+from pipeline.errors import RequestError, WriteError
+from pipeline.stages.merging import condense, ranking
+from pipeline.stages.merging.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 from tests.stages import tiny
 
@@ -73,6 +73,62 @@ def test_one_part_and_many_give_the_same_objects(folder: Path) -> None:
     for name in (schema.winners_name("first"), schema.winners_name("second")):
         assert one.read(name) == many.read(name)
     assert one.read_table(schema.FEATURE_MAPS).equals(many.read_table(schema.FEATURE_MAPS))
+
+
+@pytest.fixture
+def three_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were very many parts: ranges of three are condensed first."""
+    monkeypatch.setattr(condense, "_PARTS", 3)
+    monkeypatch.setattr(condense, "_FEWEST", 4)
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(cuts(), st.sampled_from([1, 5, 3 * COUNT]))
+def test_condensing_ranges_of_parts_changes_nothing(
+    folder: Path, three_together: None, sizes: list[int], top_k: int
+) -> None:
+    usual, run = mined(folder, [COUNT], top_k), mined(folder, sizes, top_k)
+    for name in usual.list(schema.WINNERS):
+        assert run.read(name) == usual.read(name)
+    one, other = (each.read_table(schema.FEATURE_MAPS) for each in (usual, run))
+    exact = [name for name in one.column_names if name not in ("mean", "std")]
+    assert other.select(exact).equals(one.select(exact))
+    for name in ("mean", "std"):  # sums of other sums
+        np.testing.assert_allclose(other[name], one[name], rtol=1e-9, atol=1e-12)
+    assert not run.list(schema.MERGING)
+
+
+def test_nothing_stays_of_what_is_condensed(
+    folder: Path, three_together: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Store(f"memory://{uuid.uuid4().hex}")
+    killed = schema.condensed_name("another", 0, 0)
+    run.write(killed, b"of an attempt that was killed")
+    dataset, net = tiny.opened(folder), tiny.net_of(tiny.module())
+    keys = sorted(path.name for path in folder.iterdir())
+    parts = tiny.parts_of(dataset, keys, [8] * 5)
+    for part in parts:
+        mine_part([Miner.exact(net)], dataset, part, [run], 3)
+    spec, names = tiny.spec_of(net, dataset, 3), [part.name for part in parts]
+    written: list[str] = []
+    write_table = Store.write_table
+
+    def full(store: Store, name: str, *arguments: object, **more: object) -> None:
+        if name.startswith(schema.WINNERS):
+            raise WriteError("no room")
+        written.append(name)
+        write_table(store, name, *arguments, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write_table", full)
+        with pytest.raises(WriteError):
+            merge(run, spec, names)
+    assert len(written) == 2  # ranges, of the one share
+    assert list(run.list(schema.MERGING)) == [killed]  # it could be at work
+    merge(run, spec, names)
+    assert not run.list(schema.MERGING)
 
 
 def test_sorting_now_and_then_changes_nothing(

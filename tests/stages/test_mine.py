@@ -15,7 +15,7 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.schema import SAMPLES_IN_PART
-from pipeline.stages.merge import merge
+from pipeline.stages.merging.merge import merge
 from pipeline.stages.mine import Miner, PartDone, mine, mine_part
 from tests.stages import tiny
 

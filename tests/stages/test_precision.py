@@ -26,7 +26,7 @@ from pipeline.errors import RequestError
 from pipeline.request import MineRequest
 from pipeline.run import Run
 from pipeline.stages import rescore
-from pipeline.stages.merge import merge
+from pipeline.stages.merging.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 from pipeline.stages.rescore import Looks, rescore_unit
 from tests.data.without_ray import in_this_process

@@ -22,7 +22,7 @@ from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Part, numbered
 from pipeline.data.store import Store
-from pipeline.stages.merge import merge
+from pipeline.stages.merging.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 
 SIDE = 12

@@ -13,8 +13,8 @@ from pipeline.bench.sections.memory import peak_of_this_process
 from pipeline.config import RunSpec
 from pipeline.data.store import Store
 from pipeline.data.stored.heaps import read_parts
-from pipeline.stages.merge import merge
-from pipeline.stages.ranking import RANKING, STATISTICS
+from pipeline.stages.merging.merge import merge
+from pipeline.stages.merging.ranking import RANKING, STATISTICS
 
 MANY, _MOST_OF_MANY = 1000, 2000
 """Winners of each map, and the maps of a net up to which there are so many."""

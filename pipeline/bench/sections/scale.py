@@ -32,7 +32,7 @@ from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.data.stored.listing import keep_listing
 from pipeline.request import Workforce
-from pipeline.stages.merge import merge
+from pipeline.stages.merging.merge import merge
 from pipeline.stages.mine import PartDone
 
 _PARTS = {True: (1281,), False: (1281, 128_000)}  # ImageNet, and a hundred of it
@@ -76,8 +76,8 @@ def _run(net: str, folder: Path, parts: int, seconds: float) -> dict[str, dict[s
         _, rows["mining"] = _timed(lambda: _mined(run, made, dataset.parts(), seconds))
         rounds = ceil(parts / _WORKERS)
         rows["mining"]["share"] = rounds * seconds / rows["mining"]["seconds"]
-        do = partial(stages.merge, run, workforce=Workforce())
-        _, rows["merging"] = _timed(lambda: merge(run, made.spec, names, do=do))
+        workers = stages.Merging(run, Workforce())
+        _, rows["merging"] = _timed(lambda: merge(run, made.spec, names, workers=workers))
     return rows
 
 

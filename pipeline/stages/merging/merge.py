@@ -4,9 +4,10 @@ Layers are merged in shares, anywhere and in any order. First only the numbers t
 of all files; then the rest, of the entries that are winners.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,51 +17,17 @@ from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.heaps.certificate import Flags
 from pipeline.data.store import Store
-from pipeline.data.stored.heaps import read_parts, read_winners_of_parts
+from pipeline.data.stored.heaps import read_parts
 from pipeline.data.stored.results import read_skipped
 from pipeline.errors import RequestError
-from pipeline.stages.carry import carry_blocks, carry_projected
-from pipeline.stages.heap_files import remarks_of
-from pipeline.stages.ranking import RANKING, STATISTICS, Entries, Ranking, Statistics, ranks
+from pipeline.stages.merging.carry import carry_blocks, carry_projected
+from pipeline.stages.merging.condense import Range, condense, condensed, ranges_of
+from pipeline.stages.merging.ranking import RANKING, Entries, ranks
+from pipeline.stages.merging.sources import Share, Sources, gathered, rows_of
 from pipeline.stages.rescore import Looks
 
 _WINNERS_IN_SHARE = 2**16
 """Of a share of several layers, at most: what one worker holds, and the more there are to share."""
-
-
-_OF_ROWS = (schema.HEAP_ENTRY, schema.SAMPLE)
-"""What a heap file says of a winner, and of its sample."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What is merged, in the order of the dataset.
-
-    Attributes:
-        spec: what the run is.
-        parts: their names.
-        looked_at: files of exact heaps of a run in reduced precision; of others None.
-        has_projections: whether winners were projected before the dataset grew.
-    """
-
-    spec: RunSpec
-    parts: tuple[str, ...]
-    looked_at: tuple[str, ...] | None
-    has_projections: bool
-
-    @property
-    def of_parts(self) -> list[str]:
-        """The files with the statistics of each part, and, if it was mined exactly, its heaps."""
-        name_of = schema.heap_name if self.looked_at is None else schema.screen_name
-        return [name_of(part) for part in self.parts]
-
-
-@dataclass(frozen=True)
-class Share:
-    """Layers that are merged together, and whether each of their maps is certified."""
-
-    layers: tuple[str, ...]
-    certified: Flags | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +39,27 @@ class Merged:
     remarks: tuple[str, ...]
 
 
-Do = Callable[[Sources, Sequence[Share]], Iterable[Merged]]
+class Workers(Protocol):
+    """Who does the work, in any order."""
+
+    def condense(self, sources: Sources, ranges: Sequence[Range]) -> Iterable[None]:
+        """Condense ranges; yields something whenever one is done."""
+
+    def merge(self, sources: Sources, shares: Sequence[Share]) -> Iterable[Merged]:
+        """Merge shares."""
+
+
+@dataclass(frozen=True)
+class _Here:
+    run: Store
+
+    def condense(self, sources: Sources, ranges: Sequence[Range]) -> Iterable[None]:
+        for each in ranges:
+            condense(self.run, sources, each)
+            yield
+
+    def merge(self, sources: Sources, shares: Sequence[Share]) -> Iterable[Merged]:
+        return (merge_share(self.run, sources, share) for share in shares)
 
 
 def merge(
@@ -80,7 +67,7 @@ def merge(
     spec: RunSpec,
     parts: Sequence[str],
     looks: Looks | None = None,
-    do: Do | None = None,
+    workers: Workers | None = None,
 ) -> list[str]:
     """Merge the heaps of these parts, given in the order of the dataset.
 
@@ -94,7 +81,7 @@ def merge(
         parts: their names.
         looks: of a run in reduced precision, at its images exactly: the winners come from there,
             the statistics over all images from the screening.
-        do: merges shares, in any order; without it they are merged here.
+        workers: who does it; without them it is done here.
 
     Returns:
         What there is to say of the parts' data, each line once.
@@ -107,18 +94,35 @@ def merge(
     looked_at = tuple(unit.file for unit in looks.units) if looks is not None else None
     sources = Sources(spec, tuple(parts), looked_at, bool(run.list(schema.PROJECTIONS)))
     shares = _shares(spec, looks.certified if looks is not None else None)
-    done = {merged.layers: merged for merged in (do or partial(_here, run))(sources, shares)}
+    done = {each.layers: each for each in _merged(run, sources, shares, workers or _Here(run))}
     feature_maps = pa.concat_tables([done[share.layers].feature_maps for share in shares])
     if pc.max(feature_maps["images"]).as_py() == 0:
         raise RequestError(_nothing_usable(run, spec))
     _leave_readable(run, parts)
     carry_projected(run, {layer.name for layer in spec.layers})
     run.write_table(schema.FEATURE_MAPS, feature_maps.combine_chunks())
+    _remove_below(run, schema.MERGING)  # of attempts that were killed
     return list(dict.fromkeys(line for merged in done.values() for line in merged.remarks))
 
 
-def _here(run: Store, sources: Sources, shares: Sequence[Share]) -> Iterator[Merged]:
-    return (merge_share(run, sources, share) for share in shares)
+def _merged(
+    run: Store, sources: Sources, shares: Sequence[Share], workers: Workers
+) -> list[Merged]:
+    """What comes of the shares; what is condensed on the way does not stay."""
+    attempt = uuid.uuid4().hex
+    ranges = ranges_of(sources, shares, attempt)
+    try:
+        for _ in workers.condense(sources, ranges) if ranges else ():
+            pass
+        return list(workers.merge(sources, list(condensed(shares, ranges))))
+    finally:
+        if ranges:
+            _remove_below(run, f"{schema.MERGING}/{attempt}")
+
+
+def _remove_below(run: Store, folder: str) -> None:
+    for name in run.list(folder):
+        run.remove(name)
 
 
 def _shares(spec: RunSpec, certified: Flags | None) -> list[Share]:
@@ -144,33 +148,23 @@ def merge_share(run: Store, sources: Sources, share: Share) -> Merged:
         IncompleteError: a heap file cannot be read.
         WriteError: a result could not be stored.
     """
-    spec, of_parts, looked_at = sources.spec, sources.of_parts, sources.looked_at
-    exact = looked_at is None
-    statistics, ranking = Statistics(), Ranking(spec.top_k)
-    remarks: dict[str, None] = {}
-    starts = [0]
-    columns = STATISTICS + (RANKING if exact else [])
-    for number, table in enumerate(read_parts(run, of_parts, columns, share.layers)):
-        statistics.add(table)
-        remarks |= dict.fromkeys(remarks_of(table))
-        if exact:
-            ranking.add(table, number, starts[-1])
-        starts.append(starts[-1] + int(table.schema.metadata[schema.SAMPLES_IN_PART]))
+    spec, looked_at = sources.spec, sources.looked_at
+    files = list(share.condensed or sources.of_parts)
+    found = gathered(run, files, share.layers, spec.top_k, with_winners=looked_at is None)
     for number, table in enumerate(read_parts(run, looked_at or (), RANKING, share.layers)):
-        ranking.add(table, number)
-    feature_maps, best = statistics.table(), ranking.best()
+        found.ranking.add(table, number)
+    feature_maps, best = found.statistics.table(), found.ranking.best()
     if share.certified is not None:
         feature_maps = _certified(feature_maps, best, share.certified)
     if pc.max(feature_maps["images"]).as_py():
-        files = of_parts if looked_at is None else looked_at
-        rows = _rows(run, files, share, best, feature_maps)
+        rows = _rows(run, looked_at or files, share, best, feature_maps)
         for layer in (layer for layer in spec.layers if layer.name in share.layers):
             of_layer = rows.filter(pc.equal(rows["layer"], layer.name))
             winners = _with_boxes(of_layer, layer, spec)
             run.write_table(schema.winners_name(layer.name), winners)
             if sources.has_projections:
                 carry_blocks(run, layer.name, layer.maps, winners)
-    return Merged(share.layers, feature_maps, tuple(remarks))
+    return Merged(share.layers, feature_maps, found.remarks)
 
 
 def _certified(feature_maps: pa.Table, best: Entries, certified: Flags) -> pa.Table:
@@ -187,35 +181,14 @@ def _certified(feature_maps: pa.Table, best: Entries, certified: Flags) -> pa.Ta
 def _rows(
     run: Store, files: Sequence[str], share: Share, best: Entries, feature_maps: pa.Table
 ) -> pa.Table:
-    """All that the files say of these entries, in their order."""
-    used = np.unique(best.file)
-    tables, order = [_joined(*(pa.schema(list(kind)).empty_table() for kind in _OF_ROWS))], []
-    names = [files[number] for number in used]
-    read = read_winners_of_parts(run, names, share.layers)
-    for number, (winners, samples) in zip(used, read, strict=True):
-        here = np.flatnonzero(best.file == number)
-        tables.append(_joined(winners.take(best.place[here]), samples))
-        order.append(here)
-    rows = pa.concat_tables(tables).combine_chunks()
-    rows = rows.take(np.argsort(np.concatenate([np.empty(0, np.int64), *order])))
+    """All that the files say of these entries, whose they are and at which rank."""
     owners = pa.array(best.owner)
     return (
-        rows.append_column("sample", pa.array(best.sample))
+        rows_of(run, files, share.layers, best)
         .append_column("layer", feature_maps["layer"].take(owners))
         .append_column("feature_map", feature_maps["feature_map"].take(owners))
         .append_column("rank", pa.array(ranks(best.owner)))
     )  # fmt: skip
-
-
-def _joined(winners: pa.Table, samples: pa.Table) -> pa.Table:
-    """Winners of one file with all that is known of their samples, but for its position."""
-    positions = samples["sample"].to_numpy()
-    known = samples.drop_columns("sample").take(
-        np.searchsorted(positions, winners["sample"].to_numpy())
-    )
-    for name in known.column_names:
-        winners = winners.append_column(name, known[name])
-    return winners.drop_columns("sample")
 
 
 def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec) -> pa.Table:

@@ -1,6 +1,7 @@
 """The best entries of many heap files, as numbers; and what else these files say, summed."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -128,6 +129,12 @@ class Statistics:
             values = heap[name].to_numpy()
             join = np.maximum if name == "max" else np.add
             self._sums[name] = join(self._sums[name], values) if name in self._sums else values
+
+    def columns(self) -> dict[str, Any]:
+        """The sums by name, and whose they are."""
+        assert self._maps is not None, "a dataset has parts"
+        maps = {name: self._maps[name].combine_chunks() for name in self._maps.column_names}
+        return maps | self._sums
 
     def table(self) -> pa.Table:
         """The feature maps' table, every map of it certified."""

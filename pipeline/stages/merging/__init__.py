@@ -1,0 +1,1 @@
+"""Between the stages: the heaps of all parts become the winners and the feature maps' table."""
