@@ -39,8 +39,7 @@ class MadeUp:
         self._run = run
         for number in range(_DIFFERENT):
             run.write_table(_drawn(number), _heap(net, number, top_k), by="layer")
-        self._folder = Path(run.path(schema.HEAPS))
-        self._folder.mkdir()
+        Path(run.path(schema.HEAPS)).mkdir()
 
     def put(self, number: int, part: str) -> None:
         """The heap of a part, at hardly any cost.

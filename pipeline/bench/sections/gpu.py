@@ -103,7 +103,7 @@ def _copying(name: str) -> Rates:
 
 def _nets(order: Order) -> Rates:
     """The net alone and with its peaks, on a batch that is there already."""
-    net, rounds = on_gpu(order.net), _ROUNDS[order.short]
+    net, rounds = _on_gpu(order.net), _ROUNDS[order.short]
     images = torch.rand(_BATCH, 3, *net.preprocessing.input_size, device="cuda")
     images = images.to(memory_format=torch.channels_last)
     layer = net.graph.layers[-1].name
@@ -124,12 +124,12 @@ def _nets(order: Order) -> Rates:
     half, small = deepcopy(trunk).bfloat16(), images.bfloat16()
     add("the net alone, bfloat16", half, small)
     add("the net alone, bfloat16, compiled", torch.compile(half), small)
-    screening = Miner.screening(on_gpu(order.net))
+    screening = Miner.screening(_on_gpu(order.net))
     add("screening, bfloat16", screening.peaks, images, "the net alone, bfloat16")
     return rows
 
 
-def on_gpu(name: str) -> Net:
+def _on_gpu(name: str) -> Net:
     """A net of its own on the GPU."""
     net = load(name)
     net.graph.trunk.to("cuda")
@@ -149,7 +149,7 @@ def _mining(order: Order, dataset: Dataset, rows: Rates) -> Rates:
         ("mining exactly, from files", Miner.exact, "with peaks by max_pool2d"),
         ("screening, from files", Miner.screening, "screening, bfloat16"),
     ):
-        miner = ready(on_gpu(order.net))
+        miner = ready(_on_gpu(order.net))
         parts = dataset.parts()
         mine_part([miner], dataset, parts[0], [order.run], TOP_K, cores())
         torch.cuda.synchronize()
@@ -167,7 +167,7 @@ def _alike(order: Order) -> float:
     """The share of the winners of some images that are the same by rank as a processor's."""
     (part,) = (compared := order.shards(1, _COMPARED)).parts()
     found = []
-    for net in (load(order.net), on_gpu(order.net)):
+    for net in (load(order.net), _on_gpu(order.net)):
         miner = Miner.exact(net)
         heaps = miner.heaps(TOP_K)
         for batch in batches(enumerate(compared.read(part)), [miner.stream], cores()):

@@ -38,6 +38,7 @@ from pipeline.stages.mine import PartDone
 _PARTS = {True: (1281,), False: (1281, 128_000)}  # ImageNet, and a hundred of it
 _WORKERS = 256
 _SECONDS = {True: 0.05, False: 0.5}  # that a worker takes for a part
+_MOST_MAPS = 2000  # of a net whose heaps may be so many; merging others would take hours
 _MOST_LINKS = 50_000  # to one file, which any disk allows
 _COLUMNS = {
     "seconds": Column("seconds", 1),
@@ -49,7 +50,8 @@ _COLUMNS = {
 
 def measure(order: Order) -> Iterator[Finding]:
     """Each size in a process of its own."""
-    for parts in _PARTS[order.short]:
+    maps = sum(layer.maps for layer in load(order.net).graph.layers)
+    for parts in _PARTS[order.short or maps > _MOST_MAPS]:
         seconds = _SECONDS[order.short]
         folder = order.folder / f"scale-{parts}"
         (rows,) = at_once([partial(_run, order.net, folder, parts, seconds)])
