@@ -1,5 +1,6 @@
 import pickle
 import resource
+import time
 from pathlib import Path
 
 import fsspec
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.store import Store
+from pipeline.data.store import Store, version_of
 from pipeline.data.store.parquet import encoded
 from pipeline.errors import RequestError, WriteError
 
@@ -92,6 +93,29 @@ def test_a_table_of_a_disk_is_read_without_python(tmp_path: Path) -> None:
         assert isinstance(stream, pa.OSFile)
     with pytest.raises(FileNotFoundError):
         store.open("none.parquet", block=0)
+
+
+def test_what_tells_that_a_file_is_another(place: str) -> None:
+    store = Store(f"{place}/file")
+    with pytest.raises(FileNotFoundError):
+        version_of(store)
+    versions = []
+    for content in (b"one", b"two", b"more"):
+        Store(place).write("file", content)
+        versions.append(version_of(store))
+        assert version_of(store) == versions[-1]
+        time.sleep(0.02)  # a disk's clock ticks in milliseconds
+    assert len(set(versions)) == 3
+    assert [version.size for version in versions] == [3, 3, 4]
+
+
+def test_servers_of_one_address_may_call_one_file_differently(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store("https://example.org/train.tar")
+    tags = iter("ab")
+    monkeypatch.setattr(store.fs, "info", lambda _: {"size": 3, "ETag": next(tags)})
+    assert version_of(store) == version_of(store)
 
 
 def test_open_seeks(place: str) -> None:

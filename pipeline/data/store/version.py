@@ -27,5 +27,6 @@ def version_of(store: Store) -> Version:
     info = store.info()
     if info is None:
         raise FileNotFoundError(ENOENT, os.strerror(ENOENT), store.url)
-    tag = next((str(info[key]) for key in _TAGS if info.get(key)), "")
+    is_web = "http" in store.fs.protocol  # of whose many servers each may have tags of its own
+    tag = next((str(info[key]) for key in _TAGS if info.get(key) and not is_web), "")
     return Version(int(info["size"] or 0), tag)
