@@ -47,9 +47,12 @@ time_t time(time_t *now) {
 }
 
 /* What waits until a time of day waits by the machine's own clock. */
-int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *end) {
+int pthread_cond_timedwait(
+    pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *end) {
     static int (*wait)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
-    if (wait == NULL) wait = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+    if (wait == NULL) /* the newer of x86's two */
+        wait = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+    if (wait == NULL) wait = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
     struct timespec until = *end;
     if (until.tv_sec > OF_DAY) until.tv_sec -= off();
     return wait(condition, mutex, &until);

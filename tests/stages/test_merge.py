@@ -13,6 +13,7 @@ from pipeline import schema
 from pipeline.data.store import Store
 from pipeline.errors import RequestError, WriteError
 from pipeline.stages.merging import condense, ranking
+from pipeline.stages.merging import merge as merge_module
 from pipeline.stages.merging.merge import merge
 from pipeline.stages.mine import Miner, mine_part
 from tests.stages import tiny
@@ -77,7 +78,8 @@ def test_one_part_and_many_give_the_same_objects(folder: Path) -> None:
 
 @pytest.fixture
 def three_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if there were very many parts: ranges of three are condensed first."""
+    """As if there were very many parts: ranges of three are condensed first, layer by layer."""
+    monkeypatch.setattr(merge_module, "_WINNERS_IN_SHARE", 1)
     monkeypatch.setattr(condense, "_PARTS", 3)
     monkeypatch.setattr(condense, "_FEWEST", 4)
 
@@ -125,7 +127,7 @@ def test_nothing_stays_of_what_is_condensed(
         patch.setattr(Store, "write_table", full)
         with pytest.raises(WriteError):
             merge(run, spec, names)
-    assert len(written) == 2  # ranges, of the one share
+    assert len(written) == 4  # two ranges of each layer
     assert list(run.list(schema.MERGING)) == [killed]  # it could be at work
     merge(run, spec, names)
     assert not run.list(schema.MERGING)
