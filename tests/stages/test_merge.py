@@ -133,6 +133,22 @@ def test_nothing_stays_of_what_is_condensed(
     assert not run.list(schema.MERGING)
 
 
+def test_a_store_that_shows_late_what_was_written_is_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 72 of the soak: what was merged was read at once, and the run not mined to its end."""
+    looks, exists = [0], Store.exists
+
+    def late(store: Store, name: str = "") -> bool:
+        looks[0] += name == schema.FEATURE_MAPS
+        return exists(store, name) and looks[0] >= 3
+
+    monkeypatch.setattr(merge_module, "_PAUSE", 0.01)
+    monkeypatch.setattr(Store, "exists", late)
+    mined(folder, [COUNT], 2)
+    assert looks == [3]
+
+
 def test_sorting_now_and_then_changes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ Layers are merged in shares, anywhere and in any order. First only the numbers t
 of all files; then the rest, of the entries that are winners.
 """
 
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from pipeline.stages.rescore import Looks
 
 _WINNERS_IN_SHARE = 2**16
 """Of a share of several layers, at most: what one worker holds, and the more there are to share."""
+
+_LATEST, _PAUSE = 30.0, 0.5
+"""Seconds after which a store shows what was written, at the latest, and from look to look."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def merge(
     carry_projected(run, {layer.name for layer in spec.layers})
     run.write_table(schema.FEATURE_MAPS, feature_maps.combine_chunks())
     _remove_below(run, schema.MERGING)  # of attempts that were killed
+    _await_seen(run, [schema.winners_name(layer.name) for layer in spec.layers])
     return list(dict.fromkeys(line for merged in done.values() for line in merged.remarks))
 
 
@@ -118,6 +123,15 @@ def _merged(
     finally:
         if ranges:
             _remove_below(run, f"{schema.MERGING}/{attempt}")
+
+
+def _await_seen(run: Store, winners: Sequence[str]) -> None:
+    """Wait for a store that shows late what was written: who merged reads it next."""
+    end = time.monotonic() + _LATEST
+    while time.monotonic() < end:
+        if run.exists(schema.FEATURE_MAPS) and run.list(schema.WINNERS).keys() >= {*winners}:
+            return
+        time.sleep(_PAUSE)
 
 
 def _remove_below(run: Store, folder: str) -> None:
