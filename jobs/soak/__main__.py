@@ -69,7 +69,7 @@ def main() -> int:
             except DifferenceError as error:
                 same = f'--lost-calls {options.lost_calls} --strikes "{options.strikes}"'
                 again = f"python -m jobs.soak --seed {seed} --minutes 0 {same}"
-                console.print(f"Seed {seed}: {error}\nAgain: {again}", markup=False)
+                console.print(f"Seed {seed}: {error}\nAgain: {again}", markup=False, soft_wrap=True)
                 return 1
             happened += faults
             seconds = time.monotonic() - start

@@ -6,7 +6,7 @@ of all files; then the rest, of the entries that are winners.
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -106,7 +106,8 @@ def merge(
     carry_projected(run, {layer.name for layer in spec.layers})
     run.write_table(schema.FEATURE_MAPS, feature_maps.combine_chunks())
     _remove_below(run, schema.MERGING)  # of attempts that were killed
-    _await_seen(run, [schema.winners_name(layer.name) for layer in spec.layers])
+    winners = {schema.winners_name(layer.name) for layer in spec.layers}
+    _await(lambda: run.exists(schema.FEATURE_MAPS) and run.list(schema.WINNERS).keys() >= winners)
     return list(dict.fromkeys(line for merged in done.values() for line in merged.remarks))
 
 
@@ -117,20 +118,19 @@ def _merged(
     attempt = uuid.uuid4().hex
     ranges = ranges_of(sources, shares, attempt)
     try:
-        for _ in workers.condense(sources, ranges) if ranges else ():
-            pass
+        if ranges:
+            list(workers.condense(sources, ranges))
+            _await(lambda: run.list(schema.MERGING).keys() >= {each.file for each in ranges})
         return list(workers.merge(sources, list(condensed(shares, ranges))))
     finally:
         if ranges:
             _remove_below(run, f"{schema.MERGING}/{attempt}")
 
 
-def _await_seen(run: Store, winners: Sequence[str]) -> None:
-    """Wait for a store that shows late what was written: who merged reads it next."""
+def _await(is_seen: Callable[[], bool]) -> None:
+    """Wait for a store that shows late what was written: it is read next."""
     end = time.monotonic() + _LATEST
-    while time.monotonic() < end:
-        if run.exists(schema.FEATURE_MAPS) and run.list(schema.WINNERS).keys() >= {*winners}:
-            return
+    while not is_seen() and time.monotonic() < end:
         time.sleep(_PAUSE)
 
 
