@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -30,7 +30,9 @@ from pipeline.stages.mine import Miner, mine_part
 
 _BATCH = 256
 _ROUNDS = {True: 5, False: 30}  # of a batch in the GPU's memory
+_SHARDS = 4
 _IMAGES = {True: 1024, False: 8192}  # that are mined from files
+_WORKERS = 4  # that share the GPU
 _COMPARED = 256  # images whose winners are compared with a processor's
 _COLUMNS = {"rate": Column("images/s", 0), "share": Column("of its\nbound", 2)}
 _NOTES = (
@@ -51,7 +53,7 @@ def measure(order: Order) -> Iterator[Finding]:
         raise RequestError("Section gpu needs a GPU that torch can use; this machine has none.")
     multiply_exactly()
     rows: Rates = {}
-    dataset = order.shards(4, _IMAGES[order.short] // 4)
+    dataset = order.shards(_SHARDS, _IMAGES[order.short] // _SHARDS)
     rows |= _decoding(dataset, load(order.net).preprocessing)
     rows |= _copying(order.net)
     rows |= _nets(order)
@@ -69,7 +71,7 @@ def _decoding(dataset: Dataset, preparing: Preprocessing) -> Rates:
     rows = {f"decoding, {cores()} threads": {"rate": count / (time.perf_counter() - begun)}}
     with processes(cores()) as pools:
         for pool in pools:
-            pool.submit(_decode_all, dataset, [], preparing).result()  # all is imported
+            pool.submit(_decode_all, dataset, parts[:1], preparing).result()  # all is loaded
         begun = time.perf_counter()
         shares = [pool.submit(_decode_all, dataset, parts[:1], preparing) for pool in pools]
         count = sum(share.result() for share in shares)
@@ -144,23 +146,54 @@ def _amax_and_argmax(maps: Tensor) -> tuple[Tensor, Tensor]:
 def _mining(order: Order, dataset: Dataset, rows: Rates) -> Rates:
     """From files to heaps."""
     decoding = max(row["rate"] for name, row in rows.items() if name.startswith("decoding"))
+    alone = {
+        "mining exactly": rows["with peaks by max_pool2d"]["rate"],
+        "screening": rows["screening, bfloat16"]["rate"],
+    }
+    ready = {"mining exactly": Miner.exact, "screening": Miner.screening}
     made = {}
-    for name, ready, alone in (
-        ("mining exactly, from files", Miner.exact, "with peaks by max_pool2d"),
-        ("screening, from files", Miner.screening, "screening, bfloat16"),
-    ):
-        miner = ready(_on_gpu(order.net))
-        parts = dataset.parts()
-        mine_part([miner], dataset, parts[0], [order.run], TOP_K, cores())
-        torch.cuda.synchronize()
+
+    def add(what: str, how: str, rate: float) -> None:
+        made[f"{what} from files{how}"] = {"rate": rate, "share": rate / min(decoding, alone[what])}
+        made[f"{what} from files{how}: GPU busy"] = {"share": rate / alone[what]}
+
+    for what in alone:
+        miner = ready[what](_on_gpu(order.net))
+        _mined(miner, order, dataset.parts()[:1], cores())
         begun = time.perf_counter()
-        for part in parts:
-            mine_part([miner], dataset, part, [order.run], TOP_K, cores())
-        rate = _IMAGES[order.short] / (time.perf_counter() - begun)
-        bound = min(decoding, rows[alone]["rate"])
-        made[name] = {"rate": rate, "share": rate / bound}
-        made[f"{name}: GPU busy"] = {"share": rate / rows[alone]["rate"]}
+        _mined(miner, order, dataset.parts(), cores())
+        add(what, "", _IMAGES[order.short] / (time.perf_counter() - begun))
+    add("mining exactly", f", {_WORKERS} processes", _shared(order, dataset))
     return made
+
+
+def _shared(order: Order, dataset: Dataset) -> float:
+    """Images a second of processes that share the GPU: one decodes while another ends its part."""
+    with processes(_WORKERS) as pools:
+        for pool in pools:
+            pool.submit(_mine_alone, order, dataset.parts()[:1]).result()
+        begun = time.perf_counter()
+        shares = [pool.submit(_mine_alone, order, dataset.parts()) for pool in pools]
+        for share in shares:
+            share.result()
+    return _WORKERS * _IMAGES[order.short] / (time.perf_counter() - begun)
+
+
+def _mine_alone(order: Order, parts: list[Part]) -> None:
+    """In a process of its own, which keeps its net."""
+    _mined(_miner(order.net), order, parts, max(1, cores() // _WORKERS))
+
+
+@cache
+def _miner(name: str) -> Miner:
+    return Miner.exact(_on_gpu(name))
+
+
+def _mined(miner: Miner, order: Order, parts: list[Part], decoders: int) -> None:
+    """All is in the heaps' files when it returns."""
+    dataset = order.shards(_SHARDS, _IMAGES[order.short] // _SHARDS)
+    for part in parts:
+        mine_part([miner], dataset, part, [order.run], TOP_K, decoders)
 
 
 def _alike(order: Order) -> float:
