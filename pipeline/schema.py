@@ -189,7 +189,12 @@ FEATURE_MAP = pa.schema(
 
 _PICTURES = [pa.field("projection", pa.binary()), pa.field("patch", pa.binary())]
 
-PROJECTION = pa.schema([*_RANKED, *_SHARD_AND_KEY, _SAMPLE, *_LABEL, *_BOX, *_PICTURES])
+RANKS_SHOWN = 9
+"""How many winners of a map an atlas shows at most, as in Zeiler and Fergus' figures."""
+
+_WHOLE = pa.field("picture", pa.binary())  # a JPEG of the net's input; up to `RANKS_SHOWN`
+
+PROJECTION = pa.schema([*_RANKED, *_SHARD_AND_KEY, _SAMPLE, *_LABEL, *_BOX, *_PICTURES, _WHOLE])
 """One row per winner; with `--arrays` also `PROJECTION_ARRAY`."""
 
 PROJECTION_ARRAY = pa.field("projection_array", pa.binary())

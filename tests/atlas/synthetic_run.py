@@ -125,13 +125,25 @@ def _projected(winner, pictures):
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])[..., None]
     projection = projection_contrast((edges * window).transpose(2, 0, 1))
     columns = {name: winner[name] for name in schema.PROJECTION.names if name in winner}
-    return {**columns, "projection": png(projection), "patch": png(patch)}
+    return {
+        **columns,
+        "projection": png(projection),
+        "patch": png(patch),
+        "picture": jpeg(picture),
+    }
 
 
 def png(pixels):
     """The PNG of an (H, W, 3) array of bytes."""
     sink = io.BytesIO()
     Image.fromarray(pixels).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def jpeg(pixels):
+    """The JPEG of an (H, W, 3) array of bytes."""
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, "JPEG")
     return sink.getvalue()
 
 

@@ -97,6 +97,31 @@ def test_every_winner_is_projected_once_and_then_nothing_is_left(
         assert run.read_table(name).schema.equals(schema.PROJECTION)
 
 
+def test_the_whole_picture_is_kept_of_the_ranks_that_an_atlas_shows(
+    run: Store, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "RANKS_SHOWN", 2)
+    projected(run, dataset)
+    looked_at = 0
+    for layer in LAYERS:
+        for row in rows_of(run, layer):
+            assert (row["picture"] is not None) == (row["rank"] <= 2)  # type: ignore[operator]
+            if row["picture"] is not None:
+                whole, patch = (_pixels(row[name]) for name in ("picture", "patch"))
+                box = [row[side] for side in schema.SIDES]
+                of_patch = whole[box[0] : box[2], box[1] : box[3]]  # type: ignore[misc]
+                looked_at += 1
+                assert of_patch.shape == patch.shape
+                assert abs(of_patch - patch).mean() < 12
+    assert looked_at > 10
+
+
+def _pixels(encoded: object) -> np.ndarray:
+    assert isinstance(encoded, bytes)
+    with Image.open(io.BytesIO(encoded)) as opened:
+        return np.array(opened.convert("RGB")).astype(float)
+
+
 def test_an_image_is_in_one_task_and_tasks_are_in_the_order_of_the_dataset(
     run: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
