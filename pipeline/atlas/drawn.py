@@ -1,19 +1,20 @@
 """What of an atlas is drawn already, so that publishing again draws what has changed and no more.
 
-Beside a page's sheets lies from what each of them was drawn. That is written after them, and
-removed before one of them changes.
+Beside the pictures of some feature maps lies from what each of them was drawn, and their names.
+Visitors do not read it.
 """
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline import schema
-from pipeline.atlas import manifest
 from pipeline.atlas.sheets import Layout
 from pipeline.config import version_of
 from pipeline.data.store import Store
@@ -24,39 +25,68 @@ IDENTITY = ["feature_map", "rank", "activation", "y", "x", "shard", "key", *sche
 
 _DIGITS = 16
 
-Signatures = dict[str, str]
-"""A sheet's name → a digest of what it was drawn from."""
+Signatures = dict[int, str]
+"""Feature map → a digest of what it is drawn from."""
+
+Files = dict[str, str]
+"""Kind of picture → name."""
 
 
-def read_record(dest: Store, name: str) -> Signatures:
-    """The signatures that were stored; without any nothing is drawn."""
+@dataclass(frozen=True)
+class Drawn:
+    """The pictures of some feature maps.
+
+    Attributes:
+        signatures: of the maps that have pictures.
+        of_map: feature map → its files: ``projections``, ``patches``, ``pictures``.
+        sprites: ``projections-small`` and so on → a picture of all maps.
+    """
+
+    signatures: Signatures = field(default_factory=dict)
+    of_map: dict[int, Files] = field(default_factory=dict)
+    sprites: Files = field(default_factory=dict)
+
+    @property
+    def names(self) -> Iterator[str]:
+        """Of all files."""
+        yield from self.sprites.values()
+        for files in self.of_map.values():
+            yield from files.values()
+
+    def encoded(self) -> bytes:
+        """As it is stored."""
+        return json.dumps(asdict(self)).encode()
+
+
+def read_drawn(dest: Store, name: str) -> Drawn:
+    """What was stored; nothing where that is not there, or not to be read."""
     try:
-        stored: Signatures = json.loads(dest.read(name))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return stored
+        stored: Any = json.loads(dest.read(name))
+        signatures, of_map = ({int(m): of for m, of in stored[key].items()} for key in _BY_MAP)
+        return Drawn(signatures, of_map, stored["sprites"])
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+        return Drawn()
 
 
-def method(run: Store, layout: Layout) -> str:
-    """What all sheets of a layer follow from, beside their winners."""
+_BY_MAP = ("signatures", "of_map")
+
+
+def method(run: Store, layout: Layout, *, patches: bool) -> str:
+    """What all pictures of a layer follow from, beside their winners."""
     spec, settings = read_spec(run), run.read(schema.PROJECTION_SETTINGS).decode()
     own = [version_of("deconv-atlas"), spec.weights_digest, asdict(spec.preprocessing), settings]
-    return json.dumps([*own, asdict(layout)])
+    return json.dumps([*own, asdict(layout), patches])
 
 
-def signatures(rows: pa.Table, layer: str, method: str) -> Signatures:
-    """From what the sheets of some feature maps are drawn.
+def signatures(rows: pa.Table, method: str) -> Signatures:
+    """From what the pictures of some feature maps are drawn.
 
     Args:
         rows: their projections, `IDENTITY` at least, by map and rank.
-        layer: of the maps.
         method: from `method`.
     """
     by_map = groupby(rows.select(IDENTITY).to_pylist(), key=itemgetter("feature_map"))
-    return {
-        manifest.sheet_name(layer, feature_map): _digest(f"{method}\0{list(of_map)}")
-        for feature_map, of_map in by_map
-    }
+    return {feature_map: _digest(f"{method}\0{list(of_map)}") for feature_map, of_map in by_map}
 
 
 def _digest(text: str) -> str:

@@ -1,23 +1,35 @@
-"""The last stage: a run's sheets, overviews and web pages, put where a browser finds them.
+"""The last stage: a run's pictures, and the pages that show them, put where a browser finds them.
 
 First every unit of `units`, in any order and anywhere, by `unit.publish_unit`; then `publish_pages`
-once. The index comes last of all, so that a half-published atlas shows nothing. The same run
-gives the same bytes; what is drawn already is not drawn again.
+once. All files but the index have names that tell their content, so what is there stays as it is,
+and who is reading an older atlas goes on reading that one. The index comes last of all. The same
+run gives the same bytes; what is drawn already is not drawn again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import resources
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import schema
-from pipeline.atlas import manifest, sheets
-from pipeline.atlas.unit import RANKS, Unit, layout_of
+from pipeline.atlas import sheets
+from pipeline.atlas.assets import Assets
+from pipeline.atlas.documents.classes import write_classes, write_pictures
+from pipeline.atlas.documents.content import COLUMNS, Content, Layer
+from pipeline.atlas.documents.layers import write_layers
+from pipeline.atlas.documents.names import INDEX, drawn_name
+from pipeline.atlas.documents.root import index_page, root, write_viewer
+from pipeline.atlas.drawn import Drawn, read_drawn
+from pipeline.atlas.preview import write_preview
+from pipeline.atlas.unit import Unit, layout_of
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.data.store import Store
+from pipeline.data.store.parquet import encoded
 from pipeline.data.stored.blocks import Block
+from pipeline.data.stored.progress import read_progress
 from pipeline.data.stored.results import (
     projection_blocks,
     read_feature_maps,
@@ -27,13 +39,22 @@ from pipeline.data.stored.results import (
 )
 from pipeline.errors import IncompleteError, RequestError
 
-_PAGES = ("style.css", "atlas.js", "elements.js", "pages.js", "viewer.js", "index.html")
-"""The viewer's files in the order in which they are written: the index is the last."""
+_READERS = 16
 
-_SHOWN = [
-    *("feature_map", "rank", "activation", "key", "label", "class_name"),
-    *(f"source_{side}" for side in schema.SIDES),
-]
+
+@dataclass(frozen=True)
+class Appearance:
+    """How an atlas is shown.
+
+    Attributes:
+        patches: whether pictures of the dataset may be.
+        credit: what is to be said of these: whose they are, under which licence.
+        url: where the atlas will be seen, for previews of links to it.
+    """
+
+    patches: bool = True
+    credit: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,7 @@ class Published:
         dead: of these, the ones that no image activates.
         missing: of these, the ones that have winners but no projections yet.
         unprojected: the run's other layers.
+        files: that it consists of.
     """
 
     layers: tuple[str, ...]
@@ -53,60 +75,90 @@ class Published:
     dead: int
     missing: int
     unprojected: tuple[str, ...]
+    files: frozenset[str]
 
 
-def units(run: Store) -> list[Unit]:
-    """The parts in which the run's sheets are made: the pages of the layers' overviews.
+def units(run: Store, look: Appearance | None = None) -> list[Unit]:
+    """The parts in which the run's pictures are made.
 
     Raises:
         RequestError: this is no run, or it has no projections yet.
     """
     statistics = _statistics(run, read_spec(run))
-    cells = sheets.OVERVIEW_CELLS
     return [
-        Unit(layer, at, min(at + cells, len(statistics[layer])))
+        unit
         for layer in _projected_layers(run, statistics)
-        for at in range(0, len(statistics[layer]), cells)
+        for unit in _units_of(layer, len(statistics[layer]), look or Appearance())
     ]
 
 
-def publish_pages(run: Store, dest: Store) -> Published:
-    """Write the winners, the viewer, the manifest and, last, the index of the atlas.
+def _units_of(layer: str, maps: int, look: Appearance) -> Iterator[Unit]:
+    for at in range(0, maps, sheets.SPRITE_CELLS):
+        yield Unit(layer, at, min(at + sheets.SPRITE_CELLS, maps), look.patches)
+
+
+def publish_pages(run: Store, dest: Store, look: Appearance | None = None) -> Published:
+    """Write all that is said of the pictures and, last, the index of the atlas.
 
     Args:
         run: the run.
-        dest: where the atlas is, with the sheets of all `units` in it.
+        dest: where the atlas is, with the pictures of all `units` in it.
+        look: how it is shown.
 
     Raises:
         RequestError: this is no run, or it has no projections yet.
         IncompleteError: a unit has not been published.
     """
+    look = look or Appearance()
+    content, unprojected = _content(run, dest, look)
+    assets = Assets(dest, dest.list())
+    layers = write_layers(assets, content)
+    viewer = write_viewer(assets)
+    files = {
+        "wall": viewer["wall"],
+        "classes": write_classes(assets, content) if content.classes else "",
+        "pictures": write_pictures(assets, content),
+        "winners": assets.write("data/winners.parquet", encoded(_winners_table(content))),
+        "feature_maps": assets.write("data/feature_maps.parquet", encoded(_maps_table(content))),
+    }
+    preview = write_preview(assets, content)
+    page = index_page(content, root(content, layers, files), viewer, preview)
+    dest.write(INDEX, page, kept="never")
+    return Published(
+        layers=tuple(layer.name for layer in content.layers),
+        maps=sum(layer.maps for layer in content.layers),
+        dead=sum(len(layer.dead) for layer in content.layers),
+        missing=sum(len(layer.missing) for layer in content.layers),
+        unprojected=unprojected,
+        files=frozenset({INDEX, *assets.used, *_records(content)}),
+    )
+
+
+def _content(run: Store, dest: Store, look: Appearance) -> tuple[Content, tuple[str, ...]]:
+    """What is to be shown, and the layers that cannot be."""
     spec = read_spec(run)
     statistics = _statistics(run, spec)
     projected = _projected_layers(run, statistics)
-    names = list(projected)
-    _check_complete(dest, {name: len(statistics[name]) for name in names})
-    classes = manifest.Classes()
-    entries, dead, missing = [], 0, 0
-    for name in names:
-        layer = _layer(run, spec.layer(name), statistics[name], projected[name])
-        entries.append(manifest.layer_entry(layer, classes))
-        dest.write(manifest.winners_name(name), manifest.winners_script(layer, classes))
-        dead, missing = dead + len(layer.dead), missing + len(layer.missing)
-    images = max(int(rows["images"].max()) for rows in statistics.values())
-    counts = {"images": images, "skipped": len(read_skipped(run))}
-    document = manifest.manifest(spec, entries, classes, counts)
-    viewer = resources.files("pipeline.atlas") / "viewer"
-    dest.write(manifest.NAME, document)
-    for page in _PAGES:
-        dest.write(page, (viewer / page).read_bytes())
-    return Published(
-        layers=tuple(names),
-        maps=sum(entry["maps"] for entry in entries),
-        dead=dead,
-        missing=missing,
-        unprojected=tuple(name for name in statistics if name not in names),
+    layers = tuple(
+        _layer(run, dest, spec.layer(name), statistics[name], blocks, look)
+        for name, blocks in projected.items()
     )
+    mined = read_progress(run, "mine")
+    content = Content(
+        spec,
+        layers,
+        skipped=len(read_skipped(run)),
+        patches=look.patches,
+        credit=look.credit,
+        url=look.url,
+        unpooling=_unpooling(run),
+        mined=f"{mined.updated:%Y-%m-%d}" if mined else "",
+    )
+    return content, tuple(name for name in statistics if name not in projected)
+
+
+def _unpooling(run: Store) -> str:
+    return "max" if b'"max"' in run.read(schema.PROJECTION_SETTINGS) else "sum"
 
 
 def _statistics(run: Store, spec: RunSpec) -> dict[str, pd.DataFrame]:
@@ -130,25 +182,57 @@ def _projected_layers(run: Store, layers: Iterable[str]) -> dict[str, dict[Block
 
 
 def _layer(
-    run: Store, spec: LayerSpec, stats: pd.DataFrame, blocks: Iterable[Block]
-) -> manifest.Layer:
-    winners = read_winners(run, spec.name, _SHOWN)
-    shown = winners.filter(pc.field("rank") <= RANKS).to_pandas()
-    shown = shown.sort_values(["feature_map", "rank"], ignore_index=True)
-    projected = frozenset(number for block in blocks for number in block.maps)
-    return manifest.Layer(spec, stats, shown, projected, layout_of(run, spec.name, blocks))
+    run: Store,
+    dest: Store,
+    spec: LayerSpec,
+    stats: pd.DataFrame,
+    blocks: Iterable[Block],
+    look: Appearance,
+) -> Layer:
+    shown = read_winners(run, spec.name, COLUMNS).filter(pc.field("rank") <= schema.RANKS_SHOWN)
+    projected = {number for block in blocks for number in block.maps} & set(
+        shown["feature_map"].to_pylist()
+    )
+    pages = _drawn(dest, spec.name, len(stats), projected, look)
+    layout = layout_of(run, spec.name, blocks)
+    winners = shown.to_pandas().sort_values(["feature_map", "rank"], ignore_index=True)
+    return Layer(spec, stats, winners, pages, layout)
 
 
-def _check_complete(dest: Store, maps: Mapping[str, int]) -> None:
-    there = dest.list()
-    missing = [
-        layer
-        for layer, count in maps.items()
-        for page in manifest.overview_pages(count)
-        if manifest.overview_name(layer, "patches", page) not in there
-    ]
-    if missing:
-        raise IncompleteError(
-            f"The sheets of {', '.join(dict.fromkeys(missing))} are not all in {dest.url}: "
-            "give the same command again."
-        )
+def _drawn(
+    dest: Store, layer: str, maps: int, projected: set[int], look: Appearance
+) -> list[Drawn]:
+    """What is drawn of a layer.
+
+    Raises:
+        IncompleteError: it is not all that is projected.
+    """
+    units = list(_units_of(layer, maps, look))
+    with ThreadPoolExecutor(_READERS) as pool:
+        pages = list(pool.map(lambda unit: read_drawn(dest, drawn_name(layer, unit.page)), units))
+    for unit, page in zip(units, pages, strict=True):
+        if page.of_map.keys() != projected.intersection(unit.maps) or not page.sprites:
+            raise IncompleteError(
+                f"The pictures of {layer} are not all in {dest.url}: give the same command again."
+            )
+    return pages
+
+
+def _records(content: Content) -> Iterator[str]:
+    for layer in content.layers:
+        for page in range(len(layer.pages)):
+            yield drawn_name(layer.name, page)
+
+
+def _winners_table(content: Content) -> pa.Table:
+    """The winners that are shown, without where their owner keeps them."""
+    names = [layer.name for layer in content.layers]
+    frame = content.winners.drop(columns="class")
+    frame["layer"] = [names[number] for number in frame["layer"]]
+    fields = [pa.field("layer", pa.string()), *(schema.WINNER.field(name) for name in COLUMNS)]
+    return pa.Table.from_pandas(frame, pa.schema(fields), preserve_index=False)
+
+
+def _maps_table(content: Content) -> pa.Table:
+    frame = pd.concat([layer.stats for layer in content.layers], ignore_index=True)
+    return pa.Table.from_pandas(frame, schema.FEATURE_MAP, preserve_index=False)

@@ -1,82 +1,124 @@
-"""What publishing does in tasks: the sheets of some feature maps, and their part of an overview."""
+"""What publishing does in tasks: the pictures of some feature maps."""
 
-import json
+import base64
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 from PIL import Image
 
 from pipeline import schema
-from pipeline.atlas import drawn, manifest, sheets
+from pipeline.atlas import drawn, sheets
+from pipeline.atlas.assets import Assets
+from pipeline.atlas.drawn import Drawn, Files
+from pipeline.atlas.documents.names import drawn_name, layer_folder
+from pipeline.atlas.documents.script import adding
+from pipeline.atlas.sheets import Kind
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
-from pipeline.data.stored.results import projection_blocks, read_winners
+from pipeline.data.stored.results import projection_blocks, read_spec, read_winners
 from pipeline.data.stored.tables import read_rows
-
-RANKS = 9
-"""How many winners of a map a sheet shows at most, as in Zeiler and Fergus' figures."""
 
 _READERS = 4
 """Files read at a time: a bucket answers each of them slowly, and all of them together fast."""
 
-_DRAWN = [*drawn.IDENTITY, "projection", "patch"]
-
-_Thumbnails = tuple[Image.Image | None, Image.Image | None]
-"""Of a feature map's strongest projection and its patch; none of a dead one."""
+_KINDS: dict[str, Kind] = {"projections": "projection", "patches": "patch"}
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The feature maps of a page of a layer's overview, from `first` up to, but not, `last`."""
+    """The feature maps of a sprite of a layer, from `first` up to, but not, `last`.
+
+    Attributes:
+        layer: its name.
+        first: map.
+        last: the map behind the last one.
+        patches: whether pictures of the dataset may be shown.
+    """
 
     layer: str
     first: int
     last: int
+    patches: bool = True
 
     @property
     def page(self) -> int:
-        """The number of the page."""
-        return self.first // sheets.OVERVIEW_CELLS
+        """The number of the sprite."""
+        return self.first // sheets.SPRITE_CELLS
 
     @property
     def maps(self) -> range:
         """The feature maps."""
         return range(self.first, self.last)
 
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Those of pictures that are shown, and their column."""
+        return _KINDS if self.patches else {"projections": "projection"}
+
 
 def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
-    """Make those of the unit's sheets that are not drawn yet, and its pictures of the overview.
+    """Make those of the unit's pictures that are not drawn yet.
 
     Returns:
-        How many sheets were written; a dead map has none.
+        Of how many feature maps; a dead one has none.
     """
     blocks = projection_blocks(run, unit.layer)
     layout = layout_of(run, unit.layer, blocks)
-    method = drawn.method(run, layout)
-    record = manifest.record_name(unit.layer, unit.page)
-    before = drawn.read_record(dest, record)
-    there = dest.list(manifest.layer_folder(unit.layer)) if before else {}
-    if before:
+    method = drawn.method(run, layout, patches=unit.patches)
+    record = drawn_name(unit.layer, unit.page)
+    before = drawn.read_drawn(dest, record)
+    there = dest.list(layer_folder(unit.layer)) if before.sprites else {}
+    if before.sprites:
         rows = _rows(run, unit, blocks, layout.cells, drawn.IDENTITY)
-        now = drawn.signatures(rows, unit.layer, method)
-        if now == before and there.keys() >= {*now, *_overviews(unit)}:
+        is_there = there.keys() >= set(before.names)
+        if is_there and drawn.signatures(rows, method) == before.signatures:
             return 0
-        dest.remove(record)
-    rows = _rows(run, unit, blocks, layout.cells, _DRAWN)
-    now = drawn.signatures(rows, unit.layer, method)
-    changed = {name for name in now if now[name] != before.get(name) or name not in there}
+    columns = [*drawn.IDENTITY, *unit.kinds.values(), *(["picture"] if unit.patches else [])]
+    rows = _rows(run, unit, blocks, layout.cells, columns)
+    now, changed = Drawn(drawn.signatures(rows, method)), 0
+    assets = Assets(dest, there)
     thumbnails = []
     for feature_map, of_map in zip(unit.maps, _by_map(rows, unit), strict=True):
-        name = manifest.sheet_name(unit.layer, feature_map)
-        if name in changed:
-            dest.write(name, sheets.encode(sheets.sheet(of_map.to_pandas(), layout)))
-        thumbnails.append(_thumbnails(of_map, layout))
-    for name, pictures in zip(_overviews(unit), zip(*thumbnails, strict=True), strict=True):
-        dest.write(name, sheets.encode(sheets.overview(pictures)))
-    dest.write(record, json.dumps(now).encode())
-    return len(changed)
+        if of_map.num_rows:
+            files = _kept(before, now, feature_map, there)
+            changed += not files
+            now.of_map[feature_map] = files or _draw(assets, unit, feature_map, of_map, layout)
+        thumbnails.append(of_map.slice(0, 1).to_pylist())
+    for kind, column in unit.kinds.items():
+        for size, side in sheets.THUMBNAILS.items():
+            cells = [_thumbnail(first, column, side, layout) for first in thumbnails]
+            name = f"{layer_folder(unit.layer)}/{kind}-{size}-{unit.page}.webp"
+            data = sheets.as_webp(sheets.sprite(cells, side))
+            now.sprites[f"{kind}-{size}"] = assets.write(name, data)
+    dest.write(record, now.encoded())
+    return changed
+
+
+def _kept(before: Drawn, now: Drawn, feature_map: int, there: Iterable[str]) -> Files | None:
+    """The files that a map has already, if they are still what is to be drawn."""
+    files = before.of_map.get(feature_map, {})
+    same = before.signatures.get(feature_map) == now.signatures[feature_map]
+    return files if same and set(there).issuperset(files.values()) else None
+
+
+def _draw(
+    assets: Assets, unit: Unit, feature_map: int, rows: pa.Table, layout: sheets.Layout
+) -> Files:
+    """Draw what a feature map's page shows; the names of the files."""
+    stem, frame = f"{layer_folder(unit.layer)}/{feature_map}", rows.to_pandas()
+    block = partial(sheets.block, frame, layout=layout)
+    projections = sheets.as_avif(block("projection"))
+    files = {"projections": assets.write(f"{stem}.avif", projections)}
+    if unit.patches:
+        files["patches"] = assets.write(f"{stem}.webp", sheets.as_webp(block("patch")))
+        pictures = [base64.b64encode(jpeg).decode() for jpeg in frame["picture"]]
+        script = adding("pictures", f"{unit.layer}/{feature_map}", pictures)
+        files["pictures"] = assets.write(f"{stem}.js", script)
+    return files
 
 
 def layout_of(run: Store, layer: str, blocks: Iterable[Block]) -> sheets.Layout:
@@ -86,11 +128,8 @@ def layout_of(run: Store, layer: str, blocks: Iterable[Block]) -> sheets.Layout:
     """
     cells = max([1, *(block.ranks for block in blocks)])
     boxes = read_winners(run, layer, list(schema.SIDES)).to_pandas()
-    return sheets.Layout.of(min(cells, RANKS), sheets.longest_side(boxes))
-
-
-def _overviews(unit: Unit) -> list[str]:
-    return [manifest.overview_name(unit.layer, kind, unit.page) for kind in manifest.KINDS]
+    limits = read_spec(run).preprocessing.input_size
+    return sheets.Layout.of(min(cells, schema.RANKS_SHOWN), sheets.longest_side(boxes), limits)
 
 
 def _rows(
@@ -116,13 +155,8 @@ def _by_map(rows: pa.Table, unit: Unit) -> Iterator[pa.Table]:
         yield rows.slice(start, end - start)
 
 
-def _thumbnails(rows: pa.Table, layout: sheets.Layout) -> _Thumbnails:
-    """The strongest projection of a feature map's rows, and its patch."""
-    if not rows.num_rows:
-        return None, None
-    scale = layout.scale * sheets.THUMBNAIL / layout.cell
-    first = rows.slice(0, 1).to_pylist()[0]
-    projection, patch = (
-        sheets.cell(first[kind], sheets.THUMBNAIL, scale) for kind in ("projection", "patch")
-    )
-    return projection, patch
+def _thumbnail(
+    first: list[dict[str, Any]], kind: Kind, side: int, layout: sheets.Layout
+) -> Image.Image | None:
+    """A small picture of a feature map's strongest winner, if it has one."""
+    return sheets.cell(first[0], kind, side, layout) if first else None

@@ -45,3 +45,21 @@ class ReceptiveField:
             sides.append(np.clip([first, first + self.size[axis]], 0, input_size[axis]))
         (top, bottom), (left, right) = sides
         return np.stack([top, left, bottom, right], axis=1).astype(np.int16)
+
+    def centres(
+        self, y: NDArray[np.integer], x: NDArray[np.integer], input_size: Pair
+    ) -> NDArray[np.int16]:
+        """What the positions (y, x) look at: the middles of their fields, within the input.
+
+        Returns:
+            (n, 2) of y, x in pixels of the input.
+        """
+        sides = []
+        for position, axis in ((y, 0), (x, 1)):
+            if self.spans is not None:
+                middles = np.array(self.spans[axis], np.int64).sum(1)[position] // 2
+            else:
+                first = position.astype(np.int64) * self.stride[axis] + self.start[axis]
+                middles = first + self.size[axis] // 2
+            sides.append(np.clip(middles, 0, input_size[axis] - 1))
+        return np.stack(sides, axis=1).astype(np.int16)

@@ -1,39 +1,74 @@
 """What a bucket is told of an object, so that browsers show it and do not save it."""
 
+import gzip
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
+
+Kept = Literal["forever", "never"]
+"""How long browsers may keep an object: one that is never exchanged, or one that may be any time."""
 
 # not from `mimetypes`: what it knows depends on the machine
 _TYPES = {
+    "avif": "image/avif",
     "css": "text/css; charset=utf-8",
     "html": "text/html; charset=utf-8",
+    "jpg": "image/jpeg",
     "js": "text/javascript; charset=utf-8",
     "json": "application/json",
+    "parquet": "application/vnd.apache.parquet",
     "pdf": "application/pdf",
     "png": "image/png",
     "svg": "image/svg+xml",
+    "txt": "text/plain; charset=utf-8",
     "webp": "image/webp",
 }
 
-_NAMES = {"s3": "ContentType", "gs": "content_type", "gcs": "content_type"}
-"""Protocol → what fsspec's file system calls the media type."""
+_CACHE = {"forever": "public, max-age=31536000, immutable", "never": "no-cache"}
+
+_PACKED = {"css", "html", "js"}
+"""Extensions of what buckets store as gzip: they pack nothing by themselves, as servers do."""
 
 _AZURE = {"abfs", "az", "abfss"}
+_GOOGLE = {"gs", "gcs"}
 
 
-def headers(protocol: str | Sequence[str], name: str) -> dict[str, Any]:
-    """The options for writing an object.
+def told(
+    protocol: str | Sequence[str], name: str, data: bytes, kept: Kept | None = None
+) -> tuple[bytes, dict[str, Any]]:
+    """An object as it is stored, and the options for writing it.
 
     Args:
         protocol: of the file system, or all its names, the usual one first.
         name: of the object.
+        data: its content.
+        kept: of what browsers read; what it can, the bucket then holds packed.
     """
     usual = protocol if isinstance(protocol, str) else protocol[0]
+    if usual not in {"s3", *_GOOGLE, *_AZURE}:
+        return data, {}
+    more = {}
+    if kept is not None:
+        more["cache_control"] = _CACHE[kept]
+        if name.rpartition(".")[2] in _PACKED:
+            data, more["content_encoding"] = gzip.compress(data, mtime=0), "gzip"
     if usual in _AZURE:
-        return {"content_settings": {"content_type": content_type(name)}}
-    return {_NAMES[usual]: content_type(name)} if usual in _NAMES else {}
+        return data, {"content_settings": {"content_type": content_type(name), **more}}
+    if usual in _GOOGLE:
+        return data, {
+            "content_type": content_type(name),
+            **({"fixed_key_metadata": more} if more else {}),
+        }
+    return data, {"ContentType": content_type(name)} | {_S3[key]: more[key] for key in more}
+
+
+_S3 = {"cache_control": "CacheControl", "content_encoding": "ContentEncoding"}
 
 
 def content_type(name: str) -> str:
     """The media type of an object, by its extension."""
     return _TYPES.get(name.rpartition(".")[2], "application/octet-stream")
+
+
+def cache_control(kept: Kept) -> str:
+    """What browsers are told of how long they may keep it."""
+    return _CACHE[kept]

@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.data.store import disk
 from pipeline.data.store.address import Options, connect, without_secrets
-from pipeline.data.store.headers import headers
+from pipeline.data.store.headers import Kept, told
 from pipeline.data.store.parquet import encoded
 from pipeline.data.store.patience import Patience, passes, whole
 from pipeline.errors import AtlasError, RequestError, StoreError, WriteError
@@ -223,26 +223,27 @@ class Store:
             cache.fetcher = patient
         return stream
 
-    def write(self, name: str, data: bytes) -> None:
-        """Store `data` under `name`, whole or not at all.
+    def write(self, name: str, data: bytes, kept: Kept | None = None) -> None:
+        """Store `data` under `name`, whole or not at all; `kept`: how long by browsers.
 
         Raises:
             WriteError: the disk is full, the bucket is gone, or writing is not allowed.
         """
         failed = f"{self.url}/{name} could not be written"
         try:
-            self._patience(lambda: self._write(name, data), failed)
+            self._patience(lambda: self._write(name, data, kept), failed)
         except Exception as error:  # every file system has errors of its own
             raise WriteError(
                 f"{failed}: {self.reason(error)}. "
                 "Make room or mend the access, then give the same command again."
             ) from error
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes, kept: Kept | None) -> None:
         if self.is_local:
             disk.write(Path(self.path(name)), data)
         else:
-            self.fs.pipe_file(self.path(name), data, **headers(self.fs.protocol, name))
+            data, options = told(self.fs.protocol, name, data, kept)
+            self.fs.pipe_file(self.path(name), data, **options)
 
     def remove(self, name: str) -> None:
         """Remove an object; one that is gone already is as good.
