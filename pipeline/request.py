@@ -163,6 +163,14 @@ class PublishRequest(OfRun):
 
     dest: str | None = None
     """Where to put it; by default RUN/atlas."""
+    no_patches: bool = False
+    """Show projections alone: the dataset's licence forbids showing its pictures."""
+    credit: str = ""
+    """What the atlas says of the pictures: whose they are, and their licence."""
+    url: str = ""
+    """Where it will be seen, for the pictures that other sites show beside a link to it."""
+    prune: bool = False
+    """Remove files of earlier atlases that are no longer needed and older than an hour."""
     workers: Workers = None
     address: Address = None
 

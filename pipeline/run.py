@@ -97,7 +97,9 @@ class Run:
 
     def sheet(self, layer: str, feature_map: int) -> Image.Image:
         """The sheet of a feature map: its projections beside their patches."""
-        return sheets.sheet(self.projections(layer, feature_map))
+        rows = self.projections(layer, feature_map)
+        limits, side = self.spec.preprocessing.input_size, sheets.longest_side(rows)
+        return sheets.sheet(rows, sheets.Layout.of(int(rows["rank"].max()), side, limits))
 
     def projection(self, layer: str, feature_map: int, rank: int = 1) -> Image.Image:
         """The projection of one winner, as large as its receptive field."""

@@ -38,7 +38,7 @@ class Drawn:
 
     Attributes:
         signatures: of the maps that have pictures.
-        of_map: feature map → its files: ``projections``, ``patches``, ``pictures``.
+        of_map: feature map → its files: ``projections`` and ``patches``.
         sprites: ``projections-small`` and so on → a picture of all maps.
     """
 

@@ -8,7 +8,7 @@ run gives the same bytes; what is drawn already is not drawn again.
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pyarrow as pa
@@ -20,7 +20,7 @@ from pipeline.atlas.assets import Assets
 from pipeline.atlas.documents.classes import write_classes, write_pictures
 from pipeline.atlas.documents.content import COLUMNS, Content, Layer
 from pipeline.atlas.documents.layers import write_layers
-from pipeline.atlas.documents.names import INDEX, drawn_name
+from pipeline.atlas.documents.names import INDEX, drawn_name, picture_name, pictures_folder
 from pipeline.atlas.documents.root import index_page, root, write_viewer
 from pipeline.atlas.drawn import Drawn, read_drawn
 from pipeline.atlas.preview import write_preview
@@ -78,18 +78,42 @@ class Published:
     files: frozenset[str]
 
 
-def units(run: Store, look: Appearance | None = None) -> list[Unit]:
+def units(run: Store, dest: Store, look: Appearance | None = None) -> list[Unit]:
     """The parts in which the run's pictures are made.
+
+    Args:
+        run: the run.
+        dest: where the atlas is to be; whole pictures that are there are not stored again.
+        look: how it is shown.
 
     Raises:
         RequestError: this is no run, or it has no projections yet.
     """
-    statistics = _statistics(run, read_spec(run))
-    return [
-        unit
-        for layer in _projected_layers(run, statistics)
-        for unit in _units_of(layer, len(statistics[layer]), look or Appearance())
-    ]
+    look, spec = look or Appearance(), read_spec(run)
+    statistics = _statistics(run, spec)
+    seen = set(dest.list(folder := pictures_folder(spec)))
+    made = []
+    for layer, blocks in _projected_layers(run, statistics).items():
+        first_wins = _first_wins(run, layer, blocks, folder, seen) if look.patches else frozenset()
+        for unit in _units_of(layer, len(statistics[layer]), look):
+            own = frozenset(win for win in first_wins if win[0] in unit.maps)
+            made.append(replace(unit, pictures=own, folder=folder))
+    return made
+
+
+def _first_wins(
+    run: Store, layer: str, blocks: Iterable[Block], folder: str, seen: set[str]
+) -> frozenset[tuple[int, int]]:
+    """Winners (map, rank) of a layer whose pictures were not `seen` before, each picture once."""
+    rows = read_winners(run, layer, ["feature_map", "rank", "sample"]).to_pydict()
+    projected = {m: min(block.ranks, schema.RANKS_SHOWN) for block in blocks for m in block.maps}
+    found = set()
+    for feature_map, rank, sample in zip(*rows.values(), strict=True):
+        name = picture_name(folder, sample)
+        if rank <= projected.get(feature_map, 0) and name not in seen:
+            seen.add(name)
+            found.add((feature_map, rank))
+    return frozenset(found)
 
 
 def _units_of(layer: str, maps: int, look: Appearance) -> Iterator[Unit]:
@@ -130,7 +154,7 @@ def publish_pages(run: Store, dest: Store, look: Appearance | None = None) -> Pu
         dead=sum(len(layer.dead) for layer in content.layers),
         missing=sum(len(layer.missing) for layer in content.layers),
         unprojected=unprojected,
-        files=frozenset({INDEX, *assets.used, *_records(content)}),
+        files=frozenset({INDEX, *assets.used, *_records(content), *_whole_pictures(content)}),
     )
 
 
@@ -222,6 +246,13 @@ def _records(content: Content) -> Iterator[str]:
     for layer in content.layers:
         for page in range(len(layer.pages)):
             yield drawn_name(layer.name, page)
+
+
+def _whole_pictures(content: Content) -> Iterator[str]:
+    if content.patches:
+        folder = pictures_folder(content.spec)
+        for sample in content.winners["sample"].unique():
+            yield picture_name(folder, sample)
 
 
 def _winners_table(content: Content) -> pa.Table:

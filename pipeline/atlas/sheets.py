@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline.core.render import MID_GREY
+from pipeline.core.render import MID_GREY, projection_contrast
 
 GUTTER = 4
 """Pixels between the cells of a sheet."""
@@ -108,7 +109,8 @@ def block(rows: pd.DataFrame, kind: Kind, layout: Layout) -> Image.Image:
         RGBA, of `layout.size`, with transparent gutters.
     """
     picture = Image.new("RGBA", layout.size, _CLEAR)
-    for row in rows.to_dict("records"):
+    records: list[dict[str, Any]] = rows.to_dict("records")  # type: ignore[assignment]
+    for row in records:
         if row["rank"] <= layout.cells:
             down, right = divmod(int(row["rank"]) - 1, layout.columns)
             corner = right * (layout.cell + GUTTER), down * (layout.cell + GUTTER)
@@ -129,13 +131,23 @@ def cell(row: Mapping[str, Any], kind: Kind, side: int, layout: Layout) -> Image
     width, height = (min(side, max(1, round(length * scale))) for length in picture.size)
     if (width, height) != picture.size:
         enlarged = width > picture.size[0]
-        how = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
+        # Hamming's: as sharp as Lanczos' to the eye, in a third of the time
+        how = Image.Resampling.NEAREST if enlarged else Image.Resampling.HAMMING
         picture = picture.resize((width, height), how)
     square = Image.new("RGBA", (side, side), _GREY)
     down = _share_before(row["top"], row["bottom"], layout.limits[0])
     right = _share_before(row["left"], row["right"], layout.limits[1])
     square.paste(picture, (round((side - width) * right), round((side - height) * down)))
     return square
+
+
+def thumbnail(row: Mapping[str, Any], kind: Kind, side: int, layout: Layout) -> Image.Image:
+    """The same, small. The signs of a projection average out: its contrast is stretched again."""
+    picture = cell(row, kind, side, layout)
+    if kind == "patch":
+        return picture
+    deviations = np.asarray(picture.convert("RGB")).astype(np.float64) - MID_GREY
+    return Image.fromarray(projection_contrast(deviations.transpose(2, 0, 1))).convert("RGBA")
 
 
 def _share_before(first: int, last: int, limit: int) -> float:

@@ -1,6 +1,5 @@
 """What publishing does in tasks: the pictures of some feature maps."""
 
-import base64
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,9 +12,8 @@ from PIL import Image
 from pipeline import schema
 from pipeline.atlas import drawn, sheets
 from pipeline.atlas.assets import Assets
+from pipeline.atlas.documents.names import drawn_name, layer_folder, picture_name
 from pipeline.atlas.drawn import Drawn, Files
-from pipeline.atlas.documents.names import drawn_name, layer_folder
-from pipeline.atlas.documents.script import adding
 from pipeline.atlas.sheets import Kind
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
@@ -37,12 +35,16 @@ class Unit:
         first: map.
         last: the map behind the last one.
         patches: whether pictures of the dataset may be shown.
+        pictures: of which winners (map, rank) the whole picture is to be stored.
+        folder: where, as it follows from the dataset.
     """
 
     layer: str
     first: int
     last: int
     patches: bool = True
+    pictures: frozenset[tuple[int, int]] = frozenset()
+    folder: str = ""
 
     @property
     def page(self) -> int:
@@ -68,6 +70,7 @@ def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
     """
     blocks = projection_blocks(run, unit.layer)
     layout = layout_of(run, unit.layer, blocks)
+    _store_pictures(run, dest, unit, blocks)
     method = drawn.method(run, layout, patches=unit.patches)
     record = drawn_name(unit.layer, unit.page)
     before = drawn.read_drawn(dest, record)
@@ -77,20 +80,19 @@ def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
         is_there = there.keys() >= set(before.names)
         if is_there and drawn.signatures(rows, method) == before.signatures:
             return 0
-    columns = [*drawn.IDENTITY, *unit.kinds.values(), *(["picture"] if unit.patches else [])]
-    rows = _rows(run, unit, blocks, layout.cells, columns)
+    rows = _rows(run, unit, blocks, layout.cells, [*drawn.IDENTITY, *unit.kinds.values()])
     now, changed = Drawn(drawn.signatures(rows, method)), 0
     assets = Assets(dest, there)
-    thumbnails = []
+    strongest = []
     for feature_map, of_map in zip(unit.maps, _by_map(rows, unit), strict=True):
         if of_map.num_rows:
             files = _kept(before, now, feature_map, there)
             changed += not files
             now.of_map[feature_map] = files or _draw(assets, unit, feature_map, of_map, layout)
-        thumbnails.append(of_map.slice(0, 1).to_pylist())
+        strongest.append(of_map.slice(0, 1).to_pylist())
     for kind, column in unit.kinds.items():
         for size, side in sheets.THUMBNAILS.items():
-            cells = [_thumbnail(first, column, side, layout) for first in thumbnails]
+            cells = [_thumbnail(first, column, side, layout) for first in strongest]
             name = f"{layer_folder(unit.layer)}/{kind}-{size}-{unit.page}.webp"
             data = sheets.as_webp(sheets.sprite(cells, side))
             now.sprites[f"{kind}-{size}"] = assets.write(name, data)
@@ -115,10 +117,18 @@ def _draw(
     files = {"projections": assets.write(f"{stem}.avif", projections)}
     if unit.patches:
         files["patches"] = assets.write(f"{stem}.webp", sheets.as_webp(block("patch")))
-        pictures = [base64.b64encode(jpeg).decode() for jpeg in frame["picture"]]
-        script = adding("pictures", f"{unit.layer}/{feature_map}", pictures)
-        files["pictures"] = assets.write(f"{stem}.js", script)
     return files
+
+
+def _store_pictures(run: Store, dest: Store, unit: Unit, blocks: Iterable[Block]) -> None:
+    """Store the whole pictures that are this unit's to store; they are JPEGs already."""
+    if not unit.pictures:
+        return
+    columns = ["feature_map", "rank", "sample", "picture"]
+    rows = _rows(run, unit, blocks, max(rank for _, rank in unit.pictures), columns)
+    for feature_map, rank, sample, picture in zip(*rows.to_pydict().values(), strict=True):
+        if (feature_map, rank) in unit.pictures:
+            dest.write(picture_name(unit.folder, sample), picture, kept="forever")
 
 
 def layout_of(run: Store, layer: str, blocks: Iterable[Block]) -> sheets.Layout:
@@ -156,7 +166,7 @@ def _by_map(rows: pa.Table, unit: Unit) -> Iterator[pa.Table]:
 
 
 def _thumbnail(
-    first: list[dict[str, Any]], kind: Kind, side: int, layout: sheets.Layout
+    strongest: list[dict[str, Any]], kind: Kind, side: int, layout: sheets.Layout
 ) -> Image.Image | None:
     """A small picture of a feature map's strongest winner, if it has one."""
-    return sheets.cell(first[0], kind, side, layout) if first else None
+    return sheets.thumbnail(strongest[0], kind, side, layout) if strongest else None

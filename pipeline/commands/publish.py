@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pipeline import schema
-from pipeline.atlas.publish import Published, publish_pages, units
+from pipeline.atlas.prune import prune
+from pipeline.atlas.publish import Appearance, Published, publish_pages, units
 from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
 from pipeline.commands.report import reported
@@ -25,7 +26,8 @@ def publish_run(request: PublishRequest) -> tuple[Published, str]:
     target.require_room("DEST")
     for place in (run.store, target):
         place.sweep()
-    waiting = units(run.store)
+    look = Appearance(not request.no_patches, request.credit, request.url)
+    waiting = units(run.store, target, look)
     total = sum(unit.last - unit.first for unit in waiting)
     with session.connected(request.address, total):
         session.seats(Workforce(workers=request.workers, gpus="none"))
@@ -36,4 +38,7 @@ def publish_run(request: PublishRequest) -> tuple[Published, str]:
         with reported([run.store], "publish", "publishing, feature maps", total) as report:
             for maps in cluster.publish(run.store, target, waiting, request.workers):
                 report.advance(maps)
-    return publish_pages(run.store, target), target.url
+    published = publish_pages(run.store, target, look)
+    if request.prune:
+        prune(target, published.files)
+    return published, target.url

@@ -1,5 +1,7 @@
 """What is said of the dataset's classes, and of each picture that has won something."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
@@ -50,7 +52,7 @@ def write_pictures(assets: Assets, content: Content) -> str:
     firsts = samples[::_PICTURES].tolist()
     bounds = np.searchsorted(winners["sample"], [*firsts, np.iinfo(np.int64).max])
     parts = []
-    for part, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for part, (start, end) in enumerate(pairwise(bounds)):
         document = _pictures(winners[start:end], content)
         parts.append(assets.write(f"pictures/{part}.js", adding("picture", part, document)))
     document = {"firsts": firsts, "parts": parts}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def write_layers(assets: Assets, content: Content) -> list[Json]:
     bounds = np.searchsorted(content.winners["layer"], range(len(content.layers) + 1))
     return [
         _write_layer(assets, content, number, overlap, content.winners[first:last])
-        for number, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False))
+        for number, (first, last) in enumerate(pairwise(bounds))
     ]
 
 
@@ -32,14 +33,13 @@ def _write_layer(
     layer = content.layers[number]
     folder = layer_folder(layer.name)
     pages = []
-    for page, (first, rows) in enumerate(_pages(layer, winners)):
+    for page, rows in enumerate(_pages(layer, winners)):
         document = _maps(content, number, page, rows, overlap)
         script = adding("maps", f"{layer.name}/{page}", document)
         pages.append(
             {"maps": assets.write(f"{folder}/maps-{page}.js", script)} | layer.pages[page].sprites
         )
         assets.use(layer.pages[page].names)
-        del first
     script = adding("layers", layer.name, _statistics(layer, winners, content) | {"pages": pages})
     return {
         "name": layer.name,
@@ -54,12 +54,12 @@ def _write_layer(
     }
 
 
-def _pages(layer: Layer, winners: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
-    """The first map of each page, and the page's winners."""
+def _pages(layer: Layer, winners: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The winners of the maps of each sprite."""
     firsts = range(0, layer.maps, sheets.SPRITE_CELLS)
     bounds = np.searchsorted(winners["feature_map"], [*firsts, layer.maps])
-    for first, start, end in zip(firsts, bounds, bounds[1:], strict=False):
-        yield first, winners[start:end]
+    for start, end in pairwise(bounds):
+        yield winners[start:end]
 
 
 def _statistics(layer: Layer, winners: pd.DataFrame, content: Content) -> Json:

@@ -3,11 +3,12 @@
 import html
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from urllib.parse import quote
 
 from pipeline.atlas import sheets
 from pipeline.atlas.assets import Assets
 from pipeline.atlas.documents.content import Content
-from pipeline.atlas.documents.names import INDEX
+from pipeline.atlas.documents.names import INDEX, pictures_folder
 from pipeline.atlas.documents.script import Json, dump
 from pipeline.atlas.places import public_name
 from pipeline.config import Machine, RunSpec
@@ -59,11 +60,13 @@ def root(content: Content, layers: Sequence[Json], files: Mapping[str, str]) -> 
         "sprite": {
             "columns": sheets.SPRITE_COLUMNS,
             "cells": sheets.SPRITE_CELLS,
-            **sheets.THUMBNAILS,
+            "large": sheets.THUMBNAILS["large"],
+            "small": sheets.SMALL,
         },
         "about": _about(content),
         "year": content.mined[:4],
         "layers": list(layers),
+        "pictures": pictures_folder(spec) if content.patches else "",
         "files": dict(files),
     }
 
@@ -104,7 +107,8 @@ def _preprocessing(spec: RunSpec) -> str:
     resize = (
         f"{how.resize} px on the shorter side" if isinstance(how.resize, int) else _by(how.resize)
     )
-    return f"resized to {resize} ({how.interpolation}, {how.kernel}), {_by(how.input_size)} px cut from the middle"
+    kernel = f"{how.interpolation}, {how.kernel}"
+    return f"resized to {resize} ({kernel}), {_by(how.input_size)} px cut from the middle"
 
 
 def _by(size: tuple[int, int]) -> str:
@@ -141,8 +145,8 @@ def index_page(content: Content, document: Json, files: Mapping[str, str], previ
     """
     maps = sum(layer.maps for layer in content.layers)
     said = (
-        f"For each of {maps:,} feature maps of {content.spec.net}: the pictures that excite it most, "
-        f"out of {content.images:,}, and what in them does."
+        f"For each of {maps:,} feature maps of {content.spec.net}: the pictures that excite it "
+        f"most, out of {content.images:,}, and what in them does."
     )
     base = content.url.removesuffix(INDEX)
     filled = {
@@ -165,14 +169,7 @@ def _without_script(layers: Sequence[Json]) -> str:
     """A picture of each layer, for those who run no scripts."""
     return "".join(
         f"<h2>{html.escape(layer['name'])}</h2>"
-        f'<img src="{html.escape(html_address(layer["strip"]))}" loading="lazy" '
+        f'<img src="{html.escape(quote(layer["strip"]))}" loading="lazy" '
         f'alt="The strongest projections of the first feature maps">'
         for layer in layers[:_STRIP_SHOWN]
     )
-
-
-def html_address(name: str) -> str:
-    """A file's name as a relative address."""
-    from urllib.parse import quote
-
-    return quote(name)

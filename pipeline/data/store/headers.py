@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 Kept = Literal["forever", "never"]
-"""How long browsers may keep an object: one that is never exchanged, or one that may be any time."""
+"""How long browsers may keep an object: what is never exchanged, or what may be any time."""
 
 # not from `mimetypes`: what it knows depends on the machine
 _TYPES = {

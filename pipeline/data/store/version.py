@@ -1,6 +1,7 @@
 """What tells whether an object is still the one that it was."""
 
 import os
+from datetime import UTC, datetime
 from errno import ENOENT
 from typing import NamedTuple
 
@@ -30,3 +31,19 @@ def version_of(store: Store) -> Version:
     is_web = "http" in store.fs.protocol  # of whose many servers each may have tags of its own
     tag = next((str(info[key]) for key in _TAGS if info.get(key) and not is_web), "")
     return Version(int(info["size"] or 0), tag)
+
+
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+
+
+def changed_at(store: Store, name: str) -> datetime | None:
+    """When an object was written last; None where that is not known, or it is gone."""
+    info = store.info(name) or {}
+    at = next((info[key] for key in _TIMES if info.get(key)), None)
+    if isinstance(at, int | float):
+        return datetime.fromtimestamp(at, UTC)
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at)
+    if not isinstance(at, datetime):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

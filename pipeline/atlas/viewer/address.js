@@ -1,0 +1,64 @@
+
+// The address after #: which page is shown, and how. Every state is in it, and Back works.
+//
+//   #/                                      all layers
+//   #/LAYER?view=wall&order=max&kind=patches&only=dead
+//   #/LAYER/MAP?order=max                   in which order the arrows go on
+//   #?class=NAME&in=LAYER  #?classes  #?picture=SAMPLE  #?compare=LAYER/MAP,LAYER  #?about
+
+/**
+ * How maps are shown: their order, what is shown of them, which of them, as a grid or as a wall, and
+ * how much of the patches shines through on the wall (0 to 100).
+ * @typedef {{order: string, kind: string, only: string, view: string, blend: number}} State
+ * @typedef {{path: string[], query: URLSearchParams, state: State}} Address
+ */
+
+/** @type {State} */
+const USUAL = { order: "number", kind: "projections", only: "all", view: "grid", blend: 0 };
+
+/** @param {string} text */
+function decoded(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
+/** @param {string} hash @returns {Address} */
+function parsed(hash) {
+  const [path, ...rest] = hash.replace(/^#\/?/, "").split("?");
+  const query = new URLSearchParams(rest.join("?"));
+  const blend = Number(query.get("blend"));
+  return {
+    path: path.split("/").map(decoded).filter(Boolean), query,
+    state: {
+      order: query.get("order") || USUAL.order, kind: query.get("kind") || USUAL.kind,
+      only: query.get("only") || USUAL.only, view: query.get("view") || USUAL.view,
+      blend: blend >= 0 && blend <= 100 ? blend : 0,
+    },
+  };
+}
+
+/** What of a state is not as usual, for an address. @param {Partial<State>} state */
+function queryOf(state) {
+  const said = Object.entries(state).filter(([name, value]) => value !== USUAL[/** @type {keyof State} */ (name)]);
+  return said.length ? `?${said.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}` : "";
+}
+
+const routes = {
+  home: () => "#/",
+  /** @param {Layer} layer @param {Partial<State>} [state] */
+  layer: (layer, state = {}) => `#/${encodeURIComponent(layer.name)}${queryOf(state)}`,
+  /** @param {Layer} layer @param {number} map @param {Partial<State>} [state] */
+  map: (layer, map, state = {}) => `#/${encodeURIComponent(layer.name)}/${map}${queryOf({ order: state.order || USUAL.order, only: state.only || USUAL.only })}`,
+  /** @param {string} name @param {Layer} [layer] */
+  class: (name, layer) => `#?class=${encodeURIComponent(name)}${layer ? `&in=${encodeURIComponent(layer.name)}` : ""}`,
+  classes: () => "#?classes",
+  /** @param {number} sample */
+  picture: (sample) => `#?picture=${sample}`,
+  /** @param {{layer: Layer, map?: number}[]} items */
+  compare: (items) => `#?compare=${items.map(({ layer, map }) => encodeURIComponent(encodeURIComponent(layer.name)) + (map === undefined ? "" : `/${map}`)).join(",")}`,
+  about: () => "#?about",
+};
+
+/** Another state of the page that is shown: no new entry of Back. @param {string} hash */
+function restate(hash) {
+  history.replaceState(null, "", hash);
+}

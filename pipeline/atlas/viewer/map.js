@@ -1,0 +1,184 @@
+
+// A feature map: its winners, how they stand among all images, and maps that are like it.
+
+/** @type {Record<string, () => string>} */
+const LACKS = {
+  dead: () => `A dead map: none of the ${count(ATLAS.root.images)} images activates it.`,
+  missing: () => "The winners of this map are not projected yet; deconv-atlas project does that, and publish then shows them.",
+};
+
+/** @param {Layer} layer @param {number} map @param {State} state */
+function mapPage(layer, map, state) {
+  return page(`${layer.name} · ${map}`, later(ATLAS.statistics(layer), (of) => mapBody(layer, map, of, state), "map"));
+}
+
+/** @param {Layer} layer @param {number} map @param {Statistics} of @param {State} state */
+function mapBody(layer, map, of, state) {
+  const lack = ATLAS.lack(of, map);
+  const all = ordered(of, state);
+  const at = all.indexOf(map);
+  const body = lack === "dead" ? null : later(ATLAS.ofMap(layer, map), (data) => {
+    prefetch(layer, of, [all[at + 1], all[at - 1]]);
+    return mapWinners(layer, map, of, data);
+  }, "map-body");
+  return [
+    el("div", { class: "head" },
+      el("h1", {}, el("a", { href: routes.layer(layer, { ...state, view: state.view }) }, name(layer.name)), el("span", { class: "slash" }, "/"), String(map)),
+      el("div", { class: "steps" },
+        step(layer, at < 0 ? undefined : all[at - 1], state, "←", "Previous map", "prev"),
+        step(layer, at < 0 ? undefined : all[at + 1], state, "→", "Next map", "next"))),
+    lack === "dead" ? facts(fieldFact(layer)) : facts(`active on ${percent(of.active[map])} of the images`,
+      `strongest ${short(of.max[map])}`, fieldFact(layer), of.uncertified.includes(map) ? "not certified: a winner may be missing" : ""),
+    lack ? el("p", { class: "note" }, LACKS[lack]()) : null,
+    body,
+  ];
+}
+
+/** @param {Layer} layer @param {number | undefined} map @param {State} state @param {string} sign @param {string} label @param {string} rel */
+function step(layer, map, state, sign, label, rel) {
+  return map === undefined ? el("span", { class: "step", "aria-hidden": "true" }, sign)
+    : el("a", { class: "step", rel, href: routes.map(layer, map, state), "aria-label": label, title: label }, sign);
+}
+
+/** What is most likely looked at next. @param {Layer} layer @param {Statistics} of @param {(number | undefined)[]} maps */
+function prefetch(layer, of, maps) {
+  for (const map of maps) {
+    if (map === undefined || ATLAS.lack(of, map)) continue;
+    ATLAS.ofMap(layer, map).then(({ files }) => {
+      for (const kind of ATLAS.root.kinds) new Image().src = ATLAS.address(files[kind]);
+    }, () => undefined);
+  }
+}
+
+/** @param {Layer} layer @param {number} map @param {Statistics} of @param {MapData} data */
+function mapWinners(layer, map, of, data) {
+  const panel = el("div", { class: "panel", "aria-live": "polite" });
+  const shown = data.files.projections ? el("figure", { class: "figure" }, sheet(layer, map, data),
+    ATLAS.root.pictures ? panel : null) : null;
+  const root = el("div", {}, shown, classChips(data), distribution(of, map, data),
+    winnersTable(data.winners), nearMaps(data), actions(layer, map, data));
+  const look = (/** @type {number} */ rank) => {
+    const winner = data.winners.find((one) => one.rank === rank);
+    if (winner && ATLAS.root.pictures) panel.replaceChildren(...looked(winner));
+  };
+  panel.replaceChildren(el("p", { class: "note" }, "Point at a winner, or tap it: here is its whole picture then, with what the map sees of it."));
+  linkWinners(root, look);
+  return root;
+}
+
+/** @param {Winner} winner */
+function looked(winner) {
+  return [
+    el("h2", {}, "The whole picture"),
+    wholePicture(winner),
+    el("p", {}, el("b", {}, `Rank ${winner.rank}`), ` · activation ${short(winner.activation)}`, winner.name ? [" · ", name(winner.name)] : null),
+    el("p", { class: "key" }, name(winner.key)),
+    el("p", {}, el("a", { href: routes.picture(winner.sample) }, "All that this picture wins →")),
+  ];
+}
+
+/** @param {MapData} data */
+function classChips(data) {
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  for (const { name: of } of data.winners) if (of) counts.set(of, (counts.get(of) || 0) + 1);
+  if (!counts.size) return null;
+  const chip = (/** @type {[string, number]} */ [of, times]) => el("a", { class: "chip", href: routes.class(of) }, name(of), el("b", {}, `${times}×`));
+  return el("p", { class: "chips", role: "group", "aria-label": "Classes among the winners" },
+    [...counts].sort((a, b) => b[1] - a[1]).map(chip));
+}
+
+/** Where the winners stand among the largest values of all images: a line from zero to the strongest.
+ * @param {Statistics} of @param {number} map @param {MapData} data */
+function distribution(of, map, data) {
+  const [mean, std, max] = [of.mean[map], of.std[map], of.max[map]];
+  if (mean === null || std === null || !(max > 0)) return null;
+  const share = (/** @type {number} */ value) => `${Math.max(0, Math.min(100, 100 * value / max))}%`;
+  const far = outlying(of, map);
+  return el("section", { class: "distribution" },
+    el("h2", {}, "Among all images"),
+    el("div", { class: "line", role: "img", "aria-label": `The mean over the images is ${short(mean)}, the standard deviation ${short(std)}, the strongest ${short(max)}.` },
+      el("span", { class: "ordinary", style: { left: share(mean - std), right: `calc(100% - ${share(mean + std)})` } }),
+      el("span", { class: "mean", style: { left: share(mean) } }),
+      data.winners.map((winner) => el("span", { class: "tick", "data-rank": winner.rank, style: { left: share(winner.activation) } }))),
+    el("p", { class: "note" }, `Strokes are the winners; the band is where most images are: their largest values have mean ${short(mean)} and standard deviation ${short(std)}.`,
+      far === null ? "" : ` The strongest lies ${far.toFixed(1)} standard deviations above that mean: these nine are what the map likes best, not what it usually sees.`));
+}
+
+/** @param {Winner[]} rows */
+function winnersTable(rows) {
+  if (!rows.length) return null;
+  const strongest = Math.max(...rows.map((row) => row.activation));
+  const named = rows.some((row) => row.name);
+  const place = (/** @type {(number|null)[]} */ [top, left, bottom, right]) => top === null ? "" : `${left}–${right}, ${top}–${bottom}`;
+  const gauge = (/** @type {number} */ value) => el("span", { class: "gauge", style: { width: `${Math.max(2, 60 * value / strongest)}px` } });
+  const head = (/** @type {string} */ text, /** @type {string | null} */ kind) => el("th", { scope: "col", class: kind }, text);
+  const row = (/** @type {Winner} */ one) => el("tr", { "data-rank": one.rank },
+    el("td", { class: "rank" }, String(one.rank)),
+    named ? el("td", { class: "class" }, one.name ? el("a", { href: routes.class(one.name) }, name(one.name)) : "") : null,
+    el("td", { class: "activation" }, gauge(one.activation), short(one.activation)),
+    el("td", { class: "key" }, el("a", { href: routes.picture(one.sample), title: one.key }, name(one.key))),
+    el("td", { class: "where", title: "The receptive field in the original picture, in pixels" }, place(one.source)));
+  return el("table", {},
+    el("thead", {}, el("tr", {}, head("Rank", "rank"), named ? head("Class", null) : null,
+      head("Activation", null), head("Picture", null), head("Where (x, y)", "where"))),
+    el("tbody", {}, rows.map(row)));
+}
+
+/** @param {MapData} data */
+function nearMaps(data) {
+  if (!data.near.length) return null;
+  return el("section", { class: "near" }, el("h2", {}, "Maps with the same winners"),
+    grid(data.near, ({ layer, map, shared }) => distant(layer, map, `${shared} shared`)));
+}
+
+/** @param {Layer} layer @param {number} map @param {MapData} data */
+function actions(layer, map, data) {
+  const file = `${ATLAS.root.net}-${layer.name}-${map}`;
+  return el("p", { class: "actions" },
+    copying("Copy link", () => location.href),
+    copying("Copy pandas", () => pandas(layer, map)),
+    copying("Cite", bibtex),
+    el("a", { href: routes.compare([{ layer, map }]) }, "Compare"),
+    Object.entries(data.files).map(([kind, of]) =>
+      el("a", { href: ATLAS.address(of), download: `${file}-${kind}.${of.split(".").pop()}` }, `Save ${kind}`)));
+}
+
+/** A button that copies a text. @param {string} label @param {() => string} text */
+function copying(label, text) {
+  const button = el("button", { type: "button", onclick: () => {
+    copy(text()).then(() => { button.textContent = "Copied"; }, () => { button.textContent = "Not allowed here"; });
+    setTimeout(() => { button.textContent = label; }, 1500);
+  } }, label);
+  return button;
+}
+
+/** @param {string} text */
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = el("textarea", { style: { position: "fixed", opacity: "0" } }); // without https
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  if (!done) throw new Error("not allowed");
+  return undefined;
+}
+
+/** What reads these very rows. @param {Layer} layer @param {number} map */
+function pandas(layer, map) {
+  const place = new URL(ATLAS.address(ATLAS.root.files.winners), location.href.split("#")[0]).href.replace(/^file:\/\//, "");
+  const quoted = JSON.stringify(layer.name);
+  return `import pandas as pd\n\nwinners = pd.read_parquet(\n    ${JSON.stringify(place)},\n`
+    + `    filters=[("layer", "==", ${quoted}), ("feature_map", "==", ${map})],\n)\n`;
+}
+
+function bibtex() {
+  const { net, year } = ATLAS.root;
+  return `@misc{deconv-atlas-${net.replace(/[^\w-]/g, "-")},\n  title = {What does ${net} look for? An atlas of its feature maps},\n`
+    + `  howpublished = {deconv-atlas, ${location.href.split("#")[0]}},\n${year ? `  year = {${year}},\n` : ""}}\n\n`
+    + "@inproceedings{zeiler2014visualizing,\n  title = {Visualizing and Understanding Convolutional Networks},\n"
+    + "  author = {Zeiler, Matthew D. and Fergus, Rob},\n  booktitle = {Computer Vision -- ECCV 2014},\n"
+    + "  pages = {818--833},\n  year = {2014},\n}\n";
+}

@@ -1,0 +1,50 @@
+
+// A picture, and all that it wins: which maps, layer by layer, and where they look.
+
+/** @param {number} sample */
+function picturePage(sample) {
+  return page(`Picture ${sample}`, later(ATLAS.picture(sample), (of) => of ? pictureBody(of)
+    : notFound(`The picture ${sample} is not among the winners.`), "picture-body"));
+}
+
+/** @param {Picture} of */
+function pictureBody(of) {
+  /** @type {Map<Layer, Picture["wins"]>} */
+  const byLayer = new Map();
+  for (const win of of.wins) byLayer.set(win.layer, [...(byLayer.get(win.layer) || []), win]);
+  const whole = el("div", { class: "whole" }, wholeImage(of.sample, of.key));
+  const boxed = (/** @type {Picture["wins"]} */ wins, /** @type {boolean} */ strong) => wins.map(({ box }) => fieldOf(box, strong));
+  const show = (/** @type {Picture["wins"]} */ wins, strong = false) => {
+    for (const old of whole.querySelectorAll(".field")) old.remove();
+    whole.append(...boxed(wins, strong));
+  };
+  const section = (/** @type {[Layer, Picture["wins"]]} */ [layer, wins]) => {
+    const made = el("section", { class: "won" }, el("h2", {}, el("a", { href: routes.layer(layer) }, name(layer.name)), " ",
+      el("small", {}, plural(wins.length, "map"))),
+    grid(wins, (win) => {
+      const link = distant(layer, win.map, `rank ${win.rank}`);
+      for (const on of ["mouseenter", "focus"]) link.addEventListener(on, () => show([win], true));
+      link.addEventListener("mouseleave", () => show(wins));
+      return link;
+    }));
+    made.addEventListener("mouseenter", () => show(wins));
+    return made;
+  };
+  return [
+    el("h1", { class: "file" }, name(of.key)),
+    facts(`picture ${of.sample} of the dataset`, `wins ${plural(of.wins.length, "map")} of ${plural(byLayer.size, "layer")}`,
+      of.name ? el("a", { href: routes.class(of.name) }, name(of.name)) : ""),
+    el("div", { class: "pictured" },
+      ATLAS.root.pictures ? el("div", { class: "pinned" }, whole, el("p", { class: "note" }, "Boxes are what the maps see of it: point at a layer or a map.")) : null,
+      el("div", {}, [...byLayer].map(section))),
+  ];
+}
+
+/** @param {number[]} box @param {boolean} strong */
+function fieldOf([top, left, bottom, right], strong) {
+  const [height, width] = ATLAS.root.input;
+  const share = (/** @type {number} */ length, /** @type {number} */ of) => `${100 * length / of}%`;
+  return el("span", { class: `field${strong ? "" : " faint"}`, style: {
+    left: share(left, width), top: share(top, height), width: share(right - left, width), height: share(bottom - top, height),
+  } });
+}
