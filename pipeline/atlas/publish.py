@@ -6,7 +6,7 @@ and who is reading an older atlas goes on reading that one. The index comes last
 run gives the same bytes; what is drawn already is not drawn again.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -106,8 +106,7 @@ def _first_wins(
 ) -> frozenset[tuple[int, int]]:
     """Winners (map, rank) of a layer whose pictures were not `seen` before, each picture once."""
     rows = read_winners(run, layer, ["feature_map", "rank", "sample"]).to_pydict()
-    projected = {m: min(block.ranks, schema.RANKS_SHOWN) for block in blocks for m in block.maps}
-    found = set()
+    projected, found = _ranks(blocks), set()
     for feature_map, rank, sample in zip(*rows.values(), strict=True):
         name = picture_name(folder, sample)
         if rank <= projected.get(feature_map, 0) and name not in seen:
@@ -214,17 +213,20 @@ def _layer(
     look: Appearance,
 ) -> Layer:
     shown = read_winners(run, spec.name, COLUMNS).filter(pc.field("rank") <= schema.RANKS_SHOWN)
-    projected = {number for block in blocks for number in block.maps} & set(
-        shown["feature_map"].to_pylist()
-    )
-    pages = _drawn(dest, spec.name, len(stats), projected, look)
-    layout = layout_of(run, spec.name, blocks)
     winners = shown.to_pandas().sort_values(["feature_map", "rank"], ignore_index=True)
-    return Layer(spec, stats, winners, pages, layout)
+    ranks = _ranks(blocks)
+    projected = {m: ranks[m] for m in winners["feature_map"].unique().tolist() if m in ranks}
+    pages = _drawn(dest, spec.name, len(stats), projected, look)
+    return Layer(spec, stats, winners, projected, pages, layout_of(run, spec.name, blocks))
+
+
+def _ranks(blocks: Iterable[Block]) -> dict[int, int]:
+    """Feature map → up to which rank it has projections that are shown."""
+    return {m: min(block.ranks, schema.RANKS_SHOWN) for block in blocks for m in block.maps}
 
 
 def _drawn(
-    dest: Store, layer: str, maps: int, projected: set[int], look: Appearance
+    dest: Store, layer: str, maps: int, projected: Mapping[int, int], look: Appearance
 ) -> list[Drawn]:
     """What is drawn of a layer.
 
@@ -235,7 +237,7 @@ def _drawn(
     with ThreadPoolExecutor(_READERS) as pool:
         pages = list(pool.map(lambda unit: read_drawn(dest, drawn_name(layer, unit.page)), units))
     for unit, page in zip(units, pages, strict=True):
-        if page.of_map.keys() != projected.intersection(unit.maps) or not page.sprites:
+        if page.of_map.keys() != projected.keys() & set(unit.maps) or not page.sprites:
             raise IncompleteError(
                 f"The pictures of {layer} are not all in {dest.url}: give the same command again."
             )
@@ -249,10 +251,8 @@ def _records(content: Content) -> Iterator[str]:
 
 
 def _whole_pictures(content: Content) -> Iterator[str]:
-    if content.patches:
-        folder = pictures_folder(content.spec)
-        for sample in content.winners["sample"].unique():
-            yield picture_name(folder, sample)
+    folder = pictures_folder(content.spec)
+    return (picture_name(folder, sample) for sample in content.pictured)
 
 
 def _winners_table(content: Content) -> pa.Table:

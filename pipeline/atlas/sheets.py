@@ -27,6 +27,9 @@ SPINE = 24
 LARGEST_CELL = 168
 """Side of a sheet's cells in pixels, at most; a sheet of nine is then 512 pixels wide."""
 
+PIXELS_FROM = 8
+"""How many times enlarged what is shown shows its pixels: fields of up to 21 of them."""
+
 THUMBNAILS = {"small": 64, "large": 128}
 """Sides of the cells of sprites, in pixels."""
 
@@ -123,16 +126,16 @@ def cell(row: Mapping[str, Any], kind: Kind, side: int, layout: Layout) -> Image
 
     A box that the border of the net's input cuts off is smaller than the others, and stands where
     it does in the whole. Grey stands for what is missing: zero in a projection, and about what the
-    net sees beyond the border. What is enlarged shows its pixels.
+    net sees beyond the border.
     """
     scale = layout.scale * side / layout.cell
     with Image.open(io.BytesIO(row[kind])) as opened:
         picture = opened.convert("RGB")
     width, height = (min(side, max(1, round(length * scale))) for length in picture.size)
     if (width, height) != picture.size:
-        enlarged = width > picture.size[0]
         # Hamming's: as sharp as Lanczos' to the eye, in a third of the time
-        how = Image.Resampling.NEAREST if enlarged else Image.Resampling.HAMMING
+        few = layout.scale >= PIXELS_FROM
+        how = Image.Resampling.NEAREST if few else Image.Resampling.HAMMING
         picture = picture.resize((width, height), how)
     square = Image.new("RGBA", (side, side), _GREY)
     down = _share_before(row["top"], row["bottom"], layout.limits[0])

@@ -67,6 +67,7 @@ def _pictures(winners: pd.DataFrame, content: Content) -> Json:
         "sample": samples.tolist(),
         "key": [str(key) for key in each["key"]],
         "class": classes,
+        "whole": [int(sample in content.pictured) for sample in samples.tolist()],
         "first": [*where.tolist(), len(winners)],
         **{name: winners[name].tolist() for name in ("layer", "feature_map", "rank")},
         "box": winners[list(schema.SIDES)].to_numpy().ravel().tolist(),

@@ -1,6 +1,6 @@
 """What an atlas shows of a run, in the net's order of layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +29,7 @@ class Layer:
         spec: what it is.
         stats: its rows of ``feature_maps``, one per map, in order.
         winners: its winners up to the rank that is shown, by map and rank; `COLUMNS`.
+        projected: feature map → up to which rank it has projections.
         pages: what is drawn of it, by sprite.
         layout: of its sheets.
     """
@@ -36,6 +37,7 @@ class Layer:
     spec: LayerSpec
     stats: pd.DataFrame
     winners: pd.DataFrame
+    projected: Mapping[int, int]
     pages: Sequence[Drawn]
     layout: sheets.Layout
 
@@ -57,8 +59,8 @@ class Layer:
     @property
     def missing(self) -> list[int]:
         """The maps that have winners but no projections yet."""
-        drawn, dead = set().union(*(page.of_map for page in self.pages)), set(self.dead)
-        return [m for m in range(self.maps) if m not in drawn and m not in dead]
+        dead = set(self.dead)
+        return [m for m in range(self.maps) if m not in self.projected and m not in dead]
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,15 @@ class Content:
             ignore_index=True,
         )
         return frame.assign(**{"class": self._class_numbers(frame)})
+
+    @cached_property
+    def pictured(self) -> frozenset[int]:
+        """Samples whose whole pictures are there."""
+        found = set()
+        for layer in self.layers if self.patches else ():
+            ranks = layer.winners["feature_map"].map(layer.projected).fillna(0)
+            found |= set(layer.winners["sample"][layer.winners["rank"] <= ranks].tolist())
+        return frozenset(found)
 
     @cached_property
     def classes(self) -> list[str]:

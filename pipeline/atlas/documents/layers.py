@@ -96,7 +96,8 @@ def _maps(
 
     The winners of the page's map m are those from ``first[m]`` up to ``first[m + 1]``; ``box`` and
     ``source`` have four numbers for each (top, left, bottom, right in pixels of the net's input and
-    of the original picture), ``centre`` two (y, x: what the strongest position looks at).
+    of the original picture), ``centre`` two (y, x: what the strongest position looks at). Those
+    in ``without`` have no whole picture.
     """
     layer = content.layers[number]
     start = page * sheets.SPRITE_CELLS
@@ -114,6 +115,7 @@ def _maps(
         "classes": [content.classes[n] if n >= 0 else "" for n in numbers.tolist()],
         "key": [str(key) for key in winners["key"]],
         "sample": winners["sample"].tolist(),
+        "without": np.flatnonzero(~winners["sample"].isin(content.pictured)).tolist(),
         "box": winners[list(schema.SIDES)].to_numpy().ravel().tolist(),
         "centre": layer.spec.receptive_field.centres(y, x, size).ravel().tolist(),
         "source": _rounded(winners[[f"source_{side}" for side in schema.SIDES]]),

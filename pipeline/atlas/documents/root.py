@@ -60,9 +60,9 @@ def root(content: Content, layers: Sequence[Json], files: Mapping[str, str]) -> 
         "sprite": {
             "columns": sheets.SPRITE_COLUMNS,
             "cells": sheets.SPRITE_CELLS,
-            "large": sheets.THUMBNAILS["large"],
-            "small": sheets.SMALL,
+            **sheets.THUMBNAILS,
         },
+        "pixels": sheets.PIXELS_FROM,
         "about": _about(content),
         "year": content.mined[:4],
         "layers": list(layers),

@@ -4,13 +4,13 @@
 function aboutPage() {
   const { about, files, credit } = ATLAS.root;
   const row = (/** @type {Layer} */ layer) => el("tr", {},
-    el("td", {}, el("a", { href: routes.layer(layer) }, name(layer.name))), el("td", {}, count(layer.maps)),
+    el("td", {}, el("a", { href: routes.layer(layer) }, bdi(layer.name))), el("td", {}, count(layer.maps)),
     el("td", {}, `${layer.size[1]} × ${layer.size[0]}`), el("td", {}, `${layer.receptive_field[1]} × ${layer.receptive_field[0]}`),
     el("td", {}, String(layer.stride[1] || "–")), el("td", {}, layer.dead ? count(layer.dead) : ""));
   const head = ["Layer", "Maps", "Their size", "Sees, in pixels", "Stride", "Dead"].map((text) => el("th", { scope: "col" }, text));
   const download = (/** @type {string} */ file, /** @type {string} */ text) => el("li", {}, el("a", { href: ATLAS.address(file), download: "" }, text));
   return page("About", el("h1", {}, "About this atlas"),
-    el("dl", { class: "about" }, about.map((/** @type {[string, string]} */ [term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, name(value))))),
+    el("dl", { class: "about" }, about.map((/** @type {[string, string]} */ [term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, bdi(value))))),
     el("h2", {}, "How it was made"),
     el("p", { class: "prose" }, "Every image of the dataset goes through the net once. Of each feature map of each layer the images are kept whose largest "
       + "value is highest; equal ones in the order of the dataset. Each winner's largest value is then sent back alone to the pixels through the "

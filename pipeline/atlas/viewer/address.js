@@ -8,13 +8,13 @@
 
 /**
  * How maps are shown: their order, what is shown of them, which of them, as a grid or as a wall, and
- * how much of the patches shines through on the wall (0 to 100).
- * @typedef {{order: string, kind: string, only: string, view: string, blend: number}} State
+ * how much of the patches shines through on the wall (0 to 100), and where one stands before it.
+ * @typedef {{order: string, kind: string, only: string, view: string, blend: number, at: string}} State
  * @typedef {{path: string[], query: URLSearchParams, state: State}} Address
  */
 
 /** @type {State} */
-const USUAL = { order: "number", kind: "projections", only: "all", view: "grid", blend: 0 };
+const USUAL = { order: "number", kind: "projections", only: "all", view: "grid", blend: 0, at: "" };
 
 /** @param {string} text */
 function decoded(text) {
@@ -31,7 +31,7 @@ function parsed(hash) {
     state: {
       order: query.get("order") || USUAL.order, kind: query.get("kind") || USUAL.kind,
       only: query.get("only") || USUAL.only, view: query.get("view") || USUAL.view,
-      blend: blend >= 0 && blend <= 100 ? blend : 0,
+      blend: blend >= 0 && blend <= 100 ? blend : 0, at: query.get("at") || USUAL.at,
     },
   };
 }

@@ -9,9 +9,9 @@ function classPage(of, within) {
     if (!all) return notFound(`No winner is of the class “${of}”.`);
     const layer = within ? ATLAS.named.get(within) : undefined;
     const maps = layer ? all.filter((one) => one.layer === layer) : all;
-    const made = el("div", {}, el("h1", {}, name(of)),
+    const made = el("div", {}, el("h1", {}, bdi(of)),
       facts(`among the winners of ${plural(maps.length, "map")}`, "those that have it most come first",
-        layer ? el("span", {}, "in ", name(layer.name), " alone; ", el("a", { href: routes.class(of) }, "all layers")) : ""));
+        layer ? el("span", {}, "in ", bdi(layer.name), " alone; ", el("a", { href: routes.class(of) }, "all layers")) : ""));
     const shown = el("div");
     const show = (/** @type {number} */ most) => shown.replaceChildren(
       grid(maps.slice(0, most), (one) => distant(one.layer, one.map, `${one.times}×`)),
@@ -29,7 +29,7 @@ function classesPage() {
     return [
       facts(`${plural(all.length, "class", "classes")} among the winners`, "with the number of maps"),
       el("ul", { class: "classes" }, all.map(([of, number]) =>
-        el("li", {}, el("a", { href: routes.class(of) }, name(of)), el("span", {}, count(number))))),
+        el("li", {}, el("a", { href: routes.class(of) }, bdi(of)), el("span", {}, count(number))))),
     ];
   }));
 }

@@ -18,7 +18,7 @@ function comparePage(text) {
   const without = (/** @type {number} */ n) => routes.compare(items.filter((_, other) => other !== n));
   const column = (/** @type {{layer: Layer, map?: number}} */ { layer, map }, /** @type {number} */ n) => el("section", { class: "column" },
     el("div", { class: "head" },
-      el("h2", {}, el("a", { href: map === undefined ? routes.layer(layer) : routes.map(layer, map) }, name(layer.name), map === undefined ? "" : ` / ${map}`)),
+      el("h2", {}, el("a", { href: map === undefined ? routes.layer(layer) : routes.map(layer, map) }, bdi(layer.name), map === undefined ? "" : ` / ${map}`)),
       el("a", { class: "step", href: without(n), "aria-label": "Leave out", title: "Leave out" }, "×")),
     map === undefined ? [layerFacts(layer), later(ATLAS.statistics(layer), (of) => grid(ordered(of, USUAL), (one) => thumbnail(layer, of, one)))]
       : later(ATLAS.statistics(layer), (of) => {

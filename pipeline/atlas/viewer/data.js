@@ -13,12 +13,12 @@
  *   uncertified: number[], missing: number[], classes: string[], usual: number[],
  *   pages: Record<string, string>[]}} Statistics
  * @typedef {{rank: number, activation: number, name: string, key: string, sample: number,
- *   box: number[], centre: number[], source: (number|null)[]}} Winner
+ *   whole: boolean, box: number[], centre: number[], source: (number|null)[]}} Winner
  * @typedef {{winners: Winner[], near: {layer: Layer, map: number, shared: number}[],
  *   files: Record<string, string>}} MapData
  * @typedef {{names: string[], maps: number[], each: number, parts: string[]}} Classes
  * @typedef {{layer: Layer, map: number, times: number}} Holder
- * @typedef {{sample: number, key: string, name: string,
+ * @typedef {{sample: number, key: string, name: string, whole: boolean,
  *   wins: {layer: Layer, map: number, rank: number, box: number[]}[]}} Picture
  */
 
@@ -91,6 +91,7 @@ const ATLAS = (() => {
     for (let i = all.first[at]; i < all.first[at + 1]; i++) {
       winners.push({
         rank: all.rank[i], activation: all.activation[i], key: all.key[i], sample: all.sample[i],
+        whole: Boolean(root.pictures) && !all.without.includes(i),
         name: all.class[i] < 0 ? "" : all.classes[all.class[i]],
         box: all.box.slice(4 * i, 4 * i + 4), centre: all.centre.slice(2 * i, 2 * i + 2),
         source: all.source.slice(4 * i, 4 * i + 4),
@@ -140,7 +141,7 @@ const ATLAS = (() => {
     for (let i = of.first[at]; i < of.first[at + 1]; i++) {
       wins.push({ layer: layers[of.layer[i]], map: of.feature_map[i], rank: of.rank[i], box: of.box.slice(4 * i, 4 * i + 4) });
     }
-    return { sample, key: of.key[at], name: of.class[at], wins };
+    return { sample, key: of.key[at], name: of.class[at], whole: Boolean(of.whole[at]), wins };
   }
 
   return {

@@ -20,7 +20,7 @@ function el(tag, attributes = {}, ...children) {
 }
 
 /** A name that may be written from right to left. @param {string} text */
-const name = (text) => el("bdi", {}, text);
+const bdi = (text) => el("bdi", {}, text);
 
 const count = (/** @type {number} */ number) => number.toLocaleString("en");
 const plural = (/** @type {number} */ number, /** @type {string} */ noun, nouns = `${noun}s`) => `${count(number)} ${number === 1 ? noun : nouns}`;
@@ -109,8 +109,8 @@ function thumbnail(layer, of, map, { kind = "projections", state = {}, of: tell 
   const link = el("a", {
     class: "thumbnail", href: routes.map(layer, map, state), "data-map": map,
     "aria-label": `${layer.name}, map ${map}${lack ? `, ${lack}` : ""}${note ? `, ${note}` : ""}`,
-  }, shown, el("span", { class: "caption" }, tell ? el("span", { class: "of" }, name(layer.name)) : null,
-    el("span", {}, tell ? `map ${map}` : String(map)), note ? el("em", {}, name(note)) : null));
+  }, shown, el("span", { class: "caption" }, tell ? el("span", { class: "of" }, bdi(layer.name)) : null,
+    el("span", {}, tell ? `map ${map}` : String(map)), note ? el("em", {}, bdi(note)) : null));
   const { kinds } = ATLAS.root;
   if (!lack && kinds.length > 1) {
     const other = kind === "projections" ? "patches" : "projections";
@@ -122,11 +122,11 @@ function thumbnail(layer, of, map, { kind = "projections", state = {}, of: tell 
 }
 
 /** A thumbnail of a layer that may not be known yet: it fills when it is seen.
- * @param {Layer} layer @param {number} map @param {string} note */
-function distant(layer, map, note) {
+ * @param {Layer} layer @param {number} map @param {string} note @param {boolean} [tell] which layer it is of */
+function distant(layer, map, note, tell = true) {
   const link = el("a", { class: "thumbnail", href: routes.map(layer, map), "data-map": map, "aria-label": `${layer.name}, map ${map}, ${note}` },
     el("span", { class: "picture" }), el("span", { class: "caption" },
-      el("span", { class: "of" }, name(layer.name)), el("span", {}, `map ${map}`), el("em", {}, note)));
+      tell ? el("span", { class: "of" }, bdi(layer.name)) : null, el("span", {}, `map ${map}`), el("em", {}, note)));
   whenSeen(link, () => ATLAS.statistics(layer).then((of) => {
     Object.assign(link.firstChild.style, thumbnailOf(layer, of, map, "projections", "large"));
   }, () => undefined));

@@ -11,7 +11,7 @@ function page(title, ...children) {
 function homePage() {
   const { net, images, kinds } = ATLAS.root;
   return page(net,
-    el("h1", {}, "What does ", el("em", {}, name(net)), " look for?"),
+    el("h1", {}, "What does ", el("em", {}, bdi(net)), " look for?"),
     el("p", { class: "lead" },
       `For each of ${count(ATLAS.total)} feature maps: the ${ATLAS.ranks} pictures that excite it most, out of `
       + `${count(images)}, and what in them excites it, projected back to pixels through the deconvnet.`),
@@ -53,6 +53,6 @@ function card(layer) {
   }));
   return el("section", { class: "card" },
     el("a", { class: "card-head", href: routes.layer(layer) },
-      el("h2", {}, name(layer.name)), layerFacts(layer), el("span", { class: "more", "aria-hidden": "true" }, "→")),
+      el("h2", {}, bdi(layer.name)), layerFacts(layer), el("span", { class: "more", "aria-hidden": "true" }, "→")),
     el("div", { class: "strip" }, tiles));
 }

@@ -56,7 +56,7 @@ function ordered(of, state) {
 
 /** @param {Layer} layer @param {State} state */
 function layerPage(layer, state) {
-  return page(layer.name, el("h1", {}, name(layer.name)), layerFacts(layer),
+  return page(layer.name, el("h1", {}, bdi(layer.name)), layerFacts(layer),
     later(ATLAS.statistics(layer), (of) => layerBody(layer, of, state), "layer-body"));
 }
 
@@ -65,7 +65,7 @@ function layerBody(layer, of, state) {
   const holder = el("div");
   let now = state;
   const change = (/** @type {Partial<State>} */ to) => {
-    now = { ...now, ...to };
+    now = { ...now, ...to, at: "" };
     restate(routes.layer(layer, now));
     fill();
   };
@@ -73,7 +73,10 @@ function layerBody(layer, of, state) {
     const maps = ordered(of, now);
     const note = (/** @type {number} */ map) => ATLAS.lack(of, map) ? "" : (ORDERS[now.order] || ORDERS.number).note(of, map);
     if (!maps.length) holder.replaceChildren(el("p", { class: "note" }, "This layer has no such maps."));
-    else if (now.view === "wall") holder.replaceChildren(wall(layer, of, maps, now, change));
+    else if (now.view === "wall") holder.replaceChildren(wall(layer, of, maps, now, (to) => {
+      now = { ...now, ...to };
+      restate(routes.layer(layer, now));
+    }));
     else holder.replaceChildren(grid(maps, (map) => thumbnail(layer, of, map, { kind: now.kind, state: now, note: note(map) })));
   }
   fill();
@@ -86,7 +89,7 @@ function controls(of, state, change) {
   const radio = (/** @type {string} */ group, /** @type {string} */ value, /** @type {string} */ text) => el("label", {},
     el("input", {
       type: "radio", name: group, value, checked: state[/** @type {keyof State} */ (group)] === value,
-      onchange: () => change({ [group]: value, ...(group === "kind" ? { blend: value === "patches" ? 100 : 0 } : {}) }),
+      onchange: () => change({ [group]: value }),
     }), el("span", {}, text));
   const choice = (/** @type {string} */ group, /** @type {Record<string, {text: string}>} */ all) => el("select", {
     id: group, onchange: (/** @type {any} */ event) => change({ [group]: event.target.value }),
@@ -96,7 +99,7 @@ function controls(of, state, change) {
     only === "all" || only === state.only || of.active.some((_, map) => has(of, map))));
   return el("div", { class: "controls" },
     el("fieldset", { class: "switch" }, el("legend", {}, "View"), radio("view", "grid", "Grid"), radio("view", "wall", "Wall")),
-    kinds.length > 1 ? el("fieldset", { class: "switch" }, el("legend", {}, "Show"),
+    kinds.length > 1 ? el("fieldset", { class: "switch kind" }, el("legend", {}, "Show"),
       radio("kind", "projections", "Projections"), radio("kind", "patches", "Patches")) : null,
     el("label", { class: "order" }, "in order of ", choice("order", ORDERS)),
     Object.keys(offered).length > 1 ? el("label", { class: "order" }, "only ", choice("only", offered)) : null);

@@ -119,6 +119,12 @@ function up() {
 
 /** The other one of two choices of a layer's page. @param {string} group */
 function toggle(group) {
+  const blend = /** @type {HTMLInputElement | null} */ (main.querySelector("#blend"));
+  if (group === "kind" && blend) {
+    blend.value = Number(blend.value) > 50 ? "0" : "100";
+    blend.dispatchEvent(new Event("input"));
+    return;
+  }
   const other = /** @type {HTMLInputElement | null} */ (main.querySelector(`input[name=${group}]:not(:checked)`));
   other?.click();
 }
@@ -192,7 +198,7 @@ function startSearch() {
 function foundOption(one, i, choose) {
   const { to, text, note } = toldOf(one);
   const option = el("li", { role: "option", id: `found-${i}`, "data-to": to, "aria-selected": "false" },
-    el("span", { class: "what" }, name(text)), el("small", {}, note));
+    el("span", { class: "what" }, bdi(text)), el("small", {}, note));
   option.addEventListener("mousedown", (/** @type {Event} */ event) => {
     event.preventDefault(); // the box keeps the focus until the choice is made
     choose(option);
@@ -214,7 +220,7 @@ function start() {
   document.documentElement.classList.toggle("embedded", /[?&]embed\b/.test(location.search + location.hash));
   /** @type {HTMLElement} */ (document.getElementById("brand")).textContent = ATLAS.root.net;
   const entry = (/** @type {Layer} */ layer) => el("a", { href: routes.layer(layer), "data-layer": layer.name },
-    name(layer.name), el("span", {}, count(layer.maps)));
+    bdi(layer.name), el("span", {}, count(layer.maps)));
   const more = [
     ATLAS.root.files.classes ? el("a", { href: routes.classes(), class: "all" }, "Classes") : null,
     el("a", { href: routes.about(), class: "all" }, "About"),

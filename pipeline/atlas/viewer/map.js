@@ -23,7 +23,7 @@ function mapBody(layer, map, of, state) {
   }, "map-body");
   return [
     el("div", { class: "head" },
-      el("h1", {}, el("a", { href: routes.layer(layer, { ...state, view: state.view }) }, name(layer.name)), el("span", { class: "slash" }, "/"), String(map)),
+      el("h1", {}, el("a", { href: routes.layer(layer, { ...state, view: state.view }) }, bdi(layer.name)), el("span", { class: "slash" }, "/"), String(map)),
       el("div", { class: "steps" },
         step(layer, at < 0 ? undefined : all[at - 1], state, "←", "Previous map", "prev"),
         step(layer, at < 0 ? undefined : all[at + 1], state, "→", "Next map", "next"))),
@@ -59,7 +59,7 @@ function mapWinners(layer, map, of, data) {
     winnersTable(data.winners), nearMaps(data), actions(layer, map, data));
   const look = (/** @type {number} */ rank) => {
     const winner = data.winners.find((one) => one.rank === rank);
-    if (winner && ATLAS.root.pictures) panel.replaceChildren(...looked(winner));
+    if (winner?.whole) panel.replaceChildren(...looked(winner));
   };
   panel.replaceChildren(el("p", { class: "note" }, "Point at a winner, or tap it: here is its whole picture then, with what the map sees of it."));
   linkWinners(root, look);
@@ -71,8 +71,8 @@ function looked(winner) {
   return [
     el("h2", {}, "The whole picture"),
     wholePicture(winner),
-    el("p", {}, el("b", {}, `Rank ${winner.rank}`), ` · activation ${short(winner.activation)}`, winner.name ? [" · ", name(winner.name)] : null),
-    el("p", { class: "key" }, name(winner.key)),
+    el("p", {}, el("b", {}, `Rank ${winner.rank}`), ` · activation ${short(winner.activation)}`, winner.name ? [" · ", bdi(winner.name)] : null),
+    el("p", { class: "key" }, bdi(winner.key)),
     el("p", {}, el("a", { href: routes.picture(winner.sample) }, "All that this picture wins →")),
   ];
 }
@@ -83,7 +83,7 @@ function classChips(data) {
   const counts = new Map();
   for (const { name: of } of data.winners) if (of) counts.set(of, (counts.get(of) || 0) + 1);
   if (!counts.size) return null;
-  const chip = (/** @type {[string, number]} */ [of, times]) => el("a", { class: "chip", href: routes.class(of) }, name(of), el("b", {}, `${times}×`));
+  const chip = (/** @type {[string, number]} */ [of, times]) => el("a", { class: "chip", href: routes.class(of) }, bdi(of), el("b", {}, `${times}×`));
   return el("p", { class: "chips", role: "group", "aria-label": "Classes among the winners" },
     [...counts].sort((a, b) => b[1] - a[1]).map(chip));
 }
@@ -115,9 +115,9 @@ function winnersTable(rows) {
   const head = (/** @type {string} */ text, /** @type {string | null} */ kind) => el("th", { scope: "col", class: kind }, text);
   const row = (/** @type {Winner} */ one) => el("tr", { "data-rank": one.rank },
     el("td", { class: "rank" }, String(one.rank)),
-    named ? el("td", { class: "class" }, one.name ? el("a", { href: routes.class(one.name) }, name(one.name)) : "") : null,
+    named ? el("td", { class: "class" }, one.name ? el("a", { href: routes.class(one.name) }, bdi(one.name)) : "") : null,
     el("td", { class: "activation" }, gauge(one.activation), short(one.activation)),
-    el("td", { class: "key" }, el("a", { href: routes.picture(one.sample), title: one.key }, name(one.key))),
+    el("td", { class: "key" }, el("a", { href: routes.picture(one.sample), title: one.key }, bdi(one.key))),
     el("td", { class: "where", title: "The receptive field in the original picture, in pixels" }, place(one.source)));
   return el("table", {},
     el("thead", {}, el("tr", {}, head("Rank", "rank"), named ? head("Class", null) : null,

@@ -12,17 +12,18 @@ function pictureBody(of) {
   /** @type {Map<Layer, Picture["wins"]>} */
   const byLayer = new Map();
   for (const win of of.wins) byLayer.set(win.layer, [...(byLayer.get(win.layer) || []), win]);
-  const whole = el("div", { class: "whole" }, wholeImage(of.sample, of.key));
+  const whole = el("div", { class: "whole" }, of.whole ? wholeImage(of.sample, of.key) : null);
   const boxed = (/** @type {Picture["wins"]} */ wins, /** @type {boolean} */ strong) => wins.map(({ box }) => fieldOf(box, strong));
   const show = (/** @type {Picture["wins"]} */ wins, strong = false) => {
     for (const old of whole.querySelectorAll(".field")) old.remove();
     whole.append(...boxed(wins, strong));
   };
+  show(of.wins);
   const section = (/** @type {[Layer, Picture["wins"]]} */ [layer, wins]) => {
-    const made = el("section", { class: "won" }, el("h2", {}, el("a", { href: routes.layer(layer) }, name(layer.name)), " ",
+    const made = el("section", { class: "won" }, el("h2", {}, el("a", { href: routes.layer(layer) }, bdi(layer.name)), " ",
       el("small", {}, plural(wins.length, "map"))),
     grid(wins, (win) => {
-      const link = distant(layer, win.map, `rank ${win.rank}`);
+      const link = distant(layer, win.map, `rank ${win.rank}`, false);
       for (const on of ["mouseenter", "focus"]) link.addEventListener(on, () => show([win], true));
       link.addEventListener("mouseleave", () => show(wins));
       return link;
@@ -31,11 +32,11 @@ function pictureBody(of) {
     return made;
   };
   return [
-    el("h1", { class: "file" }, name(of.key)),
+    el("h1", { class: "file" }, bdi(of.key)),
     facts(`picture ${of.sample} of the dataset`, `wins ${plural(of.wins.length, "map")} of ${plural(byLayer.size, "layer")}`,
-      of.name ? el("a", { href: routes.class(of.name) }, name(of.name)) : ""),
+      of.name ? el("a", { href: routes.class(of.name) }, bdi(of.name)) : ""),
     el("div", { class: "pictured" },
-      ATLAS.root.pictures ? el("div", { class: "pinned" }, whole, el("p", { class: "note" }, "Boxes are what the maps see of it: point at a layer or a map.")) : null,
+      of.whole ? el("div", { class: "pinned" }, whole, el("p", { class: "note" }, "Boxes are what the maps see of it: all of them, or those of the layer or the map that you point at.")) : null,
       el("div", {}, [...byLayer].map(section))),
   ];
 }

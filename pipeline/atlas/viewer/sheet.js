@@ -3,6 +3,9 @@
 
 const KINDS = /** @type {Record<string, string>} */ ({ projections: "Projections", patches: "Patches" });
 
+/** Whether fields are so small that their pixels are shown as such. @param {Layer} layer */
+const showsPixels = (layer) => layer.layout.scale >= ATLAS.root.pixels;
+
 /**
  * The two halves of a map's sheet; each winner in it can be pointed at, tapped, or reached by keys.
  * @param {Layer} layer @param {number} map @param {MapData} data
@@ -27,7 +30,7 @@ function sheet(layer, map, data) {
     el("h2", {}, KINDS[kind]),
     el("div", { class: "block", style: { aspectRatio: `${width} / ${height}` } },
       el("img", {
-        src: ATLAS.address(data.files[kind]), width, height, class: layer.layout.scale > 1 ? "pixels" : null,
+        src: ATLAS.address(data.files[kind]), width, height, class: showsPixels(layer) ? "pixels" : null,
         alt: `${KINDS[kind]} of ${layer.name}, map ${map}, strongest first`,
         onerror: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).replaceWith(sorry(`${data.files[kind]} could not be loaded.`)),
       }),

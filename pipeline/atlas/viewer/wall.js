@@ -29,9 +29,9 @@ function image(file) {
 
 /**
  * @param {Layer} layer @param {Statistics} of @param {number[]} maps in their order
- * @param {State} state @param {(to: Partial<State>) => void} change
+ * @param {State} state @param {(to: Partial<State>) => void} changed is told what else is to be in the address
  */
-function wall(layer, of, maps, state, change) {
+function wall(layer, of, maps, state, changed) {
   const both = ATLAS.root.kinds.length > 1;
   const place = el("div", {
     class: "wall", tabindex: 0, role: "application",
@@ -67,9 +67,10 @@ function wall(layer, of, maps, state, change) {
     };
     blend?.querySelector("input").addEventListener("input", (/** @type {any} */ event) => {
       set(Number(event.target.value));
-      state = { ...state, blend: Number(event.target.value) };
-      restate(routes.layer(layer, state));
+      changed({ blend: Number(event.target.value) });
     });
+    viewer.addOnceHandler("open", () => stand(viewer, OpenSeadragon, state.at));
+    viewer.addHandler("animation-finish", () => changed({ at: standing(viewer) }));
     viewer.addHandler("canvas-click", (/** @type {any} */ event) => {
       const map = mapAt(viewer, columns, maps, event.position);
       if (event.quick && map !== undefined) location.hash = routes.map(layer, map, state);
@@ -89,6 +90,20 @@ function wall(layer, of, maps, state, change) {
     /** @type {any} */ (place).viewer = viewer;
   }
   return made;
+}
+
+/** Where one stands before a wall, as an address says it: the middle, and how near. @param {any} viewer */
+function standing(viewer) {
+  const { x, y } = viewer.viewport.getCenter();
+  return [x.toFixed(4), y.toFixed(4), viewer.viewport.getZoom().toPrecision(4)].join(",");
+}
+
+/** To stand there again. @param {any} viewer @param {any} OpenSeadragon @param {string} at */
+function stand(viewer, OpenSeadragon, at) {
+  const [x, y, zoom] = at.split(",").map(Number);
+  if (!(zoom > 0) || Number.isNaN(x) || Number.isNaN(y)) return;
+  viewer.viewport.zoomTo(zoom, undefined, true);
+  viewer.viewport.panTo(new OpenSeadragon.Point(x, y), true);
 }
 
 /** @param {Statistics} of @param {number} map */
@@ -174,7 +189,7 @@ async function drawMap(context, layer, of, map, kind, left, top, side) {
     context.fillRect(x, y, size, size);
   } else if (side > ATLAS.root.sprite.large) {
     const { files } = await ATLAS.ofMap(layer, map);
-    context.imageSmoothingEnabled = layer.layout.scale <= 1;
+    context.imageSmoothingEnabled = !showsPixels(layer);
     const sheet = await image(files[kind]);
     const scale = size / Math.max(sheet.width, sheet.height);
     context.drawImage(sheet, x, y, sheet.width * scale, sheet.height * scale);
