@@ -16,11 +16,11 @@ def kill_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     left = [steps]
 
     def dying(call: Callable[..., None]) -> Callable[..., None]:
-        def counted(*arguments: object) -> None:
+        def counted(*arguments: object, **options: object) -> None:
             if not left[0]:
                 raise KilledError
             left[0] -= 1
-            call(*arguments)
+            call(*arguments, **options)
 
         return counted
 

@@ -1,8 +1,8 @@
 """The atlas' pictures: two sheets for every feature map, sprites of many of them.
 
 Projections are AVIF with a colour for every pixel: at the same bytes as WebP, which halves the
-resolution of colours, they are 2 to 3 dB nearer to what they show (`method` 10 of libaom, at twice
-the time). Patches and sprites are WebP. All have transparency: the gutters between the cells are
+resolution of colours, they are 2 to 3 dB nearer to what they show, at twice the time (libaom's
+fastest way). Patches and sprites are WebP. All have transparency: the gutters between the cells are
 the page's own colour, light or dark.
 """
 
@@ -179,8 +179,8 @@ def sprite(cells: Sequence[Image.Image | None], side: int) -> Image.Image:
 def as_avif(picture: Image.Image) -> bytes:
     """The AVIF of projections; the same picture gives the same bytes."""
     sink = io.BytesIO()
-    how = {"quality": 60, "speed": 10, "subsampling": "4:4:4", "max_threads": 1}
-    picture.save(sink, "AVIF", **how)
+    how = {"quality": 60, "speed": 10, "subsampling": "4:4:4", "max_threads": 1, "codec": "aom"}
+    picture.save(sink, "AVIF", **how, advanced={"alpha:lossless": "1"})  # else gutters are fuzzy
     return sink.getvalue()
 
 

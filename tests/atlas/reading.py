@@ -17,7 +17,9 @@ def said(atlas: Store, name: str) -> tuple[str, str | int, dict]:
     """What a script adds: of which kind, for what, and the value."""
     text = atlas.read(name).decode("ascii")
     assert "</" not in text
-    kind, key, value = json.loads(f"[{text.removeprefix('ATLAS.add(').removesuffix(');' + chr(10))}]")
+    kind, key, value = json.loads(
+        f"[{text.removeprefix('ATLAS.add(').removesuffix(');' + chr(10))}]"
+    )
     return kind, key, value
 
 
@@ -39,7 +41,9 @@ def maps(atlas: Store, name: str, page: int = 0) -> dict:
 def named(atlas: Store) -> set[str]:
     """Every file that can be come to from the index."""
     page, knows = atlas.read("index.html").decode("ascii"), root(atlas)
-    names = {html.unescape(one) for one in re.findall(r'(?:href|src|content)="([a-z]+/[^"]+)"', page)}
+    names = {
+        html.unescape(one) for one in re.findall(r'(?:href|src|content)="([a-z]+/[^"]+)"', page)
+    }
     names = {one for one in names if not one.startswith("layers/")} | {"index.html"}
     names |= {one for one in knows["files"].values() if one}
     for file in ("classes", "pictures"):

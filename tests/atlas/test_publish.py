@@ -1,5 +1,7 @@
+import hashlib
 import io
-import json
+import os
+import uuid
 from dataclasses import replace
 
 import pyarrow as pa
@@ -8,13 +10,16 @@ import pytest
 from PIL import Image
 
 from pipeline import schema
-from pipeline.atlas import manifest, publish
+from pipeline.atlas import publish
+from pipeline.atlas.documents.names import drawn_name
+from pipeline.atlas.prune import prune
+from pipeline.atlas.publish import Appearance
 from pipeline.atlas.unit import publish_unit
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
 from pipeline.data.stored.results import projection_blocks
 from pipeline.errors import IncompleteError, RequestError
-from tests.atlas import synthetic_run
+from tests.atlas import reading, synthetic_run
 from tests.killed import KilledError, kill_after
 
 LAYERS = {"conv1": (8, 11, 4), "conv2": (132, 6, 8), "layer2.0": (4, 200, 16)}
@@ -34,19 +39,18 @@ def atlas(run, tmp_path_factory):
     return dest
 
 
-def published(run, dest):
-    for unit in publish.units(run):
+def published(run, dest, look=None):
+    for unit in publish.units(run, dest, look):
         publish_unit(run, dest, unit)
-    return publish.publish_pages(run, dest)
-
-
-def parsed(dest, name="manifest.js"):
-    return json.loads(dest.read(name).decode().partition(" = ")[2].removesuffix(";\n"))
+    return publish.publish_pages(run, dest, look)
 
 
 def assert_same(atlas, other):
-    assert list(atlas.list()) == list(other.list())
-    assert all(atlas.read(name) == other.read(name) for name in atlas.list())
+    """What a visitor sees, and what another publishing goes by."""
+    seen = reading.named(atlas)
+    assert seen == reading.named(other)
+    seen |= {name for name in atlas.list() if "/drawn-" in name}
+    assert all(atlas.read(name) == other.read(name) for name in seen)
 
 
 def picture(dest, name):
@@ -54,45 +58,70 @@ def picture(dest, name):
         return opened.convert("RGBA")
 
 
-def test_every_live_map_has_a_sheet_and_the_manifest_names_what_is_there(atlas):
-    there = set(atlas.list())
-    named = {"index.html", "style.css", "manifest.js"}
-    named |= {"atlas.js", "elements.js", "pages.js", "viewer.js"}
-    for layer in parsed(atlas)["layers"]:
-        named |= {
-            layer["winners"],
-            *layer["overview"]["projections"],
-            *layer["overview"]["patches"],
-        }
-        live = [m for m, share in enumerate(layer["active"]) if share]
-        named |= {layer["sheet"].replace("{map}", str(m)) for m in live}
-        pages = range(len(layer["overview"]["patches"]))
-        named |= {manifest.record_name(layer["name"], page) for page in pages}
-    assert there == named
-    assert parsed(atlas)["run"]["images"] == synthetic_run.IMAGES
-    assert parsed(atlas)["run"]["skipped"] == 3
+def test_all_that_is_named_is_there_and_nothing_else(run, atlas):
+    there, named = set(atlas.list()), reading.named(atlas)
+    records = {
+        drawn_name(name, page)
+        for name, (maps, *_) in LAYERS.items()
+        for page in range(-(-maps // 64))
+    }
+    licence = {name for name in there if "licence" in name}
+    assert there == named | records | licence
+    assert publish.publish_pages(run, atlas).files == there
+    root = reading.root(atlas)
+    assert (root["images"], root["skipped"]) == (synthetic_run.IMAGES, 3)
 
 
-def test_a_sheet_has_the_size_that_the_manifest_says(atlas):
-    for layer in parsed(atlas)["layers"]:
-        layout, maps = layer["layout"], layer["maps"]
-        block = layout["columns"] * (layout["cell"] + layout["gutter"]) - layout["gutter"]
-        sheet = picture(atlas, layer["sheet"].replace("{map}", "1"))
-        assert sheet.width == 2 * block + layout["spine"]
-        overview = layer["overview"]
-        last = picture(atlas, overview["patches"][-1])
-        rows = -(-(maps % (overview["columns"] * overview["rows"])) // overview["columns"])
-        assert last.height == rows * (overview["cell"] + overview["gutter"]) - overview["gutter"]
+def test_names_tell_content(atlas):
+    for name in atlas.list():
+        if "." in name.partition(".")[2] and "/layer2" not in name:
+            digest = hashlib.sha256(atlas.read(name)).hexdigest()[:10]
+            assert name.split(".")[-2] == digest
+
+
+def test_sheets_and_sprites_are_as_large_as_is_said(atlas):
+    for layer in reading.root(atlas)["layers"]:
+        layout = layer["layout"]
+        maps = reading.maps(atlas, layer["name"])
+        side = layout["columns"] * (layout["cell"] + layout["gutter"]) - layout["gutter"]
+        for kind in ("projections", "patches"):
+            assert picture(atlas, maps["files"][kind][1]).width == side
+        last = reading.layer(atlas, layer["name"])["pages"][-1]
+        rows = -(-(layer["maps"] % 64) // 8)
+        assert picture(atlas, last["patches-large"]).size == (8 * 128, rows * 128)
+        assert picture(atlas, last["projections-small"]).size == (8 * 64, rows * 64)
+
+
+def test_the_whole_picture_of_every_winner_once(run, atlas):
+    folder = reading.root(atlas)["pictures"]
+    stored = {int(name.split("/")[-1].removesuffix(".jpg")) for name in atlas.list(folder)}
+    winners = pa.concat_tables([run.read_table(schema.winners_name(name)) for name in LAYERS])
+    assert stored == set(winners["sample"].to_pylist())
+    units = publish.units(run, Store(f"memory://{uuid.uuid4().hex}"))
+    assert sum(len(unit.pictures) for unit in units) == len(stored)
+    assert picture(atlas, f"{folder}/{min(stored)}.jpg").size == (224, 224)
 
 
 def test_the_same_run_gives_the_same_bytes(run, atlas, tmp_path):
-    assert publish.units(run)[1:3] == [
-        publish.Unit("conv2", 0, 128),
-        publish.Unit("conv2", 128, 132),
-    ]
+    bounds = [(unit.layer, unit.first, unit.last) for unit in publish.units(run, atlas)]
+    assert bounds[1:4] == [("conv2", 0, 64), ("conv2", 64, 128), ("conv2", 128, 132)]
     again = Store(tmp_path)
     published(run, again)
+    assert list(again.list()) == list(atlas.list())
     assert_same(again, atlas)
+
+
+def test_without_patches_nothing_of_the_dataset_is_published(run, atlas, tmp_path):
+    dest = Store(tmp_path)
+    published(run, dest, look := Appearance(patches=False, credit="Nobody's"))
+    root = reading.root(dest)
+    assert root["kinds"] == ["projections"]
+    assert not any(name.endswith(".jpg") and "preview" not in name for name in dest.list())
+    assert not any("patches" in name for name in dest.list())
+    assert set(reading.maps(dest, "conv1")["files"]) == {"projections"}
+    assert ["The pictures", "Nobody's"] in root["about"]
+    assert len(dest.list("layers")) < len(atlas.list("layers"))
+    assert reading.named(dest) <= publish.publish_pages(run, dest, look).files
 
 
 # --- publishing again -------------------------------------------------------------------------
@@ -118,35 +147,62 @@ def changed(run, path, maps):
 
 
 def drawn_again(run, dest):
-    return [publish_unit(run, dest, unit) for unit in publish.units(run)]
+    return [publish_unit(run, dest, unit) for unit in publish.units(run, dest)]
 
 
 def test_what_is_drawn_is_not_drawn_again(run, atlas, tmp_path, monkeypatch):
     dest = copied(atlas, tmp_path)
     monkeypatch.setattr(Store, "write", None)
-    assert drawn_again(run, dest) == [0] * 4
+    assert drawn_again(run, dest) == [0] * 5
 
 
-def test_what_has_changed_is_drawn_again(run, atlas, tmp_path):
+def test_what_has_changed_is_drawn_again_beside_what_was(run, atlas, tmp_path):
     dest, other = copied(atlas, tmp_path / "atlas"), changed(run, tmp_path / "run", {3, 130})
-    assert drawn_again(other, dest) == [0, 1, 1, 0]
+    assert drawn_again(other, dest) == [0, 1, 0, 1, 0]
+    publish.publish_pages(other, dest)
     fresh = Store(tmp_path / "fresh")
     published(other, fresh)
     assert_same(dest, fresh)
-    assert dest.read("layers/conv2/3.webp") != atlas.read("layers/conv2/3.webp")
-    assert drawn_again(run, dest) == [0, 1, 1, 0]
+    sheets = [reading.maps(one, "conv2")["files"]["projections"] for one in (dest, atlas)]
+    assert [n for n, (new, old) in enumerate(zip(*sheets, strict=True)) if new != old] == [3]
+    assert reading.named(atlas) - {"index.html"} <= set(dest.list())  # for who is reading it now
+    assert drawn_again(run, dest) == [0, 1, 0, 1, 0]
+    publish.publish_pages(run, dest)
     assert_same(dest, atlas)
 
 
-@pytest.mark.parametrize("name", ["12.webp", "patches-0.webp", "drawn-0.json"])
-def test_what_is_gone_or_damaged_is_made_anew(run, atlas, tmp_path, name):
+def test_pruning_leaves_what_is_new_or_needed_or_not_ours(run, atlas, tmp_path):
+    dest, other = copied(atlas, tmp_path / "atlas"), changed(run, tmp_path / "run", {3, 130})
+    dest.write("robots.txt", b"somebody else's")
+    published(other, dest)
+    used = publish.publish_pages(other, dest).files
+    assert prune(dest, used) == 0  # all is younger than an hour
+    for name in dest.list():
+        os.utime(dest.path(name), (0, 0))
+    assert prune(dest, used) > 4
+    assert set(dest.list()) == used | {"robots.txt"}
+    fresh = Store(tmp_path / "fresh")
+    published(other, fresh)
+    assert_same(dest, fresh)
+
+
+@pytest.mark.parametrize("kind", ["conv2/12.", "conv2/patches-small-0.", "conv2/drawn-0.json"])
+def test_what_is_gone_or_damaged_is_made_anew(run, atlas, tmp_path, kind):
     dest = copied(atlas, tmp_path)
-    dest.remove(f"layers/conv2/{name}")
+    dest.remove(next(name for name in dest.list() if name.startswith(f"layers/{kind}")))
     drawn_again(run, dest)
     assert_same(dest, atlas)
     dest.write("layers/conv2/drawn-0.json", b'{"half')
-    assert drawn_again(run, dest) == [0, 128, 0, 0]
+    assert drawn_again(run, dest) == [0, 64, 0, 0, 0]
     assert_same(dest, atlas)
+
+
+def test_a_whole_picture_that_is_gone_is_stored_again(run, atlas, tmp_path):
+    dest = copied(atlas, tmp_path)
+    lost = list(dest.list("pictures"))[5]
+    dest.remove(lost)
+    drawn_again(run, dest)
+    assert dest.read(lost) == atlas.read(lost)
 
 
 def test_another_layout_or_method_changes_every_sheet(run, atlas, tmp_path, monkeypatch):
@@ -154,27 +210,31 @@ def test_another_layout_or_method_changes_every_sheet(run, atlas, tmp_path, monk
     other.write(schema.PROJECTION_SETTINGS, b'{"unpooling":"last","arrays":false}')
     assert sum(drawn_again(other, dest)) == 143
     assert sum(drawn_again(run, dest)) == 143
-    monkeypatch.setattr("pipeline.atlas.unit.RANKS", 1)
+    monkeypatch.setattr(schema, "RANKS_SHOWN", 1)
     assert sum(drawn_again(run, dest)) == 143
 
 
-def test_an_end_at_any_moment(run, atlas, tmp_path):
-    """Of publishing what has changed; then the run as it was is published in its place."""
+def test_a_visitor_sees_the_old_atlas_or_the_new_one_whatever_the_moment(run, atlas, tmp_path):
+    """Publishing what has changed ends at any write; what the index leads to is there, and one."""
     other = changed(run, tmp_path / "run", {3, 130})
-    for steps in range(12):
+    before, after = reading.named(atlas), None
+    for steps in range(60):
         dest = copied(atlas, tmp_path / str(steps))
         with pytest.MonkeyPatch.context() as patch:
             kill_after(steps, patch)
             try:
-                drawn_again(other, dest)
-                killed = False
+                published(other, dest)
+                after = reading.named(dest)
             except KilledError:
-                killed = True
-        drawn_again(run, dest)
-        assert_same(dest, atlas)
-        if not killed:
+                pass
+        named = reading.named(dest)
+        assert named <= set(dest.list())
+        assert named == (after or before)
+        if after:
             break
-    assert steps == 10  # two records removed; then a sheet, two pictures and a record, twice
+        published(run, dest)
+        assert_same(dest, atlas)
+    assert steps > 15
 
 
 # --- what is there ----------------------------------------------------------------------------
@@ -201,14 +261,13 @@ def test_some_ranks_only(run, tmp_path, monkeypatch):
     few = synthetic_run.temporary(tmp_path / "run", layers={"conv2": (5, 33, 8)}, projected=3)
     dest = Store(tmp_path / "atlas")
     published(few, dest)
-    (layer,) = parsed(dest)["layers"]
+    (layer,) = reading.root(dest)["layers"]
     assert (layer["layout"]["cells"], layer["layout"]["columns"]) == (3, 2)
-    monkeypatch.setattr(publish, "RANKS", 1)
-    monkeypatch.setattr("pipeline.atlas.unit.RANKS", 1)
+    monkeypatch.setattr(schema, "RANKS_SHOWN", 1)
     published(few, dest)
-    (layer,) = parsed(dest)["layers"]
+    (layer,) = reading.root(dest)["layers"]
     assert layer["layout"]["cells"] == 1
-    assert [len(numbers) for numbers in layer["classes"]] == [1] * 5
+    assert reading.maps(dest, "conv2")["first"] == [0, 1, 2, 3, 4, 5]
 
 
 def test_layers_and_maps_that_are_not_projected_yet(run, tmp_path):
@@ -224,12 +283,12 @@ def test_layers_and_maps_that_are_not_projected_yet(run, tmp_path):
     done = published(partly, Store(tmp_path / "atlas"))
     assert done.unprojected == ("conv1",)
     assert (done.layers, done.missing) == (("conv2", "layer2.0"), 1)
-    assert parsed(Store(tmp_path / "atlas"))["layers"][1]["missing"] == [3]
+    assert reading.layer(Store(tmp_path / "atlas"), "layer2.0")["missing"] == [3]
 
 
 def test_no_index_before_everything_is_there(run, tmp_path):
     dest = Store(tmp_path)
-    first, *others = publish.units(run)
+    first, *others = publish.units(run, dest)
     for unit in others:
         publish_unit(run, dest, unit)
     with pytest.raises(IncompleteError, match="conv1"):
@@ -240,13 +299,13 @@ def test_no_index_before_everything_is_there(run, tmp_path):
     writing = Store.write
 
     class Recording(Store):
-        def write(self, name, data):
-            order.append(name)
-            writing(self, name, data)
+        def write(self, name, data, kept=None):
+            order.append((name, kept))
+            writing(self, name, data, kept)
 
     publish.publish_pages(run, Recording(tmp_path))
-    assert order[-1] == "index.html"
-    assert order.index("manifest.js") > order.index(manifest.winners_name("layer2.0"))
+    assert order.pop() == ("index.html", "never")
+    assert {kept for _, kept in order} == {"forever"}
 
 
 def test_a_run_and_an_atlas_in_a_bucket():
@@ -255,21 +314,22 @@ def test_a_run_and_an_atlas_in_a_bucket():
     dest = Store(f"{run.url}/atlas")
     assert published(run, dest).maps == 12
     assert dest.exists("index.html")
-    assert len(parsed(dest, "layers/conv1/winners.js")["first"]) == 9
+    assert len(reading.maps(dest, "conv1")["first"]) == 9
 
 
 def test_a_run_without_projections_says_what_to_do(run, tmp_path):
     bare = Store(tmp_path)
+    dest = Store(tmp_path / "a")
     with pytest.raises(RequestError, match="is no run"):
-        publish.units(bare)
+        publish.units(bare, dest)
     bare.write(schema.RUN, run.read(schema.RUN))
     with pytest.raises(RequestError, match="deconv-atlas mine"):
-        publish.units(bare)
+        publish.units(bare, dest)
     bare.write(schema.FEATURE_MAPS, run.read(schema.FEATURE_MAPS))
     remedy = f"deconv-atlas project --run {bare.url}"
-    for refused in (publish.units, lambda run: publish.publish_pages(run, Store(tmp_path / "a"))):
+    for refused in (publish.units, publish.publish_pages):
         with pytest.raises(RequestError, match=remedy):
-            refused(bare)
+            refused(bare, dest)
 
 
 def test_a_layer_all_of_whose_maps_are_dead(tmp_path):

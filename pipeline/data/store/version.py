@@ -39,7 +39,7 @@ _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "crea
 def changed_at(store: Store, name: str) -> datetime | None:
     """When an object was written last; None where that is not known, or it is gone."""
     info = store.info(name) or {}
-    at = next((info[key] for key in _TIMES if info.get(key)), None)
+    at = next((info[key] for key in _TIMES if info.get(key) is not None), None)
     if isinstance(at, int | float):
         return datetime.fromtimestamp(at, UTC)
     if isinstance(at, str):
