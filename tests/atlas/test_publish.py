@@ -234,7 +234,7 @@ def test_a_visitor_sees_the_old_atlas_or_the_new_one_whatever_the_moment(run, at
             break
         published(run, dest)
         assert_same(dest, atlas)
-    assert steps > 15
+    assert steps > 10
 
 
 # --- what is there ----------------------------------------------------------------------------

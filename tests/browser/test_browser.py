@@ -1,110 +1,33 @@
-"""A published atlas in a real browser: from a server's sub-path and straight from the disk."""
+"""The pages of an atlas."""
 
-import functools
-import http.server
 import io
 import re
-import threading
-from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from pipeline.atlas import publish
-from pipeline.atlas.unit import publish_unit
 from pipeline.data.store import Store
-from tests.atlas import synthetic_run
+from tests.browser.site import LAYERS, both, without_browser
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
-QUIET += " --disable-background-networking --disable-component-update"
-LAYERS = {"conv1": (8, 11, 4), "conv2": (140, 9, 8), "layer2.0.conv1": (4, 160, 16)}
+pytestmark = without_browser
+
 ODD = '<b>&amp; "quoted"</b>'
-
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder that a server may serve, with the atlas two levels below it."""
-    root = tmp_path_factory.mktemp("site")
-    run = synthetic_run.temporary(root / "run", layers=LAYERS, ranks=3)
-    dest = Store(root / "some folder" / "atlas")
-    for unit in publish.units(run):
-        publish_unit(run, dest, unit)
-    publish.publish_pages(run, dest)
-    return root
-
-
-@pytest.fixture(scope="module")
-def served(folder):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def index(request, folder):
-    if getattr(request, "param", "http") == "file":
-        return (folder / "some folder" / "atlas" / "index.html").as_uri()
-    return f"{request.getfixturevalue('served')}/some%20folder/atlas/index.html"
-
-
-both = pytest.mark.parametrize("index", ["http", "file"], indirect=True)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def open_page(browser, index):
-    """Opens a page of the atlas; in the end nothing may have gone wrong or out of the atlas."""
-    wrong, pages = [], []
-    home = index.rpartition("/")[0] + "/"
-
-    def open_page(place="", width=1200, **options):
-        page = browser.new_page(viewport={"width": width, "height": 800}, **options)
-        page.set_default_timeout(5000)
-        page.on("console", lambda message: wrong.append(message.text))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
-        page.on("request", lambda request: is_inside(request.url) or wrong.append(request.url))
-        page.goto(index + place)
-        pages.append(page)
-        return page
-
-    def is_inside(url):
-        return url.startswith((home, "data:"))
-
-    yield open_page
-    for page in pages:
-        page.close()
-    assert wrong == []
 
 
 def heading(page):
+    page.wait_for_selector("h1")
     return page.locator("h1").inner_text()
 
 
 def shown_pictures(page):
     """Whether every picture of the page has loaded and has pixels."""
+    page.wait_for_selector(".sheet img")
     page.wait_for_function("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     return page.locator("img").count()
+
+
+def at(page, place):
+    page.wait_for_function("place => location.hash === place", arg=place)
 
 
 @both
@@ -112,37 +35,110 @@ def test_home_leads_to_a_layer_a_map_and_back(open_page):
     page = open_page()
     assert heading(page) == "What does alexnet look for?"
     assert page.locator(".card h2").all_inner_texts() == list(LAYERS)
-    assert "3 unusable files" in page.locator(".about").inner_text()
     assert "/home/someone" not in page.content()
     page.click(".card-head:has-text('conv2')")
     assert heading(page) == "conv2"
+    page.wait_for_selector(".thumbnail")
     assert page.locator(".thumbnail").count() == 140
     page.click(".thumbnail >> nth=3")
+    page.wait_for_selector("tbody tr")
     assert heading(page).replace("\n", "") == "conv2/3"
-    assert shown_pictures(page) == 2
+    assert shown_pictures(page) >= 2
     assert page.locator("tbody tr").count() == 3
     page.go_back()
+    page.wait_for_selector(".thumbnail")
     assert heading(page) == "conv2"
 
 
 @both
-def test_arrow_keys_go_from_map_to_map(open_page):
-    page = open_page("#/conv1/3")
-    for key, place in [
-        ("ArrowRight", "#/conv1/4"),
-        ("ArrowRight", "#/conv1/5"),
-        ("ArrowRight", "#/conv1/6"),
-        ("ArrowLeft", "#/conv1/5"),
-        ("Escape", "#/conv1"),
-    ]:
+def test_about_tells_where_it_comes_from(open_page):
+    page = open_page()
+    page.click("text=About this atlas")
+    page.wait_for_selector("dl.about")
+    told = page.locator("main").inner_text()
+    assert "Unusable files" in told
+    assert "0000000000000000" in told  # the weights' digest
+    assert "@inproceedings{zeiler2014visualizing" in told
+    for link in page.locator("a[download]").all():
+        assert link.get_attribute("href").startswith("data/")
+
+
+def test_a_first_visit_is_told_what_is_seen_and_told_once(open_page):
+    page = open_page()
+    assert "A feature map is" in page.locator(".hint").inner_text()
+    page.click("text=Got it")
+    page.reload()
+    page.wait_for_selector(".card")
+    assert page.locator(".hint").count() == 0
+
+
+@both
+def test_arrow_keys_go_from_map_to_map_and_back_leads_to_where_one_came_from(open_page):
+    page = open_page("#/conv1")
+    page.click(".thumbnail >> nth=3")
+    for key, number in [("ArrowRight", 4), ("ArrowRight", 5), ("ArrowRight", 6), ("ArrowLeft", 5)]:
+        page.wait_for_selector(".step")
         page.keyboard.press(key)
-        page.wait_for_function("place => location.hash === place", arg=place)
+        at(page, f"#/conv1/{number}")
+    page.go_back()
+    at(page, "#/conv1")
     page = open_page("#/conv1/7")
+    page.wait_for_selector("a.step")
     page.keyboard.press("ArrowRight")  # the last one stays
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("location.hash === '#/conv1/6'")
+    at(page, "#/conv1/6")
+    page.wait_for_selector("a.step[rel=next]")
     page.get_by_label("Next map").click()
-    page.wait_for_function("location.hash === '#/conv1/7'")
+    at(page, "#/conv1/7")
+    page.keyboard.press("Escape")
+    at(page, "#/conv1")
+    page.keyboard.press("Escape")
+    at(page, "#/")
+
+
+def test_arrows_follow_the_order_one_came_by(open_page):
+    page = open_page("#/conv2?order=max")
+    page.wait_for_selector(".thumbnail")
+    maps = [int(one.get_attribute("data-map")) for one in page.locator(".thumbnail").all()[:3]]
+    assert maps != [0, 1, 2]
+    page.click(".thumbnail >> nth=0")
+    for number in maps[1:]:
+        page.wait_for_selector("a.step[rel=next]")
+        page.keyboard.press("ArrowRight")
+        at(page, f"#/conv2/{number}?order=max")
+    page.keyboard.press("Escape")
+    at(page, "#/conv2?order=max")
+    page.wait_for_selector("#order")
+    assert page.locator("#order").input_value() == "max"
+
+
+def test_a_grid_is_one_stop_of_the_tab_key(open_page):
+    page = open_page("#/conv2")
+    page.wait_for_selector(".thumbnail")
+    assert page.locator(".thumbnail[tabindex='0']").count() == 1
+    page.locator(".thumbnail >> nth=0").focus()
+    for key, number in [
+        ("ArrowRight", 1),
+        ("ArrowDown", None),
+        ("ArrowUp", 1),
+        ("End", 139),
+        ("Home", 0),
+    ]:
+        page.keyboard.press(key)
+        focused = page.evaluate("Number(document.activeElement.dataset.map)")
+        assert focused == number if number is not None else focused > 5
+
+
+def test_keys_are_listed(open_page):
+    page = open_page("#/conv2")
+    page.wait_for_selector(".thumbnail")
+    page.keyboard.press("?")
+    assert "search" in page.locator("dialog").inner_text()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
+    page.keyboard.press("w")
+    page.wait_for_selector(".wall canvas")
+    at(page, "#/conv2?view=wall")
 
 
 FINDS = {
@@ -152,6 +148,8 @@ FINDS = {
     "2": "#/conv1/2",
     "hammer": "#?class=hammerhead",
     "CAT tabby": "#?class=tabby%20cat",
+    "dead": "#/conv1?only=dead",
+    "fox conv2": "#?class=red%20fox&in=conv2",
 }
 
 
@@ -159,9 +157,10 @@ def test_search_finds(open_page):
     page = open_page()
     for typed, place in FINDS.items():
         page.keyboard.press("/")
+        page.wait_for_function("ATLAS.classes().then(() => true)")
         page.keyboard.type(typed)
         page.keyboard.press("Enter")
-        page.wait_for_function("place => location.hash === place", arg=place)
+        at(page, place)
 
 
 def test_a_new_page_does_not_take_the_keyboard_from_the_search(open_page):
@@ -176,6 +175,8 @@ def test_a_new_page_does_not_take_the_keyboard_from_the_search(open_page):
 def test_search_by_keyboard_mouse_and_in_vain(open_page):
     page = open_page()
     search = page.locator("#search")
+    search.focus()
+    page.wait_for_function("ATLAS.classes().then(() => true)")
     search.fill("cat")
     options = page.get_by_role("option")
     assert sorted(text.split("\n")[0] for text in options.all_inner_texts()) == [
@@ -187,10 +188,10 @@ def test_search_by_keyboard_mouse_and_in_vain(open_page):
     assert options.nth(1).get_attribute("aria-selected") == "true"
     assert search.get_attribute("aria-activedescendant") == options.nth(1).get_attribute("id")
     search.press("Enter")
-    page.wait_for_function("name => document.querySelector('h1').textContent === name", arg=second)
+    page.wait_for_function("name => document.querySelector('h1')?.textContent === name", arg=second)
     search.fill("conv1 4")
     options.first.click()
-    page.wait_for_function("location.hash === '#/conv1/4'")
+    at(page, "#/conv1/4")
     search.fill("no such thing")
     assert "Nothing found" in page.locator("#found").inner_text()
     search.press("ArrowRight")  # moves the cursor, not the atlas
@@ -201,6 +202,7 @@ def test_search_by_keyboard_mouse_and_in_vain(open_page):
 
 def test_a_class_lists_its_maps_most_first(open_page):
     page = open_page("#?class=tabby%20cat")
+    page.wait_for_selector(".thumbnail")
     counts = [int(text.rstrip("×")) for text in page.locator(".caption em").all_text_contents()]
     assert counts == sorted(counts, reverse=True)
     assert len(counts) > 20
@@ -214,52 +216,63 @@ def test_a_class_lists_its_maps_most_first(open_page):
 def test_a_class_name_is_text_and_can_be_linked_to(open_page):
     page = open_page("#?classes")
     page.get_by_role("link", name=ODD, exact=True).click()
-    page.wait_for_function("name => document.querySelector('h1').textContent === name", arg=ODD)
+    page.wait_for_function("name => document.querySelector('h1')?.textContent === name", arg=ODD)
     assert page.locator("main b").count() == 0
     assert page.locator(".thumbnail").count() > 0
 
 
 def test_a_dead_map_says_so(open_page):
     page = open_page("#/conv1/5")
-    assert "none of the 400 images" in page.locator(".note").inner_text()
+    page.wait_for_selector(".note:has-text('none of the 400 images')")
     page = open_page("#/conv1")
+    page.wait_for_selector(".thumbnail")
     assert page.locator(".picture.dead").count() == 1
+    page.select_option("#only", "dead")
+    assert page.locator(".thumbnail").count() == 1
+    at(page, "#/conv1?only=dead")
 
 
 def test_an_address_that_is_not_in_the_atlas(open_page):
     page = open_page()
-    for place in ["#/conv9", "#/conv1/8", "#/conv1/x", "#?class=no", "#/%E0%A4%A"]:
+    places = ["#/conv9", "#/conv1/8", "#/conv1/x", "#?class=no", "#/%E0%A4%A", "#?picture=99999"]
+    for place in places:
         page.evaluate("place => location.hash = place", place)
         page.wait_for_selector("h1:text('Not here')")
         page.click("text=To all layers")
         page.wait_for_selector(".card")
 
 
-def test_order_and_kind_of_a_layer(open_page):
+def test_order_and_kind_of_a_layer_are_in_its_address(open_page):
     page = open_page("#/conv2")
+    page.wait_for_selector("#order")
     page.select_option("#order", "max")
     strongest = [float(text) for text in page.locator(".caption em").all_text_contents()]
     assert strongest == sorted(strongest, reverse=True)
     picture = page.locator(".thumbnail .picture").first
     background = "e => getComputedStyle(e).backgroundImage"
-    assert "projections-0.webp" in picture.evaluate(background)
+    assert "/projections-large-" in picture.evaluate(background)
     page.click("text=Patches")
-    assert "patches-0.webp" in picture.evaluate(background)
+    at(page, "#/conv2?order=max&kind=patches")
+    page.reload()
+    page.wait_for_selector(".thumbnail")
+    page.mouse.move(0, 0)
+    assert "/patches-large-" in picture.evaluate(background)
     picture.hover()
-    assert "projections-0.webp" in picture.evaluate(background)
+    assert "/projections-large-" in picture.evaluate(background)
 
 
 def test_a_thumbnail_is_its_maps_own(open_page):
     """The sprite's arithmetic: a thumbnail has the colours of the sheet's first cell."""
     page = open_page("#/conv2")
     page.click("text=Patches")
-    thumbnail = page.get_by_label("conv2, map 131", exact=True).locator(".picture")
+    thumbnail = page.get_by_label("conv2, map 131").locator(".picture")
     thumbnail.scroll_into_view_if_needed()
     page.mouse.move(0, 0)
     page.wait_for_timeout(300)
     small = mean_colour(thumbnail.screenshot())
     page = open_page("#/conv2/131")
     shown_pictures(page)
+    page.mouse.move(0, 0)
     large = mean_colour(page.locator(".half:nth-child(2) .spot").first.screenshot())
     assert max(abs(a - b) for a, b in zip(small, large, strict=True)) < 8
 
@@ -269,19 +282,96 @@ def mean_colour(png):
         return np.asarray(opened.convert("RGB")).mean((0, 1))
 
 
-def test_pointing_at_a_winner_marks_it_everywhere(open_page):
+def test_looking_at_a_winner_marks_it_everywhere_and_shows_its_picture(open_page):
     page = open_page("#/layer2.0.conv1/1")
+    page.wait_for_selector("tbody tr")
     page.locator("tbody tr >> nth=2").hover()
-    assert page.locator(".on").count() == 3
+    assert page.locator(".on").count() == 4  # projection, patch, row, and its place among all
     page.locator(".half >> nth=1 >> .spot >> nth=0").hover()
     assert page.locator("tr.on .rank").inner_text() == "1"
+    assert "Rank 1" in page.locator(".panel").inner_text()
+    page.wait_for_function("document.querySelector('.whole img').naturalWidth === 224")
+    inside = """() => {
+      const [field, place, whole] = ['.field', '.place', '.whole img'].map(
+        (one) => document.querySelector(one).getBoundingClientRect());
+      return [field.left >= whole.left - 1, field.right <= whole.right + 1,
+        place.left + place.width / 2 >= whole.left - 1, field.width / whole.width];
+    }"""
+    *within, width = page.evaluate(inside)
+    assert all(within)
+    box = page.evaluate("ATLAS.ofMap(ATLAS.layers[2], 1).then(({winners}) => winners[0].box)")
+    assert abs(width - (box[3] - box[1]) / 224) < 0.01
+
+
+@both
+def test_a_picture_has_a_page_of_all_that_it_wins(open_page, folder):
+    page = open_page("#/conv2/3")
+    page.wait_for_selector("tbody tr")
+    page.locator("td.key a").first.click()
+    page.wait_for_selector(".won")
+    sample = int(page.evaluate("location.hash").removeprefix("#?picture="))
+    page.wait_for_function("document.querySelector('.whole img').naturalWidth === 224")
+    run = Store(folder / "run")
+    wins = sum(
+        row["sample"] == sample
+        for layer in LAYERS
+        for row in run.read_table(f"winners/layer={layer}/part-0.parquet").to_pylist()
+    )
+    assert page.locator(".thumbnail").count() == wins
+    assert page.locator(".field").count() == wins
+    page.locator(".thumbnail >> nth=0").hover()
+    assert page.locator(".field").count() == 1
+
+
+@both
+def test_maps_and_layers_side_by_side(open_page):
+    page = open_page("#/conv2/3")
+    page.click("text=Compare")
+    page.wait_for_selector(".column img")
+    page.fill("#add", "layer2.0.conv1 1")
+    page.click("button:text('Add')")
+    page.wait_for_function("document.querySelectorAll('.column').length === 2")
+    at(page, "#?compare=conv2/3,layer2.0.conv1/1")
+    page.fill("#add", "conv1")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelectorAll('.column').length === 3")
+    page.get_by_label("Leave out").first.click()
+    at(page, "#?compare=layer2.0.conv1/1,conv1")
+    page.fill("#add", "nothing")
+    page.keyboard.press("Enter")
+    assert "names no layer" in page.locator("[role=status]").inner_text()
+
+
+def test_a_map_is_copied_as_link_pandas_and_citation(open_page, folder):
+    page = open_page("#/conv2/3")
+    page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.click("text=Copy pandas")
+    script = page.evaluate("copied")
+    place = f"{folder}/some folder/atlas/{page.evaluate('ATLAS.root.files.winners')}"
+    script = re.sub(r'"http[^"]*"', repr(place), script)
+    names = {}
+    exec(script, names)  # what a reader would paste
+    assert names["winners"]["rank"].tolist() == [1, 2, 3]
+    assert set(names["winners"]["feature_map"]) == {3}
+    page.click("text=Cite")
+    assert "@misc{deconv-atlas-alexnet" in page.evaluate("copied")
+    page.click("text=Copy link")
+    assert page.evaluate("copied").endswith("#/conv2/3")
+
+
+def test_what_is_embedded_is_the_map_alone(open_page):
+    page = open_page("?embed#/conv2/3")
+    shown_pictures(page)
+    for hidden in (".bar", "#layers", ".actions"):
+        assert not page.locator(hidden).is_visible()
 
 
 def test_nothing_is_wider_than_a_phone_and_dark_is_dark(open_page):
     phone = open_page(width=360, color_scheme="dark", has_touch=True)
-    for place in ["#/", "#/conv2", "#/layer2.0.conv1/1", "#?class=tabby%20cat", "#?classes"]:
+    places = ["#/", "#/conv2", "#/conv2?view=wall", "#/layer2.0.conv1/1", "#?class=tabby%20cat"]
+    for place in [*places, "#?classes", "#?about", "#?picture=1"]:
         phone.evaluate("place => location.hash = place", place)
-        phone.wait_for_timeout(100)
+        phone.wait_for_timeout(200)
         assert phone.evaluate("document.documentElement.scrollWidth") == 360, place
     brightness = "Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])"
     assert phone.evaluate(brightness) < 50
@@ -290,10 +380,10 @@ def test_nothing_is_wider_than_a_phone_and_dark_is_dark(open_page):
 
 def test_going_back_returns_to_where_one_was(open_page):
     page = open_page("#/conv2")
-    page.get_by_label("conv2, map 120", exact=True).scroll_into_view_if_needed()
+    page.get_by_label("conv2, map 120").scroll_into_view_if_needed()
     before = page.evaluate("scrollY")
     assert before > 300
-    page.get_by_label("conv2, map 120", exact=True).click()
+    page.get_by_label("conv2, map 120").click()
     page.wait_for_selector("figure")
     assert page.evaluate("scrollY") == 0
     page.go_back()
@@ -303,8 +393,10 @@ def test_going_back_returns_to_where_one_was(open_page):
 
 def test_all_links_are_relative(folder):
     atlas = folder / "some folder" / "atlas"
-    for page in [*atlas.glob("*.html"), *atlas.glob("*.css"), *atlas.glob("*.js")]:
+    ours = [path for path in atlas.rglob("*") if path.suffix in (".html", ".css", ".js")]
+    for page in (path for path in ours if "openseadragon" not in path.name):
         text = page.read_text().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
-        assert "//" not in re.sub(r"^\s*//.*|\s// .*", "", text, flags=re.MULTILINE), page
+        text = re.sub(r"^\s*(//|\*).*|\s// .*|/\*\*.*?\*/", "", text, flags=re.MULTILINE)
+        assert not re.search(r"(?<![:\w\\])//\w|https?:", text), page
         for link in re.findall(r'(?:href|src)="([^"$]*)"', text):
             assert not link.startswith("/"), (page, link)

@@ -11,12 +11,12 @@ from pipeline.atlas.server import serve
 from pipeline.atlas.unit import publish_unit
 from pipeline.data.store import Store
 from tests.atlas import synthetic_run
-from tests.browser.test_browser import CHROMIUM, QUIET
+from tests.browser.site import CHROMIUM, QUIET, without_browser
 
 LAYERS = ["a/b", "a%2Fb", "ü ?&=#'\"<script>x", "<img src=x onerror=alert(1)>", "{map}", "混 合"]
 CLASSES = ["猫", "كلب", "a\tb", "x\ny", "</script><script>alert(1)</script>", "per%20cent", "${a}"]
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
+pytestmark = without_browser
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         folder = tmp_path_factory.mktemp("run 50%, #2?")
         run = synthetic_run.temporary(folder / "run", layers=layers, ranks=3)
     dest = Store(folder / "atlas")
-    for unit in publish.units(run):
+    for unit in publish.units(run, dest):
         publish_unit(run, dest, unit)
     publish.publish_pages(run, dest)
     with serve(dest, 0) as server:
@@ -63,7 +63,7 @@ def test_every_name_is_shown_and_leads_to_what_it_is_of(home: str) -> None:
             )
         for name in CLASSES:
             page.goto(f"{home}#?class={quote(name, safe='')}")
-            page.wait_for_function("name => document.querySelector('h1').textContent === name",
+            page.wait_for_function("name => document.querySelector('h1')?.textContent === name",
                                    arg=name)  # fmt: skip
         browser.close()
     assert wrong == []

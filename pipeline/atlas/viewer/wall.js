@@ -41,7 +41,8 @@ function wall(layer, of, maps, state, changed) {
   const blend = both ? el("label", { class: "blend" }, "Projections",
     el("input", { type: "range", id: "blend", min: 0, max: 100, value: state.blend, "aria-label": "How much of the patches shines through" }), "Patches") : null;
   const made = el("div", {}, el("div", { class: "wall-head" }, told, blend), place);
-  ATLAS.run(ATLAS.root.files.wall).then(() => start(), (error) => place.replaceChildren(sorry(error)));
+  const placed = () => requestAnimationFrame(start); // it needs a size
+  ATLAS.run(ATLAS.root.files.wall).then(placed, (error) => place.replaceChildren(sorry(error)));
 
   function start() {
     if (!place.isConnected) return;
@@ -92,9 +93,13 @@ function wall(layer, of, maps, state, changed) {
   return made;
 }
 
-/** Where one stands before a wall, as an address says it: the middle, and how near. @param {any} viewer */
+/** Where one stands before a wall, as an address says it: the middle, and how near; "" before the
+ * whole of it. @param {any} viewer */
 function standing(viewer) {
   const { x, y } = viewer.viewport.getCenter();
+  const home = viewer.viewport.getHomeBounds().getCenter();
+  const near = viewer.viewport.getZoom() / viewer.viewport.getHomeZoom();
+  if (Math.max(Math.abs(x - home.x), Math.abs(y - home.y), Math.abs(near - 1)) < 0.002) return "";
   return [x.toFixed(4), y.toFixed(4), viewer.viewport.getZoom().toPrecision(4)].join(",");
 }
 
