@@ -37,7 +37,7 @@ def middle(page, side):
     box = page.locator(".wall").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     return colours(
-        page.screenshot(clip=dict(x=x - side / 2, y=y - side / 2, width=side, height=side))
+        page.screenshot(clip={"x": x - side / 2, "y": y - side / 2, "width": side, "height": side})
     )
 
 

@@ -59,8 +59,9 @@ function wall(layer, of, maps, state, changed) {
     const kinds = both ? ["projections", "patches"] : ["projections"];
     for (const kind of kinds) {
       viewer.addTiledImage({
-        tileSource: tiles(OpenSeadragon, layer, of, maps, columns, kind),
+        tileSource: tiles(OpenSeadragon, place, layer, of, maps, columns, kind),
         opacity: kind === "patches" ? state.blend / 100 : 1,
+        success: kind === "projections" ? () => stand(viewer, OpenSeadragon, state.at) : undefined,
       });
     }
     const set = (/** @type {number} */ value) => {
@@ -70,7 +71,6 @@ function wall(layer, of, maps, state, changed) {
       set(Number(event.target.value));
       changed({ blend: Number(event.target.value) });
     });
-    viewer.addOnceHandler("open", () => stand(viewer, OpenSeadragon, state.at));
     viewer.addHandler("animation-finish", () => changed({ at: standing(viewer) }));
     viewer.addHandler("canvas-click", (/** @type {any} */ event) => {
       const map = mapAt(viewer, columns, maps, event.position);
@@ -133,11 +133,11 @@ function mapAt(viewer, columns, maps, point) {
 }
 
 /**
- * A source of tiles for OpenSeadragon.
- * @param {any} OpenSeadragon @param {Layer} layer @param {Statistics} of @param {number[]} maps
+ * A source of tiles for OpenSeadragon, as long as its place is in the page.
+ * @param {any} OpenSeadragon @param {Element} place @param {Layer} layer @param {Statistics} of @param {number[]} maps
  * @param {number} columns @param {string} kind
  */
-function tiles(OpenSeadragon, layer, of, maps, columns, kind) {
+function tiles(OpenSeadragon, place, layer, of, maps, columns, kind) {
   const rows = Math.ceil(maps.length / columns);
   const source = new OpenSeadragon.TileSource({
     width: columns * SQUARE, height: rows * SQUARE, tileSize: SQUARE, tileOverlap: 0,
@@ -150,7 +150,8 @@ function tiles(OpenSeadragon, layer, of, maps, columns, kind) {
     const { level, x, y } = job.tile;
     const side = SQUARE / 2 ** (source.maxLevel - level); // of a map's square at this level
     drawTile(layer, of, maps, columns, kind, side, x, y).then(
-      (context) => job.finish(context, null, "context2d"), (error) => job.fail(error.message, null));
+      (context) => { if (place.isConnected) job.finish(context, null, "context2d"); },
+      (error) => { if (place.isConnected) job.fail(error.message, null); });
   };
   source.downloadTileAbort = () => undefined;
   return source;
