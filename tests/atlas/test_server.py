@@ -1,5 +1,6 @@
 """What is served, and to whom."""
 
+import gzip
 import threading
 import uuid
 from collections.abc import Iterator
@@ -34,10 +35,11 @@ def port(atlas: Store) -> Iterator[int]:
 
 
 def asked(
-    port: int, path: str, host: str = "localhost", method: str = "GET"
+    port: int, path: str, host: str = "localhost", method: str = "GET", **headers: str
 ) -> tuple[HTTPResponse, bytes]:
     line = HTTPConnection("127.0.0.1", port, timeout=30)
-    line.request(method, path, headers={"Host": host})
+    more = {name.replace("_", "-"): value for name, value in headers.items()}
+    line.request(method, path, headers={"Host": host, **more})
     response = line.getresponse()
     body = response.read()
     line.close()
@@ -57,6 +59,49 @@ def test_head(port: int) -> None:
     response, body = asked(port, "/", method="HEAD")
     assert (response.status, body) == (200, b"")
     assert response.getheader("Content-Length") == str(len(PAGE))
+
+
+def test_the_index_is_asked_for_again_and_all_else_is_kept(port: int) -> None:
+    index = asked(port, "/")[0]
+    assert index.getheader("Cache-Control") == "no-cache"
+    tag = str(index.getheader("ETag"))
+    again, body = asked(port, "/", If_None_Match=tag)
+    assert (again.status, body) == (304, b"")
+    assert asked(port, "/", If_None_Match='"another"')[0].status == 200
+    assert "immutable" in str(asked(port, "/maps/a%20b.webp")[0].getheader("Cache-Control"))
+
+
+def test_texts_are_packed_for_who_can_unpack_them(port: int) -> None:
+    response, body = asked(port, "/", Accept_Encoding="br, gzip")
+    assert response.getheader("Content-Encoding") == "gzip"
+    assert gzip.decompress(body) == PAGE
+    assert asked(port, "/maps/a%20b.webp", Accept_Encoding="gzip")[1] == b"RIFF"
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "status", "body"),
+    [
+        ("bytes=1-2", 206, b"IF"),
+        ("bytes=2-", 206, b"FF"),
+        ("bytes=-1", 206, b"F"),
+        ("bytes=0-99", 206, b"RIFF"),
+        ("bytes=9-12", 200, b"RIFF"),
+        ("bytes=-", 200, b"RIFF"),
+        ("lines=1-2", 200, b"RIFF"),
+    ],
+)
+def test_ranges(port: int, asked_for: str, status: int, body: bytes) -> None:
+    response, found = asked(port, "/maps/a%20b.webp", Range=asked_for)
+    assert (response.status, found) == (status, body)
+
+
+def test_one_connection_brings_many_files(port: int) -> None:
+    line = HTTPConnection("127.0.0.1", port, timeout=30)
+    for _ in range(3):
+        line.request("GET", "/", headers={"Host": "localhost"})
+        assert line.getresponse().read() == PAGE
+        assert line.sock is not None  # it stays open
+    line.close()
 
 
 @pytest.mark.parametrize("path", ["/../secret", "/%2e%2e/secret", "/maps/../../secret"])

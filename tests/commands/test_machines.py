@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline import schema
-from pipeline.atlas.manifest import Classes, manifest
+from pipeline.atlas.documents.root import root
 from pipeline.cli.app import run_app
 from pipeline.config import Machine, MinedBy, versions
 from pipeline.data.demo.images import shard_bytes
@@ -18,6 +18,7 @@ from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.jpeg import jpeg_decoder
 from pipeline.data.machines import this_machine, unlike
 from pipeline.run import open_run
+from tests.atlas.documents.made import content, layer
 from tests.data.without_ray import in_this_process
 
 ELSEWHERE = """
@@ -68,9 +69,7 @@ def heaps(folder: Path) -> list[str]:
 def made(folder: Path) -> dict[str, str]:
     """What the atlas says of it."""
     spec = open_run(folder / "run").spec
-    text = manifest(spec, [], Classes(), {}).decode()
-    found: dict[str, str] = json.loads(text.partition(" = ")[2].rstrip(";\n"))["made"]
-    return found
+    return dict(root(content(layer([(0, 1, 0, None, None)]), spec=spec), [], {})["about"])
 
 
 def test_a_run_says_who_mined_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow.dataset import partitioning
 
 from pipeline import schema
-from pipeline.atlas import manifest
+from pipeline.atlas.documents.names import layer_folder
 from pipeline.commands.show import shown
 from pipeline.core.graph.trace import trace
 from pipeline.core.nets.known import Net
@@ -57,8 +57,8 @@ def test_names_of_layers_come_back_as_they_are(run: Path) -> None:
 def test_names_that_need_no_quoting_stay() -> None:
     for name in ("conv1", "features.3.expand3x3", "layer2.0", "head@2", "a-b_c"):
         assert schema.quoted(name) == name
-        assert manifest.sheet_name(name, 3) == f"layers/{name}/3.webp"
-    assert manifest.sheet_name("a/b", 3) == "layers/a%2Fb/3.webp"
+        assert layer_folder(name) == f"layers/{name}"
+    assert layer_folder("a/b") == "layers/a%2Fb"
 
 
 def test_tables_of_pictures_without_classes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,20 +2,21 @@
 
 import logging
 import re
+from email.message import Message
 from io import BytesIO
 from pathlib import Path
+from urllib.request import urlopen
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.atlas.manifest import sheet_name
 from pipeline.core.field import ReceptiveField
 from pipeline.data.store import Store
 from pipeline.run import open_run
+from tests.atlas.reading import named
 from tests.end_to_end.runs import TOP_K, Run, assert_same, command
 
 WINNERS = {
@@ -135,9 +136,10 @@ def test_the_atlas_is_complete(undisturbed: Run) -> None:
     objects = undisturbed.objects("atlas")
     assert "atlas/index.html" in objects
     alive = undisturbed.winners()[["layer", "feature_map"]].drop_duplicates()
-    sheets = {f"atlas/{sheet_name(row.layer, row.feature_map)}" for row in alive.itertuples()}
-    assert len(sheets) > 180
-    assert sheets <= objects.keys()
+    sheets = sum(name.endswith(".avif") for name in objects)
+    assert sheets == len(alive) > 180
+    atlas = Store(f"{undisturbed.url}/atlas")
+    assert {f"atlas/{name}" for name in named(atlas)} <= objects.keys()
 
 
 def test_an_image_folder(
@@ -161,6 +163,13 @@ def test_an_image_folder(
     assert re.search(r"mining, parts: (\d+) of \1 in", caplog.text)
 
 
+def headers_of(store: Store, name: str) -> Message:
+    """What a browser is told of an object."""
+    with urlopen(store.fs.url(store.path(name))) as answer:
+        headers: Message = answer.headers
+        return headers
+
+
 def test_everything_in_buckets(undisturbed: Run, tars: Path, bucket: str) -> None:
     store = Store(f"{bucket}/data")
     for path in sorted(tars.iterdir()):
@@ -177,10 +186,19 @@ def test_everything_in_buckets(undisturbed: Run, tars: Path, bucket: str) -> Non
         name.removeprefix("atlas/"): size for name, size in undisturbed.objects("atlas").items()
     }
     assert pages.list().keys() == atlas.keys()
-    fs = fsspec.filesystem("s3")
-    fs.invalidate_cache()
-    assert fs.info(pages.path("index.html"))["ContentType"].startswith("text/html")
-    assert fs.info(pages.path("viewer.js"))["ContentType"].startswith("text/javascript")
+    told = {name: headers_of(pages, name) for name in pages.list()}
+    index, script, sheet = (
+        next(of for name, of in told.items() if name.endswith(end))
+        for end in ("index.html", ".js", ".avif")
+    )
+    assert index["Content-Type"].startswith("text/html")
+    assert index["Cache-Control"] == "no-cache"
+    assert script["Content-Type"].startswith("text/javascript")
+    assert index["Content-Encoding"] == script["Content-Encoding"] == "gzip"
+    assert sheet["Content-Type"] == "image/avif"
+    assert sheet["Content-Encoding"] is None
+    immutable = {name for name, of in told.items() if "immutable" in (of["Cache-Control"] or "")}
+    assert {name for name in told if "/drawn-" in name} | immutable | {"index.html"} == set(told)
     command("show", run.url, "conv5")
 
 

@@ -49,8 +49,8 @@ def told(
     more = {}
     if kept is not None:
         more["cache_control"] = _CACHE[kept]
-        if name.rpartition(".")[2] in _PACKED:
-            data, more["content_encoding"] = gzip.compress(data, mtime=0), "gzip"
+        if small := packed(name, data):
+            data, more["content_encoding"] = small, "gzip"
     if usual in _AZURE:
         return data, {"content_settings": {"content_type": content_type(name), **more}}
     if usual in _GOOGLE:
@@ -61,6 +61,18 @@ def told(
     return data, {"ContentType": content_type(name)} | {_S3[key]: more[key] for key in more}
 
 
+def packed(name: str, data: bytes) -> bytes | None:
+    """An object as gzip; None where that makes it no smaller, as with pictures."""
+    return gzip.compress(data, 6, mtime=0) if name.rpartition(".")[2] in _PACKED else None
+
+
+def unpacked(name: str, data: bytes) -> bytes:
+    """What was stored as an object, whether the bucket holds it packed or not."""
+    is_packed = name.rpartition(".")[2] in _PACKED and data.startswith(_GZIP)
+    return gzip.decompress(data) if is_packed else data
+
+
+_GZIP = b"\x1f\x8b"
 _S3 = {"cache_control": "CacheControl", "content_encoding": "ContentEncoding"}
 
 

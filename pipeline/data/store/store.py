@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.data.store import disk
 from pipeline.data.store.address import Options, connect, without_secrets
-from pipeline.data.store.headers import Kept, told
+from pipeline.data.store.headers import Kept, told, unpacked
 from pipeline.data.store.parquet import encoded
 from pipeline.data.store.patience import Patience, passes, whole
 from pipeline.errors import AtlasError, RequestError, StoreError, WriteError
@@ -193,7 +193,7 @@ class Store:
         def read() -> bytes:
             return whole(bytes(self.fs.cat_file(self.path(name), start=start, end=end)), size)
 
-        return self._patiently(read, name)
+        return unpacked(name, self._patiently(read, name))
 
     def open(self, name: str = "", block: int | None = None) -> Any:
         """A binary, seekable stream of `name`.
@@ -267,10 +267,7 @@ class Store:
             disk.sweep(self.path())
 
     def require_room(self, option: str) -> None:
-        """Refuse a place where nothing can be written, before any work; a bucket is not asked.
-
-        Args:
-            option: which names the place.
+        """Refuse a place, named by an `option`, where nothing can be written; no bucket is asked.
 
         Raises:
             RequestError: on the way there is a file, or writing is not allowed.

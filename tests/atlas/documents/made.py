@@ -47,9 +47,9 @@ def layer(winners, maps=3, name="conv1", active=None, projected=None, ranks=9):
     return Layer(spec, stats, frame[COLUMNS], ranks_of, pages, Layout.of(9, 11, (224, 224)))
 
 
-def content(*layers, **how):
+def content(*layers, spec=None, **how):
     """All of it; the run's names are nobody's business."""
-    spec = RunSpec(
+    spec = spec or RunSpec(
         net="alexnet", weights="/home/me/w.pth", weights_digest="0" * 64, classes=2,
         preprocessing=Preprocessing(resize=256, crop=224), layers=(), top_k=9, precision="exact",
         data="s3://k:s@b/x?sig=1", format="webdataset", fingerprint="f", versions={"torch": "2"},

@@ -152,7 +152,7 @@ def test_the_command_says_it_and_the_remedy_works(
 
 def test_publishing_damaged_projections_is_one_sentence(run: Path, tmp_path: Path) -> None:
     store, dest = Store(run), Store(tmp_path / "atlas")
-    unit = next(unit for unit in units(store) if unit.layer == "second")
+    unit = next(unit for unit in units(store, dest) if unit.layer == "second")
     (file,) = store.list(schema.projections_folder("second"))
     whole = (run / file).read_bytes()
     (run / file).write_bytes(whole[:200] + bytes(300) + whole[500:])
