@@ -24,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options = {
         "key": "someone",
         "secret": "secret",
-        "client_kwargs": {"endpoint_url": f"http://{host}:{port}", "region_name": "us-east-1"},
+        "client_kwargs": {"endpoint_url": f"http://{host}:{port}"},
     }
     fs = fsspec.filesystem("s3", **options)
     fs.mkdir("public")

@@ -124,11 +124,11 @@ function thumbnail(layer, of, map, { kind = "projections", state = {}, of: tell 
 /** A thumbnail of a layer that may not be known yet: it fills when it is seen.
  * @param {Layer} layer @param {number} map @param {string} note @param {boolean} [tell] which layer it is of */
 function distant(layer, map, note, tell = true) {
-  const link = el("a", { class: "thumbnail", href: routes.map(layer, map), "data-map": map, "aria-label": `${layer.name}, map ${map}, ${note}` },
+  const link = el("a", { class: "thumbnail", href: routes.map(layer, map), "data-map": map },
     el("span", { class: "picture" }), el("span", { class: "caption" },
-      tell ? el("span", { class: "of" }, bdi(layer.name)) : null, el("span", {}, `map ${map}`), el("em", {}, note)));
+      tell ? [el("span", { class: "of" }, bdi(layer.name)), " "] : null, el("span", {}, `map ${map}`), " ", el("em", {}, note)));
   whenSeen(link, () => ATLAS.statistics(layer).then((of) => {
-    Object.assign(link.firstChild.style, thumbnailOf(layer, of, map, "projections", "large"));
+    Object.assign(link.firstChild.style, thumbnailOf(layer, of, map, "projections", "small"));
   }, () => undefined));
   return link;
 }

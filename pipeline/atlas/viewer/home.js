@@ -49,10 +49,12 @@ function card(layer) {
   const shown = Math.min(layer.maps, cells);
   const tiles = Array.from({ length: shown }, (_, map) => el("a", {
     class: "picture", href: routes.map(layer, map), tabindex: -1, "aria-hidden": "true",
-    title: `${layer.name}, map ${map}`, style: background(layer.strip, map, shown),
+    title: `${layer.name}, map ${map}`,
   }));
-  return el("section", { class: "card" },
+  const made = el("section", { class: "card" },
     el("a", { class: "card-head", href: routes.layer(layer) },
       el("h2", {}, bdi(layer.name)), layerFacts(layer), el("span", { class: "more", "aria-hidden": "true" }, "→")),
     el("div", { class: "strip" }, tiles));
+  whenSeen(made, () => tiles.forEach((tile, map) => Object.assign(tile.style, background(layer.strip, map, shown))));
+  return made;
 }

@@ -107,6 +107,7 @@ function onKey(event) {
 function follow(rel) {
   const link = /** @type {HTMLAnchorElement | null} */ (main.querySelector(`a.step[rel=${rel}]`));
   if (!link) return;
+  stepped = true;
   restate(link.hash);
   go();
 }

@@ -18,7 +18,7 @@ function mapBody(layer, map, of, state) {
   const all = ordered(of, state);
   const at = all.indexOf(map);
   const body = lack === "dead" ? null : later(ATLAS.ofMap(layer, map), (data) => {
-    prefetch(layer, of, [all[at + 1], all[at - 1]]);
+    if (stepped) prefetch(layer, of, [all[at + 1], all[at - 1]]);
     return mapWinners(layer, map, of, data);
   }, "map-body");
   return [
@@ -34,10 +34,12 @@ function mapBody(layer, map, of, state) {
   ];
 }
 
+let stepped = false; // whether somebody goes from map to map: then the next one is loaded before
+
 /** @param {Layer} layer @param {number | undefined} map @param {State} state @param {string} sign @param {string} label @param {string} rel */
 function step(layer, map, state, sign, label, rel) {
   return map === undefined ? el("span", { class: "step", "aria-hidden": "true" }, sign)
-    : el("a", { class: "step", rel, href: routes.map(layer, map, state), "aria-label": label, title: label }, sign);
+    : el("a", { class: "step", rel, href: routes.map(layer, map, state), "aria-label": label, title: label, onclick: () => { stepped = true; } }, sign);
 }
 
 /** What is most likely looked at next. @param {Layer} layer @param {Statistics} of @param {(number | undefined)[]} maps */
