@@ -9,7 +9,7 @@ from pipeline.data.store import Store, changed_at
 _GRACE = timedelta(hours=1)
 """How long somebody may go on reading an atlas after another one took its place."""
 
-_FOLDERS = ("classes", "data", "layers", "pictures", "viewer")
+_FOLDERS = ("classes", "data", "figures", "layers", "pictures", "viewer")
 """Where an atlas has its files; what else lies beside its index is somebody else's."""
 
 log = logging.getLogger(__name__)

@@ -23,6 +23,7 @@ from pipeline.atlas.documents.layers import write_layers
 from pipeline.atlas.documents.names import INDEX, drawn_name, picture_name, pictures_folder
 from pipeline.atlas.documents.root import index_page, root, write_viewer
 from pipeline.atlas.drawn import Drawn, read_drawn
+from pipeline.atlas.figures import write_figures
 from pipeline.atlas.preview import write_preview
 from pipeline.atlas.unit import Unit, layout_of
 from pipeline.config import LayerSpec, RunSpec
@@ -137,10 +138,11 @@ def publish_pages(run: Store, dest: Store, look: Appearance | None = None) -> Pu
     assets = Assets(dest, dest.list())
     layers = write_layers(assets, content)
     viewer = write_viewer(assets)
+    figures = write_figures(assets, run) if look.patches else {}
     files = {
         "wall": viewer["wall"],
         "classes": write_classes(assets, content) if content.classes else "",
-        "pictures": write_pictures(assets, content),
+        "pictures": write_pictures(assets, content, figures),
         "winners": assets.write("data/winners.parquet", encoded(_winners_table(content))),
         "feature_maps": assets.write("data/feature_maps.parquet", encoded(_maps_table(content))),
     }

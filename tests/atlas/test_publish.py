@@ -4,6 +4,7 @@ import os
 import uuid
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -122,6 +123,32 @@ def test_without_patches_nothing_of_the_dataset_is_published(run, atlas, tmp_pat
     assert ["The pictures", "Nobody's"] in root["about"]
     assert len(dest.list("layers")) < len(atlas.list("layers"))
     assert reading.named(dest) <= publish.publish_pages(run, dest, look).files
+
+
+def test_figures_of_its_pictures_are_shown_with_them(run, atlas, tmp_path):
+    run = copied(run, tmp_path / "run")
+    sample = int(run.read_table(schema.winners_name("conv1"))["sample"][0].as_py())
+    for name, number in (("here", sample), ("elsewhere", None)):
+        table = pa.table({"sample": pa.array([number], pa.int64())})
+        run.write_table(f"{schema.OCCLUSION_MAPS}/{name}.parquet", table)
+        run.write(
+            f"{schema.OCCLUSION_FIGURES}/{name}.png",
+            synthetic_run.png(np.zeros((9, 2000, 3), "u1")),
+        )
+    run.write(f"{schema.EXPLAIN}/drawn-alone.png", b"no table tells whose it is")
+    dest = Store(tmp_path / "atlas")
+    published(run, dest)
+    index = reading.said(dest, reading.root(dest)["files"]["pictures"])[2]
+    told = {}
+    for part in index["parts"]:
+        told |= reading.said(dest, part)[2]["figures"]
+    ((figure,),) = told.values()
+    assert list(told) == [str(sample)]
+    assert (figure["kind"], figure["width"], figure["height"]) == ("occluded", 1800, 8)
+    assert picture(dest, figure["file"]).size == (1800, 8)
+    hidden = Store(tmp_path / "hidden")
+    published(run, hidden, Appearance(patches=False))
+    assert not hidden.list("figures")
 
 
 # --- publishing again -------------------------------------------------------------------------

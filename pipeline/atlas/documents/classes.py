@@ -9,6 +9,7 @@ from pipeline import schema
 from pipeline.atlas.assets import Assets
 from pipeline.atlas.documents.content import Content
 from pipeline.atlas.documents.script import Json, adding
+from pipeline.atlas.figures import Figures
 
 _CLASSES = 32
 _PICTURES = 128
@@ -45,21 +46,27 @@ def write_classes(assets: Assets, content: Content) -> str:
     return assets.write("classes/classes.js", adding("classes", "", document))
 
 
-def write_pictures(assets: Assets, content: Content) -> str:
-    """For each picture what it has won; the script that tells which script tells it."""
+def write_pictures(assets: Assets, content: Content, figures: Figures | None = None) -> str:
+    """For each picture what it has won; the script that tells which script tells it.
+
+    Args:
+        assets: where to.
+        content: what is shown.
+        figures: what else the run has of some pictures.
+    """
     winners = content.winners.sort_values(["sample", "layer", "feature_map"])
     samples = np.unique(winners["sample"])
     firsts = samples[::_PICTURES].tolist()
     bounds = np.searchsorted(winners["sample"], [*firsts, np.iinfo(np.int64).max])
     parts = []
     for part, (start, end) in enumerate(pairwise(bounds)):
-        document = _pictures(winners[start:end], content)
+        document = _pictures(winners[start:end], content, figures or {})
         parts.append(assets.write(f"pictures/{part}.js", adding("picture", part, document)))
     document = {"firsts": firsts, "parts": parts}
     return assets.write("pictures/pictures.js", adding("pictures-of", "", document))
 
 
-def _pictures(winners: pd.DataFrame, content: Content) -> Json:
+def _pictures(winners: pd.DataFrame, content: Content, figures: Figures) -> Json:
     samples, where = np.unique(winners["sample"], return_index=True)
     each = winners.iloc[where]
     classes = [content.classes[n] if n >= 0 else "" for n in each["class"].tolist()]
@@ -67,6 +74,7 @@ def _pictures(winners: pd.DataFrame, content: Content) -> Json:
         "sample": samples.tolist(),
         "key": [str(key) for key in each["key"]],
         "class": classes,
+        "figures": {n: figures[n] for n in samples.tolist() if n in figures},
         "whole": [int(sample in content.pictured) for sample in samples.tolist()],
         "first": [*where.tolist(), len(winners)],
         **{name: winners[name].tolist() for name in ("layer", "feature_map", "rank")},

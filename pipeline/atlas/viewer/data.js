@@ -19,6 +19,7 @@
  * @typedef {{names: string[], maps: number[], each: number, parts: string[]}} Classes
  * @typedef {{layer: Layer, map: number, times: number}} Holder
  * @typedef {{sample: number, key: string, name: string, whole: boolean,
+ *   figures: {kind: string, file: string, width: number, height: number}[],
  *   wins: {layer: Layer, map: number, rank: number, box: number[]}[]}} Picture
  */
 
@@ -141,7 +142,7 @@ const ATLAS = (() => {
     for (let i = of.first[at]; i < of.first[at + 1]; i++) {
       wins.push({ layer: layers[of.layer[i]], map: of.feature_map[i], rank: of.rank[i], box: of.box.slice(4 * i, 4 * i + 4) });
     }
-    return { sample, key: of.key[at], name: of.class[at], whole: Boolean(of.whole[at]), wins };
+    return { sample, key: of.key[at], name: of.class[at], whole: Boolean(of.whole[at]), figures: of.figures[sample] || [], wins };
   }
 
   return {

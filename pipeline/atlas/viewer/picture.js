@@ -38,7 +38,25 @@ function pictureBody(of) {
     el("div", { class: "pictured" },
       of.whole ? el("div", { class: "pinned" }, whole, el("p", { class: "note" }, "Boxes are what the maps see of it: all of them, or those of the layer or the map that you point at.")) : null,
       el("div", {}, [...byLayer].map(section))),
+    ATLAS.root.pictures ? figures(of) : null,
   ];
+}
+
+const FIGURES = /** @type {Record<string, string>} */ ({
+  explained: "What the net sees in it: the strongest activation of each layer, projected",
+  occluded: "What counts in it: the strongest map's activation, and the class, while a square hides each place",
+});
+
+/** The run's figures of a picture, or how to make them. @param {Picture} of */
+function figures(of) {
+  if (!of.figures.length) {
+    return el("p", { class: "note" }, "There are no figures of this picture alone: ",
+      el("code", {}, `deconv-atlas explain ${of.sample} --run RUN`), " and ", el("code", {}, `deconv-atlas occlude --images ${of.sample} --run RUN`),
+      " make them, and publish brings them here.");
+  }
+  return of.figures.map(({ kind, file, width, height }) => el("figure", { class: "made" },
+    el("figcaption", {}, FIGURES[kind]),
+    el("a", { href: ATLAS.address(file) }, el("img", { src: ATLAS.address(file), width, height, loading: "lazy", alt: FIGURES[kind] }))));
 }
 
 /** @param {number[]} box @param {boolean} strong */

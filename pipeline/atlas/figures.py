@@ -1,0 +1,50 @@
+"""The figures of single pictures that a run has, for the pages of these pictures."""
+
+import io
+from collections import defaultdict
+from collections.abc import Iterator
+
+from PIL import Image
+
+from pipeline import schema
+from pipeline.atlas.assets import Assets
+from pipeline.data.store import Store
+
+_WIDEST = 1800
+"""Pixels: what a large screen shows; the run has the figures in full."""
+
+_KINDS = {
+    "explained": (schema.EXPLAIN, schema.EXPLAIN),
+    "occluded": (schema.OCCLUSION_MAPS, schema.OCCLUSION_FIGURES),
+}
+"""What was done with a picture, and where its table and its figure are."""
+
+Figures = dict[int, list[dict[str, str | int]]]
+"""Sample → of each of its figures the kind, the file, and its size in pixels."""
+
+
+def write_figures(assets: Assets, run: Store) -> Figures:
+    """Write the figures of the run's own pictures; of others there are no pages."""
+    figures: Figures = defaultdict(list)
+    for kind, sample, name in _figures(run):
+        with Image.open(io.BytesIO(run.read(name))) as opened:
+            picture = opened.convert("RGB")
+        picture.thumbnail((_WIDEST, 8 * _WIDEST))
+        sink = io.BytesIO()
+        picture.save(sink, "WEBP", quality=85, method=2)
+        file = assets.write(f"figures/{sample}-{kind}.webp", sink.getvalue())
+        width, height = picture.size
+        figures[sample].append({"kind": kind, "file": file, "width": width, "height": height})
+    return dict(figures)
+
+
+def _figures(run: Store) -> Iterator[tuple[str, int, str]]:
+    """Kind, sample and name of each."""
+    for kind, (tables, drawn) in _KINDS.items():
+        there = run.list(drawn)
+        for table in (name for name in run.list(tables) if name.endswith(".parquet")):
+            figure = f"{drawn}/{table.rpartition('/')[2].removesuffix('.parquet')}.png"
+            if figure in there:
+                samples = run.read_table(table, ["sample"])["sample"]
+                if len(samples) and (sample := samples[0].as_py()) is not None:
+                    yield kind, sample, figure
