@@ -321,6 +321,8 @@ def test_a_picture_has_a_page_of_all_that_it_wins(open_page, folder):
     assert page.locator(".field").count() == wins
     page.locator(".thumbnail >> nth=0").hover()
     assert page.locator(".field").count() == 1
+    assert f"deconv-atlas explain {sample} --run" in page.locator("main").inner_text()
+    assert "[object" not in page.locator("main").inner_text()
 
 
 @both

@@ -54,7 +54,7 @@ function later(promise, make, kind = "later") {
   const holder = el("div", { class: kind, "aria-busy": "true" });
   promise.then(make).catch(sorry).then((made) => {
     holder.removeAttribute("aria-busy");
-    holder.replaceChildren(...[made].flat().filter(Boolean));
+    holder.replaceChildren(...[made].flat(Infinity).filter(Boolean));
   });
   return holder;
 }

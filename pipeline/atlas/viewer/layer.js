@@ -12,7 +12,7 @@ const ORDERS = {
   often: { text: "most often active", of: ({ active }, map) => active[map], note: ({ active }, map) => percent(active[map]) },
   rarely: { text: "least often active", of: ({ active }, map) => active[map] ? -active[map] : null, note: ({ active }, map) => percent(active[map]) },
   outlying: {
-    text: "strongest of the ordinary", of: outlying,
+    text: "how far from the ordinary", of: outlying,
     note: (of, map) => { const far = outlying(of, map); return far === null ? "" : `${far.toFixed(1)} σ`; },
   },
   class: {

@@ -57,7 +57,7 @@ function mapWinners(layer, map, of, data) {
   const panel = el("div", { class: "panel", "aria-live": "polite" });
   const shown = data.files.projections ? el("figure", { class: "figure" }, sheet(layer, map, data),
     ATLAS.root.pictures ? panel : null) : null;
-  const root = el("div", {}, shown, classChips(data), distribution(of, map, data),
+  const root = el("div", { class: "winners" }, shown, classChips(data), distribution(of, map, data),
     winnersTable(data.winners), nearMaps(data), actions(layer, map, data));
   const look = (/** @type {number} */ rank) => {
     const winner = data.winners.find((one) => one.rank === rank);
