@@ -175,12 +175,18 @@ class PublishRequest(OfRun):
     address: Address = None
 
 
+SVG = Annotated[bool, Field(description="Also as SVG, for drawing programs.")]
+
+
 class ExplainRequest(OnCluster):
     """Explain pictures by a run's net: the strongest activation of each layer."""
 
     images: tuple[str, ...]
     """Paths or URLs, or numbers or keys of samples of the run."""
     layers: Layers = None
+    width: float = Field(default=297.0, ge=150, le=600)
+    """Of the figure, in millimetres: 183 is both columns of a journal."""
+    svg: SVG = False
 
 
 class OccludeRequest(OnCluster):
@@ -197,6 +203,9 @@ class OccludeRequest(OnCluster):
     """Whose strongest feature map is watched; by default the top one's."""
     label: int | None = None
     """The correct class; by default the sample's, else the net's prediction."""
+    width: float = Field(default=297.0, ge=80, le=600)
+    """Of the figure, in millimetres: 89 is one column of a journal, 183 are both."""
+    svg: SVG = False
 
 
 class PosterRequest(OfRun):
@@ -211,3 +220,4 @@ class PosterRequest(OfRun):
     """The examples, as for occlude; by default winners."""
     occluder: Occluder = 27
     stride: Stride = 7
+    svg: SVG = False

@@ -52,7 +52,9 @@ def explain_images(request: ExplainRequest) -> Made:
     wanted = find_pictures(request.images, run.store, dataset)
     _say_unreadable(_names(wanted))
     net = run.mined_net
-    draw = partial(explain_figures, run=run.store, spec=run.spec)
+    draw = partial(
+        explain_figures, run=run.store, spec=run.spec, width=request.width, svg=request.svg
+    )
     work = partial(explain.explain_unit, dataset=dataset, run=run.store, layers=chosen, draw=draw)
     return _do(net, explain.units(wanted), work, "explaining", request)
 
@@ -69,7 +71,12 @@ def occlude_images(request: OccludeRequest) -> Made:
     """
     run = Run(request.run, request.storage_options)
     settings = OccludeSettings(
-        request.layer, request.occluder, request.stride, request.colour, request.label
+        request.layer,
+        request.occluder,
+        request.stride,
+        request.colour,
+        request.label,
+        request.width,
     )
     if request.layer:
         run.spec.layer(request.layer)
@@ -88,7 +95,7 @@ def occlude_images(request: OccludeRequest) -> Made:
         run=run.store,
         settings=settings,
         names=names,
-        draw=partial(occlusion_figures, spec=run.spec),
+        draw=partial(occlusion_figures, spec=run.spec, svg=request.svg),
     )
     units = occlude.units(run.store, wanted, settings)
     return _do(net, units, work, "occluding", request)
@@ -131,10 +138,13 @@ def make_poster(request: PosterRequest) -> list[str]:
         occlusion=[most_telling(experiments)] if experiments else None,
     )
     _say_unreadable(page.texts)
-    out = re.sub(r"\.(pdf|png)$", "", request.out or f"{run.store.url}/poster")
+    out = re.sub(r"\.(pdf|png|svg)$", "", request.out or f"{run.store.url}/poster")
     folder, _, name = out.rpartition("/")
     place = run.store.at(folder or ".")
-    files = {f"{name}.{extension}": data for extension, data in sorted(page.figures().items())}
+    files = {
+        f"{name}.{extension}": data
+        for extension, data in sorted(page.figures(svg=request.svg).items())
+    }
     for file, data in files.items():
         place.write(file, data)
     return [f"{place.url}/{file}" for file in files]

@@ -87,3 +87,26 @@ def test_ones_own_file_is_turned_upright(
         for name in ("upright.png", "side.png")
     )
     pd.testing.assert_frame_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("ask", "request_of", "folder", "width"),
+    [
+        (explain_images, ExplainRequest, schema.EXPLAIN, 183.0),
+        (occlude_images, OccludeRequest, schema.OCCLUSION_FIGURES, 89.0),
+    ],
+)
+def test_figures_for_a_journal(
+    ask: Callable[[object], object],
+    request_of: type[ExplainRequest] | type[OccludeRequest],
+    folder: str,
+    width: float,
+    run: str,
+) -> None:
+    more = COARSE if request_of is OccludeRequest else {}
+    ask(request_of(run=run, images=("2",), width=width, svg=True, **more))
+    (drawing,) = Path(run, folder).glob("*.svg")
+    with Image.open(drawing.with_suffix(".png")) as opened:
+        assert opened.width == pytest.approx(width * 12, abs=2)
+    assert drawing.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    assert b"<svg" in drawing.read_bytes()

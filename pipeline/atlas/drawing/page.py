@@ -22,6 +22,12 @@ from pipeline.atlas.drawing.type import broken, drawable, families, fit, leading
 Pixels = NDArray[np.uint8]
 """A picture, (H, W, 3)."""
 
+PRINT = 12.0
+"""Pixels per millimetre of what is printed, 305 to the inch: journals ask for 300."""
+
+WIDE = 297.0
+"""Width of a figure in millimetres, where nothing else is asked for: a page on its side."""
+
 FileFormat = Literal["png", "pdf", "svg"]
 
 _METADATA: dict[FileFormat, dict[str, str | None]] = {
@@ -273,9 +279,10 @@ class Page:
         )  # fmt: skip
         return area
 
-    def figures(self) -> dict[str, bytes]:
-        """The page as a picture and as a printable file: extension → content."""
-        return {"png": self.save("png"), "pdf": self.save("pdf")}
+    def figures(self, *, svg: bool = False) -> dict[str, bytes]:
+        """The page as a picture, as a printable file and, if asked for, one to go on drawing in."""
+        forms: list[FileFormat] = ["png", "pdf", *(["svg"] if svg else [])]  # type: ignore[list-item]
+        return {form: self.save(form) for form in forms}
 
     def save(self, form: FileFormat) -> bytes:
         """The page as a file; the same page gives the same bytes."""

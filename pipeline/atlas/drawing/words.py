@@ -1,4 +1,4 @@
-"""Words in the place of a picture that would show nothing."""
+"""Words in the place of a picture that would show nothing, and numbers to be read."""
 
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import HAIR, QUIET, WASH
@@ -13,3 +13,8 @@ def in_words(page: Page, area: Area, text: str, size: float) -> None:
     height = len(broken(text, size, width)) * leading(size)
     y = area.y + max(margin / 2, (area.height - height) / 2)
     page.lines(area.x + margin, y, text, size, width, colour=QUIET)
+
+
+def readable(value: float) -> str:
+    """Three figures, without an exponent where that is readable."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.3g}"

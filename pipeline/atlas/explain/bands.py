@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import HAIR, POINT, QUIET
 from pipeline.atlas.drawing.type import fit, leading, text_width
-from pipeline.atlas.drawing.words import in_words
+from pipeline.atlas.drawing.words import in_words, readable
 from pipeline.atlas.explain.items import (
     Item,
     depth_items,
@@ -24,6 +24,9 @@ from pipeline.data.findings import Explanation
 
 Winners = Mapping[tuple[str, int], pd.DataFrame]
 """(layer, feature map) → its rows of a run's projections, by rank."""
+
+_FEW_PIXELS = 21
+"""Of so many a side, pixels are shown as such."""
 
 RANKS = 3
 """Winners of the run that are shown of a feature map."""
@@ -127,7 +130,7 @@ class Bands:
         if activation is not None:
             title = f"map {activation.feature_map}"
             place = f"at y {activation.y}, x {activation.x}"
-            facts = [f"activation {activation.value:.4g}", place]
+            facts = [f"activation {readable(activation.value)}", place]
         left = chip.right + self.gap / 2
         room = x + width - left
         page.text(left, y + 0.1 * self.line, title, self.size, bold=True, width=room)
@@ -145,7 +148,8 @@ class Bands:
         assert item.activation is not None
         pictures = explanation.patch(item.activation), item.activation.contrast
         for place, pixels in zip(places, pictures, strict=True):
-            page.picture(place, squared(pixels), item.colour, 0.18 * self.line)
+            few = len(pixels) <= _FEW_PIXELS
+            page.picture(place, squared(pixels), item.colour, 0.18 * self.line, sharp=few)
 
     def _inactive(self, page: Page, area: Area) -> None:
         text = "No activation: this picture leaves the whole layer at zero."

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.atlas.drawing.page import Page
+from pipeline.atlas.drawing.measures import Measures
+from pipeline.atlas.drawing.page import PRINT, WIDE, Page
 from pipeline.atlas.drawing.style import QUIET
-from pipeline.atlas.drawing.type import leading
+from pipeline.atlas.drawing.type import broken
 from pipeline.atlas.explain.bands import RANKS, Bands, Winners
 from pipeline.atlas.layers import spread_by_depth
 from pipeline.atlas.places import public_name
@@ -20,7 +21,10 @@ from pipeline.data.store import Store
 from pipeline.data.stored.results import read_projections
 
 MOST_LAYERS = 8
-"""Layers that a figure has room for."""
+"""Layers that a page has room for."""
+
+_MILLIMETRES = 36.0
+"""That one of them takes."""
 
 READING = (
     "Boxes: receptive fields, clipped to the net's input. Projections: zero is mid-grey, each "
@@ -28,23 +32,23 @@ READING = (
 )
 """How to read projections and boxes."""
 
-_WIDTH = 297.0
-_MARGIN = 10.0
-_INNER = _WIDTH - 2 * _MARGIN
-_SIZE = 8.0  # of the type
 _HEADINGS = 5.5  # lines of type that the headings of the bands take
 
 
-def explain_figures(explanation: Explanation, run: Store, spec: RunSpec) -> dict[str, bytes]:
+def explain_figures(
+    explanation: Explanation, run: Store, spec: RunSpec, *, width: float = WIDE, svg: bool = False
+) -> dict[str, bytes]:
     """The figure of a picture beside the run's winners, as files: extension → content."""
-    layers = figure_layers(explanation)
+    layers, caption = figure_layers(explanation, width), run_caption(spec)
     winners = found_winners(run, explanation, layers)
-    return explain_page(explanation, layers, caption=run_caption(spec), winners=winners).figures()
+    page = explain_page(explanation, layers, caption=caption, winners=winners, width=width)
+    return page.figures(svg=svg)
 
 
-def figure_layers(explanation: Explanation) -> list[str]:
+def figure_layers(explanation: Explanation, width: float = WIDE) -> list[str]:
     """The layers that a figure shows: all, or as many as are readable, spread by depth."""
-    return [layer.name for layer in spread_by_depth(explanation.layers, MOST_LAYERS)]
+    most = max(2, min(MOST_LAYERS, int(width / _MILLIMETRES)))
+    return [layer.name for layer in spread_by_depth(explanation.layers, most)]
 
 
 def found_winners(run: Store, explanation: Explanation, layers: Sequence[str]) -> Winners:
@@ -90,6 +94,7 @@ def explain_page(
     *,
     caption: Sequence[str],
     winners: Winners | None = None,
+    width: float = WIDE,
 ) -> Page:
     """The whole figure, on a page as high as it needs.
 
@@ -99,22 +104,25 @@ def explain_page(
         caption: of the net, the run and the parameters, a line each.
         winners: of the feature maps that were found, where a run is at hand; none of a map says
             that it is not projected there.
+        width: of the page, in millimetres.
     """
-    bands = Bands(_INNER, len(layers), _SIZE, winners)
-    caption = [*caption, READING, *_choice(explanation, layers)]
-    title = (3.2 + len(caption)) * bands.line
+    m = Measures(width)
+    bands = Bands(m.inner, len(layers), m.size, winners)
+    said = (*caption, READING, *_choice(explanation, layers))
+    lines = [line for text in said for line in broken(text, m.size, m.inner)]
+    title = (3.2 + len(lines)) * bands.line
     height = bands.depth_height + bands.top_height
-    page = Page(_WIDTH, 2 * _MARGIN + title + height + _HEADINGS * bands.line, density=8.0)
-    y = page.text(_MARGIN, _MARGIN, _title(explanation), 14, bold=True, width=_INNER)
-    for line in caption:
-        y = page.text(_MARGIN, y, line, _SIZE, colour=QUIET, width=_INNER)
-    y = _heading(page, _MARGIN + title, "The strongest activation of each layer")
-    bands.draw_depth(page, _MARGIN, y, explanation, layers)
+    page = Page(m.width, 2 * m.margin + title + height + _HEADINGS * bands.line, PRINT)
+    y = page.text(m.margin, m.margin, _title(explanation), 1.75 * m.size, bold=True, width=m.inner)
+    for line in lines:
+        y = page.text(m.margin, y, line, m.size, colour=QUIET, width=m.inner)
+    y = _heading(page, m, m.margin + title, "The strongest activation of each layer")
+    bands.draw_depth(page, m.margin, y, explanation, layers)
     y += bands.depth_height + bands.line
     count = len(explanation.of(explanation.top))
     heading = f"The {count or ''} strongest feature maps of {explanation.top}".replace("  ", " ")
-    y = _heading(page, y, heading)
-    bands.draw_top(page, _MARGIN, y, explanation)
+    y = _heading(page, m, y, heading)
+    bands.draw_top(page, m.margin, y, explanation)
     return page
 
 
@@ -134,8 +142,8 @@ def _title(explanation: Explanation) -> str:
     return f"{picture.title} ({class_name})" if class_name else picture.title
 
 
-def _heading(page: Page, y: float, text: str) -> float:
+def _heading(page: Page, m: Measures, y: float, text: str) -> float:
     """A rule and a line of type; returns where what follows starts."""
-    page.rule((_MARGIN, y), (_MARGIN + _INNER, y))
-    between = 0.5 * leading(_SIZE)
-    return page.text(_MARGIN, y + between, text, 10.5, bold=True) + between
+    page.rule((m.margin, y), (m.margin + m.inner, y))
+    between = 0.5 * m.line
+    return page.text(m.margin, y + between, text, 1.3 * m.size, bold=True) + between

@@ -10,22 +10,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.measures import Measures
+from pipeline.atlas.drawing.page import PRINT, WIDE, Area, Page
 from pipeline.atlas.drawing.style import ACCENT, HAIR, INK, POINT, QUIET, RANK_COLOURS, SECOND
-from pipeline.atlas.drawing.type import broken, leading
-from pipeline.atlas.drawing.words import in_words
+from pipeline.atlas.drawing.type import broken, fit
+from pipeline.atlas.drawing.words import in_words, readable
 from pipeline.atlas.occlusion import maps
 from pipeline.atlas.places import public_name
 from pipeline.config import RunSpec
 from pipeline.core.render import projection_contrast
 from pipeline.data.findings import Occluded
 
-_WIDTH = 297.0
-_MARGIN = 10.0
-_GAP = 6.0
-_COLUMNS = 5
-_SIZE = 8.0  # of the type
-_SMALL = 7.0
+_PANELS = 5
 _BAR = 3.0  # height of a colour bar
 _COLOURED = 6  # classes with a colour of their own, the rest is "other"
 _OTHER = "#b4b8be"
@@ -33,12 +29,6 @@ _LEAST_SHARE = 0.02  # of the largest value: what a map's colours span at least
 _LEAST_PERCENT = 5.0  # likewise, percentage points
 _FLAT = 0.2  # of that: what changes by less is said in words
 
-_LINE, _SMALL_LINE = leading(_SIZE), leading(_SMALL)
-_INNER = _WIDTH - 2 * _MARGIN
-_SIDE = (_INNER - (_COLUMNS - 1) * _GAP) / _COLUMNS
-_LEGEND_LINE = 1.05 * _SMALL_LINE
-_ABOVE = 5.5 * _LINE
-"""What stands above a picture's panels: its name, the parameters, their titles."""
 
 READING = (
     "Maps lie over the picture: each pixel shows the place of the occluder whose middle is "
@@ -53,9 +43,10 @@ _ORIGIN = {
 }
 
 
-def occlusion_figures(occluded: Occluded, spec: RunSpec) -> dict[str, bytes]:
+def occlusion_figures(occluded: Occluded, spec: RunSpec, *, svg: bool = False) -> dict[str, bytes]:
     """The figure of one picture as files: extension → content."""
-    return occlusion_page([occluded], run_caption(spec)).figures()
+    page = occlusion_page([occluded], run_caption(spec), occluded.settings.width)
+    return page.figures(svg=svg)
 
 
 def run_caption(spec: RunSpec) -> list[str]:
@@ -64,41 +55,61 @@ def run_caption(spec: RunSpec) -> list[str]:
     return [f"{spec.net}, weights {weights}, data {public_name(spec.data)}"]
 
 
-def occlusion_page(rows: Sequence[Occluded], caption: Sequence[str] = ()) -> Page:
+def occlusion_page(
+    rows: Sequence[Occluded], caption: Sequence[str] = (), width: float = WIDE
+) -> Page:
     """The whole figure, on a page as high as it needs.
 
     Args:
         rows: pictures, one below the other.
         caption: lines about the net, the weights and the run.
+        width: in millimetres.
     """
-    lines = [line for text in (*caption, READING) for line in broken(text, _SIZE, _INNER)]
-    head = 2 * _LINE + len(lines) * _LINE
-    height = head + sum(map(_height, rows)) + (len(rows) - 1) * _GAP
-    page = Page(_WIDTH, 2 * _MARGIN + height, density=8.0)
-    y = page.text(_MARGIN, _MARGIN, "Occlusion sensitivity", 14, bold=True, width=_INNER)
+    m = Measures(width)
+    lines = [line for text in (*caption, READING) for line in broken(text, m.size, m.inner)]
+    head = 2 * m.line + len(lines) * m.line
+    height = head + sum(_height(row, m) for row in rows) + (len(rows) - 1) * m.gap
+    page = Page(m.width, 2 * m.margin + height, PRINT)
+    title = "Occlusion sensitivity"
+    y = page.text(m.margin, m.margin, title, 1.75 * m.size, bold=True, width=m.inner)
     for line in lines:
-        y = page.text(_MARGIN, y, line, _SIZE, colour=QUIET)
-    y = _MARGIN + head
+        y = page.text(m.margin, y, line, m.size, colour=QUIET)
+    y = m.margin + head
     for occluded in rows:
-        _draw_row(page, y, occluded)
-        y += _height(occluded) + _GAP
+        _draw_row(page, y, occluded, m)
+        y += _height(occluded, m) + m.gap
     return page
 
 
-def _height(occluded: Occluded) -> float:
-    """Of a picture's row: what is above the panels, these, and the longest text below them."""
+def _panel_height(occluded: Occluded, m: Measures) -> float:
+    """Of a line of panels: their titles, these, and the longest text below them."""
     legend = min(len(np.unique(occluded.found.top_class)), _COLOURED)
-    below = max(1.8 + _BAR + 1 + 2 * _SMALL_LINE, 1 + 3 * _SMALL_LINE, 1.4 + legend * _LEGEND_LINE)
-    return _ABOVE + _SIDE + below
+    words = 3 * m.small_line
+    below = max(1.8 + _BAR + 1 + 2 * m.small_line, 1 + words, 1.4 + 1.05 * legend * m.small_line)
+    return m.line + 0.8 + m.side(_PANELS) + below
 
 
-def _draw_row(page: Page, y: float, occluded: Occluded) -> None:
+def _height(occluded: Occluded, m: Measures) -> float:
+    """Of a picture's row: its name, the parameters, and the panels."""
+    described = _parameters(occluded, m)
+    lines = -(-_PANELS // m.across(_PANELS))
+    above = (3.2 + len(described)) * m.line
+    return above + lines * _panel_height(occluded, m) + (lines - 1) * m.gap / 2
+
+
+def _draw_row(page: Page, y: float, occluded: Occluded, m: Measures) -> None:
     """One picture's row: what it is, and the five panels."""
-    page.rule((_MARGIN, y), (_MARGIN + _INNER, y))
-    y, found = _describe(page, y, occluded), occluded.found
-    columns = [
-        Area(_MARGIN + n * (_SIDE + _GAP), y + _LINE + 0.8, _SIDE, _SIDE) for n in range(_COLUMNS)
-    ]
+    page.rule((m.margin, y), (m.margin + m.inner, y))
+    y, found = _describe(page, y, occluded, m), occluded.found
+    pitch = _panel_height(occluded, m) + m.gap / 2
+    panels = []
+    for n in range(_PANELS):
+        down, right = divmod(n, m.across(_PANELS))
+        x, top = (
+            m.margin + right * (m.side(_PANELS) + m.gap),
+            y + down * pitch + m.line + 0.8,
+        )
+        panels.append(Area(x, top, m.side(_PANELS), m.side(_PANELS)))
     titles = (
         "Occluded example",
         f"Projection, map {found.feature_map}",
@@ -106,40 +117,60 @@ def _draw_row(page: Page, y: float, occluded: Occluded) -> None:
         "Probability of the class",
         "Most probable class",
     )
-    for panel, title in zip(columns, titles, strict=True):
-        page.text(panel.x, y, title, 9, bold=True, width=_SIDE)
-    _example(page, columns[0], occluded)
-    _projection(page, columns[1], occluded)
+    size = min(fit(title, 1.125 * m.size, True, panels[0].width)[1] for title in titles)
+    for panel, title in zip(panels, titles, strict=True):
+        page.text(panel.x, panel.y - m.line - 0.8, title, size, bold=True, width=m.side(_PANELS))
+    _example(page, panels[0], occluded, m)
+    _projection(page, panels[1], occluded, m)
     _scaled_map(
-        page, columns[2], occluded, found.total, found.base_total, "viridis",
-        "sum of activations over the map", _LEAST_SHARE * float(np.abs(found.total).max()),
+        page, panels[2], occluded, m, found.total, found.base_total, maps.ACTIVATION,
+        "summed over the map", _LEAST_SHARE * float(np.abs(found.total).max()),
     )  # fmt: skip
     _scaled_map(
-        page, columns[3], occluded, 100 * found.probability, 100 * found.base_probability,
-        "cividis", "probability, %", _LEAST_PERCENT,
+        page, panels[3], occluded, m, 100 * found.probability, 100 * found.base_probability,
+        maps.PROBABILITY, "probability, %", _LEAST_PERCENT,
     )  # fmt: skip
-    _class_map(page, columns[4], occluded)
+    _class_map(page, panels[4], occluded, m)
 
 
-def _describe(page: Page, y: float, occluded: Occluded) -> float:
-    """What the picture and the parameters are; returns where the panels start."""
+def _panels(y: float, occluded: Occluded, m: Measures) -> list[Area]:
+    """Where they stand, below `y`: side by side, or by twos."""
+    pitch, side = _panel_height(occluded, m) + m.gap / 2, m.side(_PANELS)
+    panels = []
+    for n in range(_PANELS):
+        down, right = divmod(n, m.across(_PANELS))
+        x = m.margin + right * (side + m.gap)
+        panels.append(Area(x, y + down * pitch + m.line + 0.8, side, side))
+    return panels
+
+
+def _parameters(occluded: Occluded, m: Measures) -> list[str]:
+    """What was done, in lines."""
     found, settings = occluded.found, occluded.settings
-    title = occluded.picture.title
-    y = page.text(_MARGIN, y + 0.4 * _LINE, title, 10.5, bold=True, width=_INNER)
-    text = f"Correct class: {_name(occluded, found.label)} ({_ORIGIN[occluded.class_from]})"
-    colour = SECOND if occluded.class_from == "prediction" else INK
-    y = page.text(_MARGIN, y, text, _SIZE, colour=colour, width=_INNER)
     colour_name = "the mean colour" if settings.colour is None else settings.colour_name
     text = (
         f"{occluded.net}, layer {occluded.layer}, feature map {found.feature_map} (strongest "
-        f"without occluder: {_number(found.activation)} at y = {found.place[0]}, "
+        f"without occluder: {readable(found.activation)} at y = {found.place[0]}, "
         f"x = {found.place[1]}). Occluder {settings.occluder}×{settings.occluder} pixels of "
         f"{colour_name}, stride {settings.stride}, {len(found.tops)}×{len(found.lefts)} places."
     )
-    return page.text(_MARGIN, y, text, _SIZE, colour=QUIET, width=_INNER) + 0.5 * _LINE
+    return broken(text, m.size, m.inner)
 
 
-def _example(page: Page, panel: Area, occluded: Occluded) -> None:
+def _describe(page: Page, y: float, occluded: Occluded, m: Measures) -> float:
+    """What the picture and the parameters are; returns where the panels start."""
+    found, title = occluded.found, occluded.picture.title
+    size = 1.3 * m.size
+    y = page.text(m.margin, y + 0.4 * m.line, title, size, bold=True, width=m.inner)
+    text = f"Correct class: {_name(occluded, found.label)} ({_ORIGIN[occluded.class_from]})"
+    colour = SECOND if occluded.class_from == "prediction" else INK
+    y = page.text(m.margin, y, text, m.size, colour=colour, width=m.inner)
+    for line in _parameters(occluded, m):
+        y = page.text(m.margin, y, line, m.size, colour=QUIET)
+    return y + 0.5 * m.line
+
+
+def _example(page: Page, panel: Area, occluded: Occluded, m: Measures) -> None:
     page.picture(panel, maps.example(occluded), HAIR)
     _mark(page, panel, occluded)
     found, place = occluded.found, maps.example_place(occluded)
@@ -150,22 +181,23 @@ def _example(page: Page, panel: Area, occluded: Occluded) -> None:
     )
     y = panel.bottom + 1
     for line in lines:
-        y = page.text(panel.x, y, line, _SMALL, colour=QUIET, width=panel.width)
+        y = page.text(panel.x, y, line, m.small, colour=QUIET, width=panel.width)
 
 
-def _projection(page: Page, panel: Area, occluded: Occluded) -> None:
+def _projection(page: Page, panel: Area, occluded: Occluded, m: Measures) -> None:
     page.picture(panel, projection_contrast(occluded.projection), HAIR)
     text = f"all of {occluded.layer} is inactive: nothing to project"
     if occluded.found.activation > 0:
         page.box(panel.of_pixels(occluded.box, occluded.projection.shape[2]), ACCENT, 0.5)
         text = "box: what the activation sees"
-    page.lines(panel.x, panel.bottom + 1, text, _SMALL, panel.width, colour=QUIET)
+    page.lines(panel.x, panel.bottom + 1, text, m.small, panel.width, colour=QUIET)
 
 
 def _scaled_map(
     page: Page,
     panel: Area,
     occluded: Occluded,
+    m: Measures,
     values: NDArray[np.floating],
     without: float,
     ramp: str,
@@ -180,7 +212,7 @@ def _scaled_map(
     high = max(float(values.max()), without)
     low = min(float(values.min()), without)
     if high - low <= _FLAT * least:
-        in_words(page, panel, maps.hardly_changes(_number(low), _number(high), unit), _SIZE)
+        in_words(page, panel, maps.hardly_changes(readable(low), readable(high), unit), m.size)
         return
     if high - low < least:
         low = max(0.0, high - least) if low >= 0 else high - least
@@ -193,19 +225,19 @@ def _scaled_map(
     middle = bar.x + (without - low) / (high - low) * bar.width
     page.rule((middle, bar.y - 0.8), (middle, bar.bottom + 0.8), INK, 0.5)
     y = bar.bottom + 1
-    page.text(bar.x, y, _number(low), _SMALL)
-    page.text(bar.right, y, _number(high), _SMALL, align="right")
-    page.text(bar.x + bar.width / 2, y, unit, _SMALL, align="center", width=0.66 * bar.width)
-    text = f"line: {_number(without)} without occluder"
-    page.text(bar.x, y + _SMALL_LINE, text, _SMALL, colour=QUIET, width=bar.width)
+    page.text(bar.x, y, readable(low), m.small)
+    page.text(bar.right, y, readable(high), m.small, align="right")
+    page.text(bar.x + bar.width / 2, y, unit, m.small, align="center", width=0.66 * bar.width)
+    text = f"line: {readable(without)} without occluder"
+    page.text(bar.x, y + m.small_line, text, m.small, colour=QUIET, width=bar.width)
 
 
-def _class_map(page: Page, panel: Area, occluded: Occluded) -> None:
+def _class_map(page: Page, panel: Area, occluded: Occluded, m: Measures) -> None:
     """Classes by colour, the correct one first, then by how often they come out on top."""
     found = occluded.found
     labels, counts = np.unique(found.top_class, return_counts=True)
     if len(labels) == 1:
-        in_words(page, panel, maps.never_flips(_name(occluded, int(labels[0]))), _SIZE)
+        in_words(page, panel, maps.never_flips(_name(occluded, int(labels[0]))), m.size)
         return
     times = dict(zip(labels.tolist(), counts.tolist(), strict=True))
     order = sorted(times, key=lambda label: (label != found.label, -times[label], label))
@@ -223,27 +255,24 @@ def _class_map(page: Page, panel: Area, occluded: Occluded) -> None:
         entries.append((_OTHER, f"{len(others)} other classes", sum(others)))
     y = panel.bottom + 1.4
     for colour, name, count in entries:
-        _entry(page, panel, y, colour, name, count / found.top_class.size)
-        y += _LEGEND_LINE
+        _entry(page, panel, y, colour, name, count / found.top_class.size, m.small)
+        y += 1.05 * m.small_line
 
 
-def _entry(page: Page, panel: Area, y: float, colour: str, name: str, share: float) -> None:
-    box = _SMALL * POINT
+def _entry(
+    page: Page, panel: Area, y: float, colour: str, name: str, share: float, small: float
+) -> None:
+    box = small * POINT
     page.box(Area(panel.x, y + 0.15 * box, box, box), HAIR, 0.2, fill=colour)
     text = f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
-    page.text(panel.right, y, text, _SMALL, colour=QUIET, align="right")
-    page.text(panel.x + 1.6 * box, y, name, _SMALL, width=panel.width - 1.6 * box - 9)
+    page.text(panel.right, y, text, small, colour=QUIET, align="right")
+    page.text(panel.x + 1.6 * box, y, name, small, width=panel.width - 1.6 * box - 9)
 
 
 def _mark(page: Page, panel: Area, occluded: Occluded) -> None:
     """Where the occluder of the example stands."""
     box = panel.of_pixels(maps.example_box(occluded), occluded.projection.shape[2])
     page.box(box, INK, 0.35, casing=True)
-
-
-def _number(value: float) -> str:
-    """Three figures, without an exponent where that is readable."""
-    return f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.3g}"
 
 
 def _name(occluded: Occluded, label: int) -> str:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from pipeline.atlas.drawing.page import Pixels
 from pipeline.data.findings import Occluded
 
+ACTIVATION, PROBABILITY = "viridis", "cividis"
+"""In which of matplotlib's colours they are shown, everywhere."""
+
 _Value = TypeVar("_Value", bound=np.generic)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipeline.atlas.drawing.words import readable
 from pipeline.atlas.layers import spread_by_depth
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.data.findings import Occluded
@@ -223,6 +224,6 @@ def _not_projected(run: Store, what: str) -> str:
 def _note(winners: pd.DataFrame) -> str:
     names = winners["class_name"].dropna()
     if not len(names):
-        return f"max {winners['activation'].max():.3g}"
+        return f"strongest {readable(winners['activation'].max())}"
     counts = names.value_counts()
     return f"{counts.index[0].split(', ')[0]} {counts.iloc[0]}/{len(winners)}"

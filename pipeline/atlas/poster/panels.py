@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from pipeline.atlas.drawing.page import Area, Page, Pixels
 from pipeline.atlas.drawing.style import HAIR, POINT, QUIET, RANK_COLOURS
 from pipeline.atlas.drawing.type import LINE, fit, leading
-from pipeline.atlas.drawing.words import in_words
+from pipeline.atlas.drawing.words import in_words, readable
 from pipeline.atlas.explain.items import winner_pictures
 from pipeline.atlas.occlusion.maps import (
+    ACTIVATION,
+    PROBABILITY,
     class_colours,
     example,
     hardly_changes,
@@ -31,9 +33,10 @@ SMALL = 18.0
 _LINE = leading(SMALL)
 _LABEL = 98.0  # width of a layer's own column
 _GOOD_LINE, _HIGHEST_LINE = 105.0, 150.0  # of feature maps
-_RAMP = "viridis"
 _FLAT = 0.01  # of probability
 _OTHER = "#9aa0a6"
+RAMPS = {3: ACTIVATION, 4: PROBABILITY}
+"""Of the pictures of an occlusion, those that are maps of numbers, and their colours."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def draw_layer(
     below = top + LINE * size * POINT + 0.6 * _LINE
     for fact in facts:
         below = page.text(x, below, fact, SMALL, colour=QUIET, width=room)
+    for_note = plan.tile - 5.2 * _LINE
+    note_size = min((fit(shown.note, SMALL, False, for_note)[1] for shown in maps), default=SMALL)
     for n, shown in enumerate(maps[: plan.maps]):
         line, column = divmod(n, plan.across)
         left = x + _LABEL + column * (plan.tile + plan.gap)
@@ -110,8 +115,8 @@ def draw_layer(
         top = over + 1.5 * _LINE
         page.text(left, over, f"map {shown.feature_map}", SMALL, bold=True)
         page.text(
-            left + plan.tile, over, shown.note, SMALL, colour=QUIET, align="right",
-            width=plan.tile - 5.2 * _LINE,
+            left + plan.tile, over + 0.5 * (_LINE - leading(note_size)), shown.note, note_size,
+            colour=QUIET, align="right", width=for_note,
         )  # fmt: skip
         for rank, (projection, patch) in enumerate(winner_pictures(shown.winners, RANKS)):
             at = left + rank * (plan.cell + 2)
@@ -154,8 +159,8 @@ class OcclusionPanel:
                 f"projection of {occluded.layer}, map {found.feature_map}",
                 projection_contrast(occluded.projection),
             ),
-            ("total activation of that map", _ramped(total, limits[3])),
-            (f"probability of {name}", _ramped(probability, limits[4])),
+            ("total activation of that map", _ramped(total, limits[3], RAMPS[3])),
+            (f"probability of {name}", _ramped(probability, limits[4], RAMPS[4])),
             ("most probable class", painted(classes, colours)),
         )
         words = _flat(occluded)
@@ -169,7 +174,12 @@ class OcclusionPanel:
                 continue
             page.picture(place, pixels, HAIR, sharp=row == 1)  # maps of data
             if n in limits:
-                _scale(page, Area(left, top + 1.5 * _LINE + cell, cell, 0.5 * _LINE), limits[n])
+                _scale(
+                    page,
+                    Area(left, top + 1.5 * _LINE + cell, cell, 0.5 * _LINE),
+                    limits[n],
+                    RAMPS[n],
+                )
         if len(order) == 1:
             return
         left, top = x + 2 * (cell + 1.6 * _LINE), y + 2 * cell + 3.5 * _LINE
@@ -192,19 +202,19 @@ def _flat(occluded: Occluded) -> dict[int, str]:
     low, high = float(probability.min()), float(probability.max())
     words = {}
     if high - low < _FLAT:
-        words[4] = hardly_changes(f"{low:.3g}", f"{high:.3g}", "probability")
+        words[4] = hardly_changes(readable(low), readable(high), "probability")
     if len(classes) == 1:
         words[5] = never_flips(occluded.class_name(int(classes[0])))
     return words
 
 
-def _ramped(values: NDArray[np.floating], limits: tuple[float, float]) -> Pixels:
-    return ramped(values, limits, _RAMP).astype(np.uint8)
+def _ramped(values: NDArray[np.floating], limits: tuple[float, float], ramp: str) -> Pixels:
+    return ramped(values, limits, ramp).astype(np.uint8)
 
 
-def _scale(page: Page, area: Area, limits: tuple[float, float]) -> None:
+def _scale(page: Page, area: Area, limits: tuple[float, float], ramp: str) -> None:
     """A colour bar below a map, its ends in numbers."""
-    page.picture(area, _ramped(np.linspace(0, 1, 64)[None], (0.0, 1.0)), HAIR)
+    page.picture(area, _ramped(np.linspace(0, 1, 64)[None], (0.0, 1.0), ramp), HAIR)
     y, (low, high) = area.bottom + 0.1 * _LINE, limits
-    page.text(area.x, y, f"{low:.3g}", 0.85 * SMALL)
-    page.text(area.right, y, f"{high:.3g}", 0.85 * SMALL, align="right")
+    page.text(area.x, y, readable(low), 0.85 * SMALL)
+    page.text(area.right, y, readable(high), 0.85 * SMALL, align="right")

@@ -59,9 +59,13 @@ def test_files_open_and_are_the_same_each_time(explanation: Explanation) -> None
     assert page.save("svg") == files["svg"]
 
 
-def test_nothing_is_cut_off(explanation: Explanation) -> None:
+@pytest.mark.parametrize("width", [297, 183])
+def test_nothing_is_cut_off(explanation: Explanation, width: float) -> None:
     """All type lies on the page."""
-    page = explain_page(explanation, LAYERS, caption=["x" * 400], winners=winners(explanation))
+    page = explain_page(
+        explanation, LAYERS, caption=["x" * 400], winners=winners(explanation), width=width
+    )
+    assert page.width == width
     renderer = FigureCanvasAgg(page.figure).get_renderer()
     for text in page.axes.texts:
         box = text.get_window_extent(renderer)

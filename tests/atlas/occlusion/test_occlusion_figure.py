@@ -63,7 +63,7 @@ def test_the_caption_says_everything(occluded: Occluded) -> None:
     for words in (
         "weights bundled", "demo, layer conv5", f"feature map {found.feature_map}",
         "Occluder 32×32 pixels of the mean colour", "stride 16", "6×6 places", "picture",
-        "the net's own prediction", "probability, %", "sum of activations over the map",
+        "the net's own prediction", "probability, %", "summed over the map",
     ):  # fmt: skip
         assert words in said, words
     given = replace(occluded, class_from="label", settings=replace(SETTINGS, colour=(1, 2, 3)))
@@ -73,16 +73,22 @@ def test_the_caption_says_everything(occluded: Occluded) -> None:
     assert "#010203" in said
 
 
-def test_nothing_is_cut_off(occluded: Occluded) -> None:
+@pytest.mark.parametrize("width", [297, 183, 89])
+def test_nothing_is_cut_off(occluded: Occluded, width: float) -> None:
     long = ClassNames.of([f"class with a very long name {n} that goes on" for n in range(16)])
-    page = occlusion_page([many_classes(replace(occluded, names=long))])
+    page = occlusion_page([many_classes(replace(occluded, names=long))], ["weights"], width)
+    assert page.width == width
     page.save("png")
     for text in page.axes.texts:
         box = text.get_window_extent()
         assert box.x0 >= 0, text.get_text()
         assert box.y0 >= 0, text.get_text()
-        assert box.x1 <= page.width * page.density, text.get_text()
-    legend = [box for text in page.axes.texts if (box := text.get_window_extent()).x0 > 1900]
+        assert box.x1 <= page.width * page.density + 1, text.get_text()
+        assert text.get_size() >= 4.2 or "over the map" in text.get_text(), text.get_text()
+    if width < 297:
+        return
+    right = 237 * page.density
+    legend = [box for text in page.axes.texts if (box := text.get_window_extent()).x0 > right]
     for upper, lower in pairwise(sorted(legend, key=lambda box: -box.y0)):
         assert lower.y1 <= upper.y0 + 3 or lower.x0 >= upper.x1 or upper.x0 >= lower.x1
 
