@@ -141,6 +141,7 @@ def publish_pages(run: Store, dest: Store, look: Appearance | None = None) -> Pu
     figures = write_figures(assets, run) if look.patches else {}
     files = {
         "wall": viewer["wall"],
+        "licence": viewer["licence"],
         "classes": write_classes(assets, content) if content.classes else "",
         "pictures": write_pictures(assets, content, figures),
         "winners": assets.write("data/winners.parquet", encoded(_winners_table(content))),

@@ -30,13 +30,13 @@ def write_viewer(assets: Assets) -> Mapping[str, str]:
     viewer = resources.files("pipeline.atlas") / "viewer"
     code = b"\n".join((viewer / name).read_bytes() for name in _SCRIPTS)
     kept = viewer / "openseadragon"
-    assets.write("viewer/openseadragon-licence.txt", (kept / "LICENSE.txt").read_bytes())
+    licence = (kept / "LICENSE.txt").read_bytes()
+    wall = (kept / "openseadragon.min.js").read_bytes()
     return {
         "style": assets.write("viewer/style.css", (viewer / "style.css").read_bytes()),
         "script": assets.write("viewer/atlas.js", code),
-        "wall": assets.write(
-            "viewer/openseadragon.js", (kept / "openseadragon.min.js").read_bytes()
-        ),
+        "wall": assets.write("viewer/openseadragon.js", wall),
+        "licence": assets.write("viewer/openseadragon-licence.txt", licence),
     }
 
 

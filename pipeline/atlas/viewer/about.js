@@ -24,5 +24,5 @@ function aboutPage() {
     el("h2", {}, "How to cite it"), el("pre", { tabindex: 0 }, bibtex()), el("p", {}, copying("Copy", bibtex)),
     el("h2", {}, "Licences"),
     el("p", { class: "prose" }, credit || "The pictures are those of the dataset, and belong to whom it says.", " The wall is shown by ",
-      el("a", { href: "#?licence" }, "OpenSeadragon"), " (BSD licence), the rest by deconv-atlas (Apache 2.0)."));
+      el("a", { href: ATLAS.address(files.licence) }, "OpenSeadragon"), " (BSD licence), the rest by deconv-atlas (Apache 2.0)."));
 }

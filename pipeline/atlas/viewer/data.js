@@ -72,9 +72,6 @@ const ATLAS = (() => {
   /** What is known of a layer's maps. @param {Layer} layer @returns {Promise<Statistics>} */
   const statistics = (layer) => told("layers", layer.name, layer.script);
 
-  /** The same if it was loaded before, else nothing. @param {Layer} layer @returns {Statistics | undefined} */
-  const known = (layer) => values.get(`layers ${layer.name}`);
-
   /** Why a map has no pictures: "dead", "missing" (not projected yet), or "" when it has some.
    * @param {Statistics} of @param {number} map */
   function lack(of, map) {
@@ -146,7 +143,7 @@ const ATLAS = (() => {
   }
 
   return {
-    root, layers, named, add, run, address, statistics, known, lack, ofMap, whole, classes, holders, picture,
+    root, layers, named, add, run, address, statistics, lack, ofMap, whole, classes, holders, picture,
     total: layers.reduce((sum, layer) => sum + layer.maps, 0),
     ranks: Math.max(...layers.map((layer) => layer.layout.cells)),
   };
