@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from PIL import Image
 
 from pipeline import schema
 from pipeline.atlas import drawn, sheets
@@ -82,20 +81,14 @@ def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
             return 0
     rows = _rows(run, unit, blocks, layout.cells, [*drawn.IDENTITY, *unit.kinds.values()])
     now, changed = Drawn(drawn.signatures(rows, method)), 0
-    assets = Assets(dest, there)
-    strongest = []
+    assets, strongest = Assets(dest, there), []
     for feature_map, of_map in zip(unit.maps, _by_map(rows, unit), strict=True):
         if of_map.num_rows:
             files = _kept(before, now, feature_map, there)
             changed += not files
             now.of_map[feature_map] = files or _draw(assets, unit, feature_map, of_map, layout)
-        strongest.append(of_map.slice(0, 1).to_pylist())
-    for kind, column in unit.kinds.items():
-        for size, side in sheets.THUMBNAILS.items():
-            cells = [_thumbnail(first, column, side, layout) for first in strongest]
-            name = f"{layer_folder(unit.layer)}/{kind}-{size}-{unit.page}.webp"
-            data = sheets.as_webp(sheets.sprite(cells, side))
-            now.sprites[f"{kind}-{size}"] = assets.write(name, data)
+        strongest.append(next(iter(of_map.slice(0, 1).to_pylist()), None))
+    now.sprites.update(_draw_sprites(assets, unit, strongest, layout))
     dest.write(record, now.encoded())
     return changed
 
@@ -118,6 +111,20 @@ def _draw(
     if unit.patches:
         files["patches"] = assets.write(f"{stem}.webp", sheets.as_webp(block("patch")))
     return files
+
+
+def _draw_sprites(
+    assets: Assets, unit: Unit, strongest: list[dict[str, Any] | None], layout: sheets.Layout
+) -> Iterator[tuple[str, str]]:
+    """Draw small pictures of each map's strongest winner, if it has one; kinds and names."""
+    for kind, column in unit.kinds.items():
+        for size, side in sheets.THUMBNAILS.items():
+            cells = [
+                sheets.thumbnail(row, column, side, layout) if row else None for row in strongest
+            ]
+            name = f"{layer_folder(unit.layer)}/{kind}-{size}-{unit.page}.webp"
+            data = sheets.as_webp(sheets.sprite(cells, side))
+            yield f"{kind}-{size}", assets.write(name, data)
 
 
 def _store_pictures(run: Store, dest: Store, unit: Unit, blocks: Iterable[Block]) -> None:
@@ -163,10 +170,3 @@ def _by_map(rows: pa.Table, unit: Unit) -> Iterator[pa.Table]:
     for feature_map in unit.maps:
         start, end = numbers.searchsorted([feature_map, feature_map + 1])
         yield rows.slice(start, end - start)
-
-
-def _thumbnail(
-    strongest: list[dict[str, Any]], kind: Kind, side: int, layout: sheets.Layout
-) -> Image.Image | None:
-    """A small picture of a feature map's strongest winner, if it has one."""
-    return sheets.thumbnail(strongest[0], kind, side, layout) if strongest else None
