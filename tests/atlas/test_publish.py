@@ -240,9 +240,11 @@ def test_another_layout_or_method_changes_every_sheet(run, atlas, tmp_path, monk
     assert sum(drawn_again(run, dest)) == 143
 
 
-def test_a_visitor_sees_the_old_atlas_or_the_new_one_whatever_the_moment(run, atlas, tmp_path):
+def test_a_visitor_sees_the_old_atlas_or_the_new_one_whatever_the_moment(tmp_path):
     """Publishing what has changed ends at any write; what the index leads to is there, and one."""
-    other = changed(run, tmp_path / "run", {3, 130})
+    run = synthetic_run.temporary(tmp_path / "old", layers={"conv2": (66, 6, 8)}, ranks=1)
+    other, atlas = changed(run, tmp_path / "run", {3, 65}), Store(tmp_path / "atlas")
+    published(run, atlas)
     before, after = reading.named(atlas), None
     for steps in range(60):
         dest = copied(atlas, tmp_path / str(steps))
