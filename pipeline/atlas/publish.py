@@ -24,6 +24,7 @@ from pipeline.atlas.documents.names import INDEX, drawn_name, picture_name, pict
 from pipeline.atlas.documents.root import index_page, root, write_viewer
 from pipeline.atlas.drawn import Drawn, read_drawn
 from pipeline.atlas.figures import write_figures
+from pipeline.atlas.outline import Outline
 from pipeline.atlas.preview import write_preview
 from pipeline.atlas.unit import Unit, layout_of
 from pipeline.config import LayerSpec, RunSpec
@@ -121,20 +122,23 @@ def _units_of(layer: str, maps: int, look: Appearance) -> Iterator[Unit]:
         yield Unit(layer, at, min(at + sheets.SPRITE_CELLS, maps), look.patches)
 
 
-def publish_pages(run: Store, dest: Store, look: Appearance | None = None) -> Published:
+def publish_pages(
+    run: Store, dest: Store, look: Appearance | None = None, outline: Outline | None = None
+) -> Published:
     """Write all that is said of the pictures and, last, the index of the atlas.
 
     Args:
         run: the run.
         dest: where the atlas is, with the pictures of all `units` in it.
         look: how it is shown.
+        outline: what is known of the net.
 
     Raises:
         RequestError: this is no run, or it has no projections yet.
         IncompleteError: a unit has not been published.
     """
-    look = look or Appearance()
-    content, unprojected = _content(run, dest, look)
+    look, outline = look or Appearance(), outline or Outline()
+    content, unprojected = _content(run, dest, look, outline)
     assets = Assets(dest, dest.list())
     layers = write_layers(assets, content)
     viewer = write_viewer(assets)
@@ -142,6 +146,7 @@ def publish_pages(run: Store, dest: Store, look: Appearance | None = None) -> Pu
     files = {
         "wall": viewer["wall"],
         "licence": viewer["licence"],
+        "diagram": assets.write("viewer/net.svg", outline.diagram) if outline.diagram else "",
         "classes": write_classes(assets, content) if content.classes else "",
         "pictures": write_pictures(assets, content, figures),
         "winners": assets.write("data/winners.parquet", encoded(_winners_table(content))),
@@ -160,7 +165,9 @@ def publish_pages(run: Store, dest: Store, look: Appearance | None = None) -> Pu
     )
 
 
-def _content(run: Store, dest: Store, look: Appearance) -> tuple[Content, tuple[str, ...]]:
+def _content(
+    run: Store, dest: Store, look: Appearance, outline: Outline
+) -> tuple[Content, tuple[str, ...]]:
     """What is to be shown, and the layers that cannot be."""
     spec = read_spec(run)
     statistics = _statistics(run, spec)
@@ -179,6 +186,7 @@ def _content(run: Store, dest: Store, look: Appearance) -> tuple[Content, tuple[
         url=look.url,
         unpooling=_unpooling(run),
         mined=f"{mined.updated:%Y-%m-%d}" if mined else "",
+        outputs=outline.outputs,
     )
     return content, tuple(name for name in statistics if name not in projected)
 

@@ -2,6 +2,7 @@ import hashlib
 import io
 import os
 import uuid
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +14,14 @@ from PIL import Image
 from pipeline import schema
 from pipeline.atlas import publish
 from pipeline.atlas.documents.names import drawn_name
+from pipeline.atlas.outline import outline_of
 from pipeline.atlas.prune import prune
 from pipeline.atlas.publish import Appearance
 from pipeline.atlas.unit import publish_unit
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
 from pipeline.data.stored.results import projection_blocks
+from pipeline.data.weights.load import load_net
 from pipeline.errors import IncompleteError, RequestError
 from tests.atlas import reading, synthetic_run
 from tests.killed import KilledError, kill_after
@@ -148,6 +151,24 @@ def test_figures_of_its_pictures_are_shown_with_them(run, atlas, tmp_path):
     hidden = Store(tmp_path / "hidden")
     published(run, hidden, Appearance(patches=False))
     assert not hidden.list("figures")
+
+
+def test_what_is_known_of_the_net_is_shown(run, atlas, tmp_path):
+    net = load_net("demo").net
+    outline = outline_of(net, {})
+    assert outline.diagram == outline_of(net, {}).diagram
+    assert ET.fromstring(outline.diagram).tag.endswith("svg")
+    assert outline.outputs == {}
+    as_outputs = replace(net, classes=net.graph.layers[-1].maps)
+    names = {number: f"class {number}" for number in range(as_outputs.classes)}
+    (named,) = outline_of(as_outputs, names).outputs.values()
+    assert named == list(names.values())
+    dest = copied(atlas, tmp_path)
+    known = replace(outline, outputs={"conv1": list("abcdefgh")})
+    publish.publish_pages(run, dest, outline=known)
+    assert dest.read(reading.root(dest)["files"]["diagram"]) == outline.diagram
+    assert reading.layer(dest, "conv1")["outputs"] == list("abcdefgh")
+    assert reading.layer(dest, "conv2")["outputs"] == []
 
 
 # --- publishing again -------------------------------------------------------------------------

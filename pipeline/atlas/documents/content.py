@@ -1,7 +1,7 @@
 """What an atlas shows of a run, in the net's order of layers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -76,6 +76,7 @@ class Content:
         url: where the atlas will be seen, with the index's name; "" where that is not known.
         unpooling: of the projections.
         mined: on which day; "" where that is not known.
+        outputs: layer → the names of its maps, where these are the net's outputs.
     """
 
     spec: RunSpec
@@ -86,6 +87,7 @@ class Content:
     url: str = ""
     unpooling: str = "sum"
     mined: str = ""
+    outputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def images(self) -> int:

@@ -74,6 +74,7 @@ def _statistics(layer: Layer, winners: pd.DataFrame, content: Content) -> Json:
         "std": short(layer.stats["std"]),
         "uncertified": np.flatnonzero(~layer.stats["certified"].fillna(True).astype(bool)).tolist(),
         "missing": layer.missing,
+        "outputs": list(content.outputs.get(layer.name, ())),
         "classes": [content.classes[number] for number in numbers],
         "usual": [numbers.index(most[m]) if m in most else -1 for m in range(layer.maps)],
     }

@@ -17,6 +17,10 @@ function aboutPage() {
       + "deconvnet: maxima are unpooled to where they came from, signals rectified, and filtered with the transposed filters (Zeiler and Fergus, 2013)."),
     el("p", { class: "prose" }, "A projection shows zero as mid-grey and has a contrast of its own; the patch beside it is what the map's strongest position "
       + "sees of the picture. The nine strongest are what a map likes best, and look purer than what it usually answers to."),
+    el("h2", {}, "The net"),
+    files.diagram ? el("a", { class: "diagram", href: ATLAS.address(files.diagram) },
+      el("img", { src: ATLAS.address(files.diagram), alt: `The layers of ${ATLAS.root.net}, and the way back through the deconvnet` }))
+      : el("p", { class: "note" }, "There is no diagram of the net here: publish makes it where the net's weights are at hand."),
     el("h2", {}, "The layers"),
     el("div", { class: "scroll" }, el("table", { class: "layers" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, ATLAS.layers.map(row)))),
     el("h2", {}, "The numbers"),

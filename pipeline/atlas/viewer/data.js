@@ -10,7 +10,7 @@
  * @typedef {{name: string, index: number, maps: number, dead: number, receptive_field: Pair,
  *   stride: Pair, size: Pair, layout: Layout, script: string, strip: string}} Layer
  * @typedef {{active: number[], max: number[], mean: (number|null)[], std: (number|null)[],
- *   uncertified: number[], missing: number[], classes: string[], usual: number[],
+ *   uncertified: number[], missing: number[], outputs: string[], classes: string[], usual: number[],
  *   pages: Record<string, string>[]}} Statistics
  * @typedef {{rank: number, activation: number, name: string, key: string, sample: number,
  *   whole: boolean, box: number[], centre: number[], source: (number|null)[]}} Winner

@@ -28,7 +28,7 @@ function hint() {
     el("p", {}, "A feature map is one of the many detectors of a layer: it answers to one pattern, wherever that is in a picture. "
       + "Each tile is a projection: the part of the picture that excited a map most, with only what excited it left, "
       + "grey meaning nothing. Early layers look for edges and colours, later ones for textures and parts of things; "
-      + "open any tile to see the pictures themselves."),
+      + `open any tile to see ${ATLAS.root.pictures ? "the pictures themselves" : "all of a map's winners"}.`),
     el("button", { type: "button", onclick: () => { remember("seen", "yes"); made.remove(); } }, "Got it"));
   return made;
 }

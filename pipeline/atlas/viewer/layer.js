@@ -29,10 +29,10 @@ const ONLY = {
   uncertified: { text: "those not certified", has: ({ uncertified }, map) => uncertified.includes(map) },
 };
 
-/** The class that more than half of a map's winners have, if there is one.
- * @param {Statistics} of @param {number} map */
-function usualClass({ usual, classes }, map) {
-  return usual[map] < 0 ? "" : classes[usual[map]];
+/** What a map is called: the output that it is, or the class that more than half of its winners
+ * have, if there is one. @param {Statistics} of @param {number} map */
+function usualClass({ outputs, usual, classes }, map) {
+  return outputs[map] || (usual[map] < 0 ? "" : classes[usual[map]]);
 }
 
 /** How many standard deviations of all images' maxima the strongest lies above their mean.

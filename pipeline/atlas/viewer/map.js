@@ -28,6 +28,7 @@ function mapBody(layer, map, of, state) {
         step(layer, at < 0 ? undefined : all[at - 1], state, "←", "Previous map", "prev"),
         step(layer, at < 0 ? undefined : all[at + 1], state, "→", "Next map", "next"))),
     lack === "dead" ? facts(fieldFact(layer)) : facts(`active on ${percent(of.active[map])} of the images`,
+      of.outputs[map] ? el("span", {}, "the output for ", bdi(of.outputs[map])) : "",
       `strongest ${short(of.max[map])}`, fieldFact(layer), of.uncertified.includes(map) ? "not certified: a winner may be missing" : ""),
     lack ? el("p", { class: "note" }, LACKS[lack]()) : null,
     body,

@@ -115,8 +115,8 @@ function stand(viewer, OpenSeadragon, at) {
 function captionOf(of, map) {
   const lack = ATLAS.lack(of, map);
   if (lack) return `map ${map}: ${lack === "dead" ? "dead" : "not projected yet"}`;
-  const mostly = usualClass(of, map);
-  return `map ${map}: strongest ${short(of.max[map])}, active on ${percent(of.active[map])} of the images${mostly ? `; mostly ${mostly}` : ""}`;
+  const mostly = of.outputs[map] ? "" : usualClass(of, map);
+  return `map ${map}${of.outputs[map] ? `, ${of.outputs[map]}` : ""}: strongest ${short(of.max[map])}, active on ${percent(of.active[map])} of the images${mostly ? `; mostly ${mostly}` : ""}`;
 }
 
 /** So many that the whole has about a shape. @param {number} maps @param {number} shape width by height */

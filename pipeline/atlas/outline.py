@@ -1,0 +1,45 @@
+"""What of a net itself an atlas shows: its diagram, and the names of its outputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.atlas.drawing.page import Page
+from pipeline.atlas.net.diagram import draw_diagram
+from pipeline.core.graph.trace import Graph
+from pipeline.core.nets.known import Net
+
+_WIDTH, _HEIGHT, _MARGIN, _SIZE = 280.0, 120.0, 4.0, 7.0
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a net whose weights are at hand; of others nothing.
+
+    Attributes:
+        diagram: SVG.
+        outputs: layer → the names of its feature maps, where these are the net's outputs.
+    """
+
+    diagram: bytes = b""
+    outputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def outline_of(net: Net, names: Mapping[int, str]) -> Outline:
+    """The outline of a net.
+
+    Args:
+        net: with the run's layers.
+        names: of its classes.
+    """
+    last = net.graph.layers[-1]
+    are_outputs = last.maps == net.classes and len(names) == net.classes
+    outputs = {last.name: [names[number] for number in range(net.classes)]} if are_outputs else {}
+    return Outline(_diagram(net.graph), outputs)
+
+
+def _diagram(graph: Graph) -> bytes:
+    width = _WIDTH - 2 * _MARGIN
+    tried = draw_diagram(Page(_WIDTH, _HEIGHT), _MARGIN, _MARGIN, width, graph, _SIZE)
+    page = Page(_WIDTH, tried + 2 * _MARGIN)
+    draw_diagram(page, _MARGIN, _MARGIN, width, graph, _SIZE)
+    return page.save("svg")
