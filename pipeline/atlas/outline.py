@@ -31,10 +31,15 @@ def outline_of(net: Net, names: Mapping[int, str]) -> Outline:
         net: with the run's layers.
         names: of its classes.
     """
+    return Outline(_diagram(net.graph), outputs_of(net, names))
+
+
+def outputs_of(net: Net, names: Mapping[int, str]) -> dict[str, list[str]]:
+    """Layer → the names of its feature maps, where these are the net's outputs."""
     last = net.graph.layers[-1]
-    are_outputs = last.maps == net.classes and len(names) == net.classes
-    outputs = {last.name: [names[number] for number in range(net.classes)]} if are_outputs else {}
-    return Outline(_diagram(net.graph), outputs)
+    if last.maps != net.classes or set(names) != set(range(net.classes)):
+        return {}
+    return {last.name: [names[number] for number in range(net.classes)]}
 
 
 def _diagram(graph: Graph) -> bytes:

@@ -8,6 +8,7 @@ from functools import partial
 from pipeline.atlas.drawing.type import unreadable
 from pipeline.atlas.explain.figure import explain_figures
 from pipeline.atlas.occlusion.figure import occlusion_figures
+from pipeline.atlas.outline import outputs_of
 from pipeline.atlas.poster.choice import example_pictures, most_telling, require_shown
 from pipeline.atlas.poster.page import compose
 from pipeline.cluster import session
@@ -53,7 +54,12 @@ def explain_images(request: ExplainRequest) -> Made:
     _say_unreadable(_names(wanted))
     net = run.mined_net
     draw = partial(
-        explain_figures, run=run.store, spec=run.spec, width=request.width, svg=request.svg
+        explain_figures,
+        run=run.store,
+        spec=run.spec,
+        outputs=outputs_of(net, names_of_outputs(run.spec.class_names, net).names),
+        width=request.width,
+        svg=request.svg,
     )
     work = partial(explain.explain_unit, dataset=dataset, run=run.store, layers=chosen, draw=draw)
     return _do(net, explain.units(wanted), work, "explaining", request)

@@ -40,11 +40,18 @@ class Bands:
         layers: how many the upper one shows.
         size: of the type, in points.
         winners: the run's, of the feature maps that were found, where a run is at hand.
+        outputs: layer → the names of its maps, where these are the net's outputs.
     """
 
     def __init__(
-        self, width: float, layers: int, size: float, winners: Winners | None = None
+        self,
+        width: float,
+        layers: int,
+        size: float,
+        winners: Winners | None = None,
+        outputs: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        self.outputs = outputs or {}
         self.size, self.line, self.winners = size, leading(size), winners
         self.gap, self.gutter, self.header = 0.8 * self.line, 2.4 * self.line, 6.0 * self.line
         # two big pictures, one below the other, are as high as the columns beside them
@@ -126,13 +133,16 @@ class Bands:
     ) -> None:
         """Chip and map, then the layer, the activation and what it sees, above the pictures."""
         chip = page.chip(x, y, item.chip, self.size, item.colour)
+        left = chip.right + self.gap / 2
+        room = x + width - left
         title, facts, activation = "inactive", ["", ""], item.activation
         if activation is not None:
             title = f"map {activation.feature_map}"
+            if named := self.outputs.get(item.layer):
+                longer = f"{title}, {named[activation.feature_map]}"
+                title = longer if text_width(longer, self.size, bold=True) <= room else title
             place = f"at y {activation.y}, x {activation.x}"
             facts = [f"activation {readable(activation.value)}", place]
-        left = chip.right + self.gap / 2
-        room = x + width - left
         page.text(left, y + 0.1 * self.line, title, self.size, bold=True, width=room)
         y += 1.4 * self.line
         y = page.text(x, y, item.layer, name_size, width=width, keep_end=True)

@@ -1,6 +1,6 @@
 """The figure of one picture: what excites each layer most, and what else excites the same maps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,30 @@ READING = (
 )
 """How to read projections and boxes."""
 
+Outputs = Mapping[str, Sequence[str]]
+
 _HEADINGS = 5.5  # lines of type that the headings of the bands take
 
 
 def explain_figures(
-    explanation: Explanation, run: Store, spec: RunSpec, *, width: float = WIDE, svg: bool = False
+    explanation: Explanation,
+    run: Store,
+    spec: RunSpec,
+    *,
+    outputs: Outputs | None = None,
+    width: float = WIDE,
+    svg: bool = False,
 ) -> dict[str, bytes]:
     """The figure of a picture beside the run's winners, as files: extension → content."""
-    layers, caption = figure_layers(explanation, width), run_caption(spec)
-    winners = found_winners(run, explanation, layers)
-    page = explain_page(explanation, layers, caption=caption, winners=winners, width=width)
+    layers = figure_layers(explanation, width)
+    page = explain_page(
+        explanation,
+        layers,
+        caption=run_caption(spec),
+        winners=found_winners(run, explanation, layers),
+        outputs=outputs,
+        width=width,
+    )
     return page.figures(svg=svg)
 
 
@@ -94,6 +108,7 @@ def explain_page(
     *,
     caption: Sequence[str],
     winners: Winners | None = None,
+    outputs: Outputs | None = None,
     width: float = WIDE,
 ) -> Page:
     """The whole figure, on a page as high as it needs.
@@ -104,10 +119,11 @@ def explain_page(
         caption: of the net, the run and the parameters, a line each.
         winners: of the feature maps that were found, where a run is at hand; none of a map says
             that it is not projected there.
+        outputs: layer → the names of its maps, where these are the net's outputs.
         width: of the page, in millimetres.
     """
     m = Measures(width)
-    bands = Bands(m.inner, len(layers), m.size, winners)
+    bands = Bands(m.inner, len(layers), m.size, winners, outputs)
     said = (*caption, READING, *_choice(explanation, layers))
     lines = [line for text in said for line in broken(text, m.size, m.inner)]
     title = (3.2 + len(lines)) * bands.line

@@ -75,6 +75,15 @@ def test_nothing_is_cut_off(explanation: Explanation, width: float) -> None:
         assert box.y1 <= page.figure.bbox.height
 
 
+def test_maps_that_are_outputs_are_called_by_their_classes(explanation: Explanation) -> None:
+    top = explanation.of(explanation.top)[0]
+    names = [f"class {number}" for number in range(1000)]
+    page = explain_page(explanation, LAYERS, caption=[], outputs={explanation.top: names})
+    said = [text.get_text() for text in page.axes.texts]
+    assert f"map {top.feature_map}, class {top.feature_map}" in said
+    assert f"map {top.feature_map}" in said  # where there is no room for more
+
+
 def test_there_is_room_to_say_that_no_map_is_projected(explanation: Explanation) -> None:
     page = explain_page(explanation, LAYERS, caption=[], winners={})
     full = explain_page(explanation, LAYERS, caption=[], winners=winners(explanation))
