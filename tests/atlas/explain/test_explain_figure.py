@@ -81,7 +81,9 @@ def test_maps_that_are_outputs_are_called_by_their_classes(explanation: Explanat
     page = explain_page(explanation, LAYERS, caption=[], outputs={explanation.top: names})
     said = [text.get_text() for text in page.axes.texts]
     assert f"map {top.feature_map}, class {top.feature_map}" in said
-    assert f"map {top.feature_map}" in said  # where there is no room for more
+    long = [f"{name} of a name for which there is no room in any column" * 3 for name in names]
+    page = explain_page(explanation, LAYERS, caption=[], outputs={explanation.top: long})
+    assert f"map {top.feature_map}" in [text.get_text() for text in page.axes.texts]
 
 
 def test_there_is_room_to_say_that_no_map_is_projected(explanation: Explanation) -> None:
