@@ -67,11 +67,14 @@ def open_page(browser, index):
         page.set_default_timeout(5000)
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+        page.on("requestfailed", lambda request: was_left(request) or wrong.append(request.url))
         page.on("request", lambda request: is_inside(request.url) or wrong.append(request.url))
         page.goto(index + place)
         pages.append(page)
         return page
+
+    def was_left(request):  # by going to another page
+        return request.failure == "net::ERR_ABORTED"
 
     def is_inside(url):
         return url.startswith((home, "data:"))
