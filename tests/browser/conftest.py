@@ -64,7 +64,7 @@ def open_page(browser, index):
 
     def open_page(place="", width=1200, **options):
         page = browser.new_page(viewport={"width": width, "height": 800}, **options)
-        page.set_default_timeout(5000)
+        page.set_default_timeout(20000)  # other tests are at work beside these
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("requestfailed", lambda request: was_left(request) or wrong.append(request.url))

@@ -62,11 +62,11 @@ def test_a_file_that_is_not_there_is_a_sentence(browser, folder, tmp_path, start
     place, where, sentence = BROKEN[start]
     page = browser.new_page()
     page.goto((atlas / "index.html").as_uri() + place)
-    page.wait_for_selector(where, timeout=5000)
+    page.wait_for_selector(where, timeout=20000)
     assert sentence in page.locator(where).first.inner_text()
     if start != "viewer/atlas.":  # all else is as it was
         page.evaluate("location.hash = '#/conv1'")
-        page.wait_for_selector("h1:has-text('conv1')", timeout=5000)
+        page.wait_for_selector("h1:has-text('conv1')", timeout=20000)
     page.close()
 
 

@@ -44,7 +44,7 @@ def test_every_name_is_shown_and_leads_to_what_it_is_of(home: str) -> None:
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
         page = browser.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(20000)
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
