@@ -339,6 +339,7 @@ def test_maps_and_layers_side_by_side(open_page):
     page.wait_for_function("document.querySelectorAll('.column').length === 3")
     page.get_by_label("Leave out").first.click()
     at(page, "#?compare=layer2.0.conv1/1,conv1")
+    page.wait_for_function("document.querySelectorAll('.column').length === 2")
     page.fill("#add", "nothing")
     page.keyboard.press("Enter")
     assert "names no layer" in page.locator("[role=status]").inner_text()
