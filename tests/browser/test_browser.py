@@ -27,7 +27,9 @@ def shown_pictures(page):
 
 
 def at(page, place):
-    page.wait_for_function("place => location.hash === place", arg=place)
+    """Waits for an address, and for the page that it is of."""
+    there = "place => location.hash === place && here.hash.split('?')[0] === place.split('?')[0]"
+    page.wait_for_function(there, arg=place)
 
 
 @both
