@@ -1,6 +1,7 @@
 """The index: a page that shows something by itself, and all that its scripts begin with."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from urllib.parse import quote
@@ -149,20 +150,23 @@ def index_page(content: Content, document: Json, files: Mapping[str, str], previ
         f"most, out of {content.images:,}, and what in them does."
     )
     base = content.url.removesuffix(INDEX)
+    base += "/" if base and not base.endswith("/") else ""
     filled = {
         "title": f"What does {content.spec.net} look for?",
         "description": said,
         "preview": f"{base}{preview}",
-        "address": f'<meta property="og:url" content="{html.escape(base)}">' if base else "",
         "style": files["style"],
         "script": files["script"],
     }
     page = (resources.files("pipeline.atlas") / "viewer" / INDEX).read_text(encoding="utf-8")
-    for name, value in filled.items():
-        escaped = value if name == "address" else html.escape(value)
-        page = page.replace(f"{{{{{name}}}}}", escaped)
-    page = page.replace("{{layers}}", _without_script(document["layers"]))
-    return page.replace("{{data}}", dump(document)).encode("ascii", "xmlcharrefreplace")
+    filled = {name: html.escape(value) for name, value in filled.items()} | {
+        "address": f'<meta property="og:url" content="{html.escape(base)}">' if base else "",
+        "layers": _without_script(document["layers"]),
+        "data": dump(document),
+    }
+    # in one go, since a name may look like one of these places
+    page = re.sub(r"{{(\w+)}}", lambda place: filled[place[1]], page)
+    return page.encode("ascii", "xmlcharrefreplace")
 
 
 def _without_script(layers: Sequence[Json]) -> str:

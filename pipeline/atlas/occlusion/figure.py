@@ -29,7 +29,6 @@ _LEAST_SHARE = 0.02  # of the largest value: what a map's colours span at least
 _LEAST_PERCENT = 5.0  # likewise, percentage points
 _FLAT = 0.2  # of that: what changes by less is said in words
 
-
 READING = (
     "Maps lie over the picture: each pixel shows the place of the occluder whose middle is "
     "nearest. The square marks the place of the example, where the correct class is least "
@@ -101,15 +100,7 @@ def _draw_row(page: Page, y: float, occluded: Occluded, m: Measures) -> None:
     """One picture's row: what it is, and the five panels."""
     page.rule((m.margin, y), (m.margin + m.inner, y))
     y, found = _describe(page, y, occluded, m), occluded.found
-    pitch = _panel_height(occluded, m) + m.gap / 2
-    panels = []
-    for n in range(_PANELS):
-        down, right = divmod(n, m.across(_PANELS))
-        x, top = (
-            m.margin + right * (m.side(_PANELS) + m.gap),
-            y + down * pitch + m.line + 0.8,
-        )
-        panels.append(Area(x, top, m.side(_PANELS), m.side(_PANELS)))
+    panels = _panels(y, occluded, m)
     titles = (
         "Occluded example",
         f"Projection, map {found.feature_map}",
@@ -119,7 +110,7 @@ def _draw_row(page: Page, y: float, occluded: Occluded, m: Measures) -> None:
     )
     size = min(fit(title, 1.125 * m.size, True, panels[0].width)[1] for title in titles)
     for panel, title in zip(panels, titles, strict=True):
-        page.text(panel.x, panel.y - m.line - 0.8, title, size, bold=True, width=m.side(_PANELS))
+        page.text(panel.x, panel.y - m.line - 0.8, title, size, bold=True, width=panel.width)
     _example(page, panels[0], occluded, m)
     _projection(page, panels[1], occluded, m)
     _scaled_map(

@@ -173,6 +173,16 @@ def test_nothing_that_is_private_is_told():
     assert "k:s" not in json.dumps(document)
 
 
+def test_a_name_that_looks_like_a_place_of_the_index_is_a_name():
+    of = content(layer(WINNERS, name="{{data}}"), url="https://example.org/a")
+    page = index_page(
+        of, root(of, write_layers(assets(), of), {}), {"style": "", "script": ""}, "p"
+    )
+    without = page.decode("ascii").partition("<noscript>")[2].partition("</noscript>")[0]
+    assert "<h2>{{data}}</h2>" in without
+    assert b'content="https://example.org/a/p"' in page  # a folder, with its slash or without
+
+
 def test_the_index_is_a_page_by_itself():
     of = content(layer(WINNERS, name="<b>&"), url="https://example.org/a/index.html")
     entries = write_layers(assets(), of)
