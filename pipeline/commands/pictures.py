@@ -2,9 +2,12 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
+from pipeline.atlas.drawing.measures import WIDE
+from pipeline.atlas.drawing.page import formats
 from pipeline.atlas.drawing.type import unreadable
 from pipeline.atlas.explain.figure import explain_figures
 from pipeline.atlas.occlusion.figure import occlusion_figures
@@ -61,7 +64,8 @@ def explain_images(request: ExplainRequest) -> Made:
         width=request.width,
         svg=request.svg,
     )
-    work = partial(explain.explain_unit, dataset=dataset, run=run.store, layers=chosen, draw=draw)
+    named = partial(_named_by_width, draw=draw, width=request.width)
+    work = partial(explain.explain_unit, dataset=dataset, run=run.store, layers=chosen, draw=named)
     return _do(net, explain.units(wanted), work, "explaining", request)
 
 
@@ -82,7 +86,6 @@ def occlude_images(request: OccludeRequest) -> Made:
         request.stride,
         request.colour,
         request.label,
-        request.width,
     )
     if request.layer:
         run.spec.layer(request.layer)
@@ -95,16 +98,29 @@ def occlude_images(request: OccludeRequest) -> Made:
     if settings.label is None:
         _say_whose_class(wanted, names, net.name)
     _say_unreadable([*_names(wanted), *names.names.values()])
+    draw = partial(occlusion_figures, spec=run.spec, width=request.width, svg=request.svg)
     work = partial(
         occlude.occlude_unit,
         dataset=dataset,
         run=run.store,
         settings=settings,
         names=names,
-        draw=partial(occlusion_figures, spec=run.spec, svg=request.svg),
+        draw=partial(_named_by_width, draw=draw, width=request.width),
     )
-    units = occlude.units(run.store, wanted, settings)
+    ends = [_end(form, request.width) for form in formats(svg=request.svg)]
+    units = occlude.units(run.store, wanted, settings, ends)
     return _do(net, units, work, "occluding", request)
+
+
+def _named_by_width(
+    found: Any, *, draw: Callable[[Any], Mapping[str, bytes]], width: float
+) -> dict[str, bytes]:
+    """The figures of a picture: the end of the name → content; each width has its own."""
+    return {_end(form, width): data for form, data in draw(found).items()}
+
+
+def _end(form: str, width: float) -> str:
+    return form if width == WIDE else f"{width:g}mm.{form}"
 
 
 def make_poster(request: PosterRequest) -> list[str]:

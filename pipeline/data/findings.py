@@ -95,7 +95,6 @@ class OccludeSettings:
         colour: R, G, B from 0 to 255; None is the mean of the preprocessing.
         label: the correct class of every picture; None takes the sample's label, and where that is
             none of the net's classes, the most probable class without occluder.
-        width: of the figure, in millimetres.
     """
 
     layer: str | None = None
@@ -103,7 +102,6 @@ class OccludeSettings:
     stride: int = 7
     colour: tuple[int, int, int] | None = None
     label: int | None = None
-    width: float = 297.0
 
     @property
     def colour_name(self) -> str:

@@ -28,10 +28,24 @@ Draw = Callable[[Occluded], Mapping[str, bytes]]
 """Makes figures: extension → file."""
 
 
-def units(run: Store, wanted: Sequence[Wanted], settings: OccludeSettings) -> list[list[Wanted]]:
-    """The pictures that have no table yet, cut into units of work."""
-    done = set(run.list(schema.OCCLUSION_MAPS))
-    waiting = [asked for asked in dict.fromkeys(wanted) if maps_name(asked, settings) not in done]
+def units(
+    run: Store, wanted: Sequence[Wanted], settings: OccludeSettings, figures: Sequence[str] = ()
+) -> list[list[Wanted]]:
+    """The pictures that have no table yet, or not all figures, cut into units of work.
+
+    Args:
+        run: where the results go.
+        wanted: the pictures.
+        settings: how.
+        figures: the ends of their names, as in ``png`` and ``89mm.png``.
+    """
+    done = {*run.list(schema.OCCLUSION_MAPS), *run.list(schema.OCCLUSION_FIGURES)}
+
+    def is_done(asked: Wanted) -> bool:
+        names = {maps_name(asked, settings), *(_figure(asked, settings, end) for end in figures)}
+        return names <= done
+
+    waiting = [asked for asked in dict.fromkeys(wanted) if not is_done(asked)]
     starts = range(0, len(waiting), _IMAGES_IN_TASK)
     return [waiting[at : at + _IMAGES_IN_TASK] for at in starts]
 
@@ -77,7 +91,7 @@ def occlude_unit(
             continue
         made.turned.extend([asked.name] if picture.is_turned else [])
         for extension, figure in (draw(occluded) if draw else {}).items():
-            made.stored.append(f"{schema.OCCLUSION_FIGURES}/{_stem(asked, settings)}.{extension}")
+            made.stored.append(_figure(asked, settings, extension))
             run.write(made.stored[-1], figure)
         made.stored.append(maps_name(asked, settings))
         run.write_table(made.stored[-1], to_table(occluded))
@@ -87,6 +101,10 @@ def occlude_unit(
 def maps_name(wanted: Wanted, settings: OccludeSettings) -> str:
     """The table of a picture: other settings have another one."""
     return f"{schema.OCCLUSION_MAPS}/{_stem(wanted, settings)}.parquet"
+
+
+def _figure(wanted: Wanted, settings: OccludeSettings, end: str) -> str:
+    return f"{schema.OCCLUSION_FIGURES}/{_stem(wanted, settings)}.{end}"
 
 
 def _stem(wanted: Wanted, settings: OccludeSettings) -> str:

@@ -104,7 +104,14 @@ def test_figures_for_a_journal(
     run: str,
 ) -> None:
     more = COARSE if request_of is OccludeRequest else {}
+    ask(request_of(run=run, images=("2",), **more))
+    before = set(Path(run, folder).iterdir())
     ask(request_of(run=run, images=("2",), width=width, svg=True, **more))
+    made = set(Path(run, folder).iterdir()) - before
+    assert {path.suffix for path in made} == {".png", ".pdf", ".svg"}  # beside the page's own
+    if request_of is OccludeRequest:  # whose rows are there once
+        maps = pd.read_parquet(f"{run}/{schema.OCCLUSION_MAPS}")
+        assert not maps.duplicated(["image", "correct_class", "top", "left"]).any()
     (drawing,) = Path(run, folder).glob("*.svg")
     with Image.open(drawing.with_suffix(".png")) as opened:
         assert opened.width == pytest.approx(width * 12, abs=2)

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
-from pipeline.atlas.drawing.page import WIDE
 from pipeline.atlas.drawing.type import leading
+
+PRINT = 12.0
+"""Pixels per millimetre of what is printed, 305 to the inch: journals ask for 300."""
+
+WIDE = 297.0
+"""Width of a figure in millimetres, where nothing else is asked for: a page on its side."""
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,6 @@ from pipeline.atlas.drawing.type import broken, drawable, families, fit, leading
 Pixels = NDArray[np.uint8]
 """A picture, (H, W, 3)."""
 
-PRINT = 12.0
-"""Pixels per millimetre of what is printed, 305 to the inch: journals ask for 300."""
-
-WIDE = 297.0
-"""Width of a figure in millimetres, where nothing else is asked for: a page on its side."""
-
 FileFormat = Literal["png", "pdf", "svg"]
 
 _METADATA: dict[FileFormat, dict[str, str | None]] = {
@@ -35,6 +29,11 @@ _METADATA: dict[FileFormat, dict[str, str | None]] = {
     "pdf": {"CreationDate": None, "Producer": None, "Creator": "deconv-atlas"},
     "svg": {"Date": None, "Creator": "deconv-atlas"},
 }
+
+
+def formats(*, svg: bool) -> list[FileFormat]:
+    """Those that a page is stored in."""
+    return ["png", "pdf", "svg"] if svg else ["png", "pdf"]
 
 
 _LAYER = 1  # of everything, so that what is drawn later lies above
@@ -281,8 +280,7 @@ class Page:
 
     def figures(self, *, svg: bool = False) -> dict[str, bytes]:
         """The page as a picture, as a printable file and, if asked for, one to go on drawing in."""
-        forms: list[FileFormat] = ["png", "pdf", *(["svg"] if svg else [])]  # type: ignore[list-item]
-        return {form: self.save(form) for form in forms}
+        return {form: self.save(form) for form in formats(svg=svg)}
 
     def save(self, form: FileFormat) -> bytes:
         """The page as a file; the same page gives the same bytes."""

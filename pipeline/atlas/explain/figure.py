@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.atlas.drawing.measures import Measures
-from pipeline.atlas.drawing.page import PRINT, WIDE, Page
+from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
+from pipeline.atlas.drawing.page import Page
 from pipeline.atlas.drawing.style import QUIET
 from pipeline.atlas.drawing.type import broken
 from pipeline.atlas.explain.bands import RANKS, Bands, Winners

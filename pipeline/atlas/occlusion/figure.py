@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atlas.drawing.measures import Measures
-from pipeline.atlas.drawing.page import PRINT, WIDE, Area, Page
+from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
+from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import ACCENT, HAIR, INK, POINT, QUIET, RANK_COLOURS, SECOND
 from pipeline.atlas.drawing.type import broken, fit
 from pipeline.atlas.drawing.words import in_words, readable
@@ -42,10 +42,11 @@ _ORIGIN = {
 }
 
 
-def occlusion_figures(occluded: Occluded, spec: RunSpec, *, svg: bool = False) -> dict[str, bytes]:
-    """The figure of one picture as files: extension → content."""
-    page = occlusion_page([occluded], run_caption(spec), occluded.settings.width)
-    return page.figures(svg=svg)
+def occlusion_figures(
+    occluded: Occluded, spec: RunSpec, *, width: float = WIDE, svg: bool = False
+) -> dict[str, bytes]:
+    """The figure of one picture as files: the end of its name → content."""
+    return occlusion_page([occluded], run_caption(spec), width).figures(svg=svg)
 
 
 def run_caption(spec: RunSpec) -> list[str]:
