@@ -117,6 +117,9 @@ class MineRequest(Mining, OnCluster):
     """Mine the data for the images that excite each feature map most."""
 
     layers: Layers = None
+    decoder: Literal["libjpeg", "nvjpeg"] = "libjpeg"
+    """nvjpeg: screen pictures that GPUs have decoded, where --precision is fast and torchcodec is
+    installed for GPUs; what may be a winner is decoded by libjpeg. The winners are the same."""
     same_machines: bool = False
     """Refuse parts that were mined by unlike machines, whose last bits may differ."""
     extend: bool = False

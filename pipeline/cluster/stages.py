@@ -20,13 +20,15 @@ from pipeline.cluster.shift import bounded
 from pipeline.cluster.sight import look_for
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
+from pipeline.data.batches import ON_PROCESSOR
 from pipeline.data.findings import Made
 from pipeline.data.formats.dataset import Dataset
+from pipeline.data.nvjpeg import nvjpeg_if_there
 from pipeline.data.pictures import Wanted
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
-from pipeline.request import Precision, Workforce
+from pipeline.request import MineRequest, Precision, Workforce
 from pipeline.stages.compact import Compaction
 from pipeline.stages.compact import compact as compact_block
 from pipeline.stages.merging.condense import Range, condense
@@ -59,25 +61,27 @@ def mine(
     targets: Sequence[Target],
     dataset: Dataset,
     work: Sequence[Work],
-    top_k: int,
     precision: Precision,
-    workforce: Workforce,
+    asked: MineRequest,
 ) -> Iterator[PartDone]:
     """Mine parts; yields each part when it is stored."""
-    seat = seats(workforce)
+    seat = seats(asked)
     recipes = [target.recipe for target in targets]
     runs = [_anywhere(target.run) for target in targets]
 
     def prepare(device: str) -> list[Miner]:
-        ready = Miner.exact if precision == "exact" else Miner.screening
-        return [ready(recipe.make(device)) for recipe in recipes]
+        nets = [recipe.make(device) for recipe in recipes]
+        if precision == "exact":
+            return [Miner.exact(net) for net in nets]
+        decoding = nvjpeg_if_there(device) if asked.decoder == "nvjpeg" else ON_PROCESSOR
+        return [Miner.screening(net, decoding) for net in nets]
 
     def do(miners: list[Miner], unit: Work) -> PartDone:
         part, wanted = unit
         for run in runs:
             look_for(run)
         chosen, places = zip(*((miners[target], runs[target]) for target in wanted), strict=True)
-        return mine_part(chosen, dataset, part, places, top_k, decoders())
+        return mine_part(chosen, dataset, part, places, asked.top_k, decoders())
 
     yield from bounded(Job(prepare, do), work, seat, "mine", lambda unit: unit[0].name)
 

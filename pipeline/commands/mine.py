@@ -9,7 +9,7 @@ from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.stages import Target
 from pipeline.commands.extend import extend
-from pipeline.commands.precision import chosen_precision
+from pipeline.commands.precision import chosen_precision, require_decoder
 from pipeline.commands.remarks import say_remarks, say_unnamed, say_what_is_left_out
 from pipeline.commands.report import reported
 from pipeline.config import LayerSpec, MinedBy, RunSpec, choose_layers, versions
@@ -89,6 +89,7 @@ def mine_runs(requests: Sequence[MineRequest]) -> list[Run]:
             asked.data, format=asked.format, asked=Asked.by(asked), options=options
         )
         labels = load_labels(asked.labels, options) if asked.labels is not None else None
+    require_decoder(asked)
     for request in requests:  # before any weights are fetched
         Store(request.run, options).require_room("--run")
         _check_layers(request)
@@ -174,7 +175,7 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
         first = None
         runs = [job.run for job in jobs]
         with reported(runs, "mine", what, len(parts), len(parts) - len(work)) as report:
-            for part_done in cluster.mine(targets, dataset, work, asked.top_k, precision, asked):
+            for part_done in cluster.mine(targets, dataset, work, precision, asked):
                 report.part(part_done)
                 first = first or part_done.machine
                 if part_done.machine != first:

@@ -8,6 +8,7 @@ from pipeline.cluster.session import is_elsewhere
 from pipeline.config import RunSpec
 from pipeline.core.heaps.screening import has_integers
 from pipeline.data.formats.dataset import Dataset
+from pipeline.errors import RequestError
 from pipeline.request import MineRequest, Precision
 
 _FEWEST = 2.0
@@ -37,6 +38,27 @@ def chosen_precision(
     return "fast" if why is None else "exact"
 
 
+def require_decoder(request: MineRequest) -> None:
+    """Refuse what a GPU would have to decode, and cannot.
+
+    Raises:
+        RequestError: exact mining is asked for, or there is no GPU, or no decoder for it.
+    """
+    if request.decoder == "libjpeg":
+        return
+    if request.precision == "exact":
+        raise RequestError(
+            "--decoder nvjpeg gives other pixels than libjpeg, and can only screen; "
+            "add --precision fast, which finds the same winners, or leave it out."
+        )
+    if request.gpus == "none" or (not is_elsewhere(request.address) and not _has_gpu()):
+        raise RequestError("--decoder nvjpeg decodes on a GPU, and there is none; leave it out.")
+
+
+def _has_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
 def why_exact(request: MineRequest, dataset: Dataset, maps: int) -> str | None:
     """Why screening would take longer than it saves; None where it pays, as far as that is known.
 
@@ -48,7 +70,7 @@ def why_exact(request: MineRequest, dataset: Dataset, maps: int) -> str | None:
     images, winners = dataset.approximate_count, maps * request.top_k
     if images < _FEWEST * winners:
         return f"of about {images:,} images up to {winners:,} winners leave few to pass over"
-    on_gpu = request.gpus != "none" and torch.cuda.is_available()
+    on_gpu = request.gpus != "none" and _has_gpu()
     if not is_elsewhere(request.address) and not on_gpu and not has_integers():
         return "this processor has no instructions for 8-bit integers (VNNI)"
     return None

@@ -30,10 +30,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from pipeline.core.nets.preprocessing import Mode
-from pipeline.data.jpeg import jpeg_decoder, segments, without_exif
+from pipeline.data.jpeg import JPEG, frame_of, jpeg_decoder, without_exif
 from pipeline.errors import SampleError
 
-_JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
+_PNG, _RIFF = b"\x89PNG\r\n\x1a\n", b"RIFF"
 _PLAIN: dict[bytes, type[ImageFile]] = {
     b"BM": BmpImageFile,
     **dict.fromkeys((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), PpmImageFile),
@@ -42,7 +42,6 @@ _PLAIN: dict[bytes, type[ImageFile]] = {
 """How the files of the formats start that Pillow reads without more ado; it reads no pixel yet."""
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _PNG_ALPHA = b"tRNS"
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's start-of-frame markers
 
 
 def decode(data: bytes, mode: Mode = "RGB") -> torch.Tensor:
@@ -58,13 +57,13 @@ def decode(data: bytes, mode: Mode = "RGB") -> torch.Tensor:
     if not data:
         raise SampleError("the file is empty")
     try:
-        if data.startswith(_JPEG):
+        if data.startswith(JPEG):
             return _jpeg(data, mode)
         if data.startswith(_PNG):
-            _check_size(*struct.unpack(">II", data[16:24]))
+            check_size(*struct.unpack(">II", data[16:24]))
             return _pixels(PngImageFile(BytesIO(_png_pixels(data, mode))), mode)
         if data.startswith(_RIFF) and data[8:12] == b"WEBP":
-            _check_size(*_webp_size(data))
+            check_size(*_webp_size(data))
             return _pixels(WebPImageFile(BytesIO(data)), mode)
         for start, plugin in _PLAIN.items():
             if data.startswith(start):
@@ -86,7 +85,7 @@ def upright(data: bytes, picture: torch.Tensor) -> tuple[torch.Tensor, bool]:
         picture: what `decode` made of it, (C, H, W).
     """
     turn = None
-    if data.startswith((_JPEG, _PNG, _RIFF)):
+    if data.startswith((JPEG, _PNG, _RIFF)):
         with suppress(Exception), warnings.catch_warnings():  # of broken blocks, as everybody does
             warnings.simplefilter("ignore")
             turn = _TURNS.get(Image.open(BytesIO(data)).getexif().get(Base.Orientation, 1))
@@ -105,8 +104,12 @@ _TURNS: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {
 """How a picture comes upright that was stored in one of EXIF's orientations."""
 
 
-def _check_size(width: int, height: int) -> None:
-    """Refuse what Pillow refuses; from half of that on it only warns."""
+def check_size(width: int, height: int) -> None:
+    """Refuse what Pillow refuses; from half of that on it only warns.
+
+    Raises:
+        SampleError: too many pixels, or none.
+    """
     most = Image.MAX_IMAGE_PIXELS and 2 * Image.MAX_IMAGE_PIXELS
     if width < 1 or height < 1:
         raise SampleError(f"damaged: {width} × {height} pixels")
@@ -118,7 +121,7 @@ def _check_size(width: int, height: int) -> None:
 
 def _pixels(image: Image.Image, mode: Mode) -> torch.Tensor:
     with image:
-        _check_size(*image.size)
+        check_size(*image.size)
         return from_pillow(image, mode)
 
 
@@ -132,13 +135,11 @@ def from_pillow(image: Image.Image, mode: Mode) -> torch.Tensor:
 
 
 def _jpeg(data: bytes, mode: Mode) -> torch.Tensor:
-    frames = (data[start + 4 : end] for marker, start, end in segments(data) if marker in _FRAMES)
-    frame = next(frames, None)
+    frame = frame_of(data)
     if frame is None:
         raise SampleError("damaged or cut short: a JPEG without a frame")
-    precision, height, width, channels = struct.unpack(">BHHB", frame[:6])
-    _check_size(width, height)
-    if precision == 8 and channels in (1, 3):
+    check_size(frame.width, frame.height)
+    if frame.precision == 8 and len(frame.components) in (1, 3):
         fast = jpeg_decoder().fast
         if fast is not None:
             with suppress(RuntimeError):  # Pillow has the last word

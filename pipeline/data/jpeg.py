@@ -6,10 +6,12 @@ is used. The first two take two thirds of Pillow's time.
 
 import importlib
 import logging
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +22,12 @@ from pipeline.config import version_of
 
 log = logging.getLogger(__name__)
 
+JPEG = b"\xff\xd8\xff"
+"""How such files start."""
+
 _BARE = {0x01, *range(0xD0, 0xD8)}  # markers without a segment
 _SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _TURNED = b"\xff\xe1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06" + bytes(6)
 """A segment that says that the picture lies on its side."""
 
@@ -66,20 +72,21 @@ def jpeg_decoder() -> JpegDecoder:
 def _torchcodec() -> Callable[[bytes], Tensor]:
     """From 0.16 on. It would turn a picture upright, as its EXIF block says."""
     decode = importlib.import_module("torchcodec.decoders").decode_jpeg
-    return lambda data: decode(_encoded(without_exif(data)))
+    return lambda data: decode(encoded(without_exif(data)))
 
 
 def _torchvision() -> Callable[[bytes], Tensor]:
     """The operator itself, since `torchvision.io.decode_jpeg` warns that it will be taken away."""
     rgb = importlib.import_module("torchvision.io").ImageReadMode.RGB.value
     decode = torch.ops.image.decode_jpeg
-    return lambda data: decode(_encoded(data), rgb, False)
+    return lambda data: decode(encoded(data), rgb, False)
 
 
 _MAKERS = {"torchcodec": _torchcodec, "torchvision": _torchvision}
 
 
-def _encoded(data: bytes) -> Tensor:
+def encoded(data: bytes) -> Tensor:
+    """A file as decoders take it: uint8 (bytes,)."""
     return torch.frombuffer(bytearray(data), dtype=torch.uint8)  # the copy: under 1 % of it
 
 
@@ -118,6 +125,38 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         else:
             at = start + 2 + int.from_bytes(data[start + 2 : start + 4])
             yield marker, start, at
+
+
+class Frame(NamedTuple):
+    """What a JPEG says of its pixels.
+
+    Attributes:
+        marker: how they are coded.
+        precision: bits of a sample.
+        height: in pixels.
+        width: likewise.
+        components: the number that each one is known by.
+    """
+
+    marker: int
+    precision: int
+    height: int
+    width: int
+    components: tuple[int, ...]
+
+
+def frame_of(data: bytes) -> Frame | None:
+    """The frame of a JPEG.
+
+    Raises:
+        struct.error: it is cut short.
+    """
+    for marker, start, end in segments(data):
+        if marker in _FRAMES:
+            frame = data[start + 4 : end]
+            precision, height, width, count = struct.unpack(">BHHB", frame[:6])
+            return Frame(marker, precision, height, width, tuple(frame[6::3][:count]))
+    return None
 
 
 def without_exif(data: bytes) -> bytes:

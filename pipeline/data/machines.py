@@ -27,11 +27,12 @@ _CPUS = Path("/proc/cpuinfo")
 
 
 @cache
-def this_machine(device: torch.device) -> Machine:
+def this_machine(device: torch.device, decoder: str = "") -> Machine:
     """This machine, as far as results may depend on it.
 
     Args:
         device: that the net runs on.
+        decoder: of JPEGs; by default the one of this process.
     """
     instructions = torch.backends.cpu.get_cpu_capability()
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA")  # oneDNN, which convolves, has one of its own
@@ -39,7 +40,7 @@ def this_machine(device: torch.device) -> Machine:
     return Machine(
         device=f"{device.type} ({name})",
         instructions=f"{instructions}, oneDNN up to {limit}" if limit else instructions,
-        decoder=str(jpeg_decoder()),
+        decoder=decoder or str(jpeg_decoder()),
         versions=versions(),
     )
 
@@ -51,9 +52,9 @@ def _processor() -> str:
     return next(models, "") or platform.processor() or platform.machine()
 
 
-def machine_metadata(device: torch.device) -> dict[bytes, str]:
+def machine_metadata(machine: Machine) -> dict[bytes, str]:
     """What the metadata of a file says of who made it."""
-    return {schema.MACHINE: json.dumps(this_machine(device).model_dump(), sort_keys=True)}
+    return {schema.MACHINE: json.dumps(machine.model_dump(), sort_keys=True)}
 
 
 def machines_of(run: Store, files: Sequence[str]) -> tuple[MinedBy, ...]:

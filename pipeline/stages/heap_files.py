@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import schema
+from pipeline.config import Machine
 from pipeline.core.heaps.topk import NOBODY, Heaps
 from pipeline.core.nets.known import Net
 from pipeline.data.batches import Picture, Seen
@@ -26,7 +27,7 @@ def write_skipped(run: Store, part: str, seen: Seen) -> None:
         run.write_table(schema.skipped_name(part), table)
 
 
-def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
+def heap_table(net: Net, heaps: Heaps, seen: Seen, machine: Machine) -> pa.Table:
     """One row per feature map of all layers, its winners as a list in the order of rank."""
     layers = net.graph.layers
     taken = (heaps.samples != NOBODY).cpu().numpy()
@@ -47,17 +48,18 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
         "winners": lists_of(winners, taken.sum(1)),
         "samples": in_first_row(_samples(seen.pictures, positions), len(taken)),
     }
-    return _of_part(schema.table_of(_map_columns(net, heaps) | lists, schema.HEAP), net, seen)
+    table = schema.table_of(_map_columns(net, heaps) | lists, schema.HEAP)
+    return _of_part(table, seen, machine)
 
 
-def screen_table(net: Net, heaps: Heaps, seen: Seen) -> pa.Table:
+def screen_table(net: Net, heaps: Heaps, seen: Seen, machine: Machine) -> pa.Table:
     """One row per feature map of all layers, what screening keeps as a list in falling order."""
     taken = (heaps.samples != NOBODY).cpu().numpy()
     columns = {"value": heaps.values.cpu().numpy(), "sample": heaps.samples.cpu().numpy()}
     of_taken = {name: values[taken] for name, values in columns.items()}
     entries = schema.entries_of(of_taken, schema.SCREENED)
     columns = _map_columns(net, heaps) | {"kept": lists_of(entries, taken.sum(1))}
-    return _of_part(schema.table_of(columns, schema.SCREEN_HEAP), net, seen)
+    return _of_part(schema.table_of(columns, schema.SCREEN_HEAP), seen, machine)
 
 
 def _activations(heaps: Heaps) -> NDArray[np.float32]:
@@ -93,10 +95,10 @@ def _map_columns(net: Net, heaps: Heaps) -> dict[str, Any]:
     }
 
 
-def _of_part(table: pa.Table, net: Net, seen: Seen) -> pa.Table:
+def _of_part(table: pa.Table, seen: Seen, machine: Machine) -> pa.Table:
     """The table of a part, which tells of its samples, what to say of them, and who mined it."""
     facts = {schema.SAMPLES_IN_PART: str(len(seen)), schema.REMARKS: json.dumps(seen.remarks)}
-    return table.replace_schema_metadata(facts | machine_metadata(net.device))
+    return table.replace_schema_metadata(facts | machine_metadata(machine))
 
 
 def _samples(pictures: Sequence[Picture], positions: NDArray[np.int64]) -> pa.StructArray:

@@ -16,11 +16,11 @@ from pipeline.core.heaps.screening import screened
 from pipeline.core.heaps.topk import Heaps
 from pipeline.core.nets.known import Net
 from pipeline.core.upload import Upload
-from pipeline.data.batches import Batch, Seen, Stream, batches
+from pipeline.data.batches import ON_PROCESSOR, Batch, Decoding, Numbered, Seen, Stream, batches
 from pipeline.data.effort import Effort
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.machines import this_machine
-from pipeline.data.samples import Part, Sample
+from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError
 from pipeline.stages.heap_files import heap_table, screen_table, write_skipped
@@ -31,9 +31,6 @@ log = logging.getLogger(__name__)
 _BATCH = {"cpu": 64, "cuda": 256}
 _LARGEST_MAPS = 2**24
 """Elements of a batch of a layer's maps on a CPU, 64 MiB: more fall out of its cache."""
-
-Numbered = Iterator[tuple[int, Sample]]
-"""Samples, each with its position in the part."""
 
 Watch = Callable[[Batch, Tensor], None]
 
@@ -57,12 +54,14 @@ class Miner:
         net: with the layers to mine alone.
         peaks: its forward pass, exact or in reduced precision.
         screens: whether it is in reduced precision.
+        decoding: how pictures come to it.
         halvings: how often its batches were halved, for want of a GPU's memory.
     """
 
     net: Net
     peaks: Peaks
     screens: bool = False
+    decoding: Decoding = ON_PROCESSOR
     halvings: int = 0
 
     @classmethod
@@ -71,9 +70,14 @@ class Miner:
         return cls(net, Peaks.of(net.graph))
 
     @classmethod
-    def screening(cls, net: Net) -> "Miner":
+    def screening(cls, net: Net, decoding: Decoding = ON_PROCESSOR) -> "Miner":
         """In reduced precision."""
-        return cls(net, screened(net.graph), screens=True)
+        return cls(net, screened(net.graph), screens=True, decoding=decoding)
+
+    @property
+    def machine(self) -> Machine:
+        """Who mines."""
+        return this_machine(self.net.device, self.decoding.name)
 
     @property
     def stream(self) -> Stream:
@@ -128,7 +132,7 @@ def mine_part(
         WriteError: the result could not be stored.
     """
 
-    def read() -> Numbered:
+    def read() -> Iterator[Numbered]:
         return enumerate(dataset.read(part))
 
     effort = Effort()
@@ -143,13 +147,13 @@ def mine_part(
             with effort.on("writing"):
                 _write(miner, own, replace(seen, remarks=tuple(remarks)), run, part.name)
     counts = len(seen_by_all.pictures), len(seen_by_all.skipped)
-    return PartDone(part.name, *counts, this_machine(miners[0].net.device), effort.amounts)
+    return PartDone(part.name, *counts, miners[0].machine, effort.amounts)
 
 
 def _mine_in_memory(
     miners: Sequence[Miner],
     top_k: int,
-    read: Callable[[], Numbered],
+    read: Callable[[], Iterator[Numbered]],
     decoders: int,
     effort: Effort,
 ) -> tuple[list[Heaps], Seen]:
@@ -171,17 +175,16 @@ def _mine_in_memory(
 def _write(miner: Miner, heaps: Heaps, seen: Seen, run: Store, part: str) -> None:
     """Store what a part has in skipped samples, then its heaps: the record that it is done."""
     write_skipped(run, part, seen)
-    if miner.screens:
-        table, name = screen_table(miner.net, heaps, seen), schema.screen_name(part)
-    else:
-        table, name = heap_table(miner.net, heaps, seen), schema.heap_name(part)
-    run.write_table(name, table, by="layer")
+    table_of, name_of = (
+        (screen_table, schema.screen_name) if miner.screens else (heap_table, schema.heap_name)
+    )
+    run.write_table(name_of(part), table_of(miner.net, heaps, seen, miner.machine), by="layer")
 
 
 def mine(
     miners: Sequence[Miner],
     heaps: Sequence[Heaps],
-    samples: Numbered,
+    samples: Iterator[Numbered],
     decoders: int = 0,
     watch: Watch | None = None,
     effort: Effort | None = None,
@@ -199,7 +202,8 @@ def mine(
     seen, effort = Seen(), effort or Effort()
     streams, device = [miner.stream for miner in miners], miners[0].net.device
     upload, pinned = Upload(device), device.type == "cuda"
-    for batch in batches(samples, streams, decoders, effort, pinned):
+    decoding = miners[0].decoding  # all have the same
+    for batch in batches(samples, streams, decoders, effort, pinned, decoding):
         if batch.stream == 0:
             seen.pictures.extend(batch.pictures)
             seen.skipped.extend(batch.skipped)
@@ -212,7 +216,7 @@ def mine(
 
 
 def mine_finite(
-    miner: Miner, top_k: int, read: Callable[[], Numbered], watch: Watch | None = None
+    miner: Miner, top_k: int, read: Callable[[], Iterator[Numbered]], watch: Watch | None = None
 ) -> tuple[Heaps, Seen]:
     """Mine for one net; images on which an activation is NaN or infinite are skipped.
 
@@ -239,7 +243,7 @@ def mine_finite(
         reasons |= found
 
 
-def _without(samples: Numbered, reasons: Mapping[int, str]) -> Numbered:
+def _without(samples: Iterator[Numbered], reasons: Mapping[int, str]) -> Iterator[Numbered]:
     """The samples; those at some positions cannot be used, for these reasons."""
     for position, sample in samples:
         reason = reasons.get(position)
@@ -255,7 +259,7 @@ def _add(miner: Miner, heaps: Heaps, batch: Batch, upload: Upload) -> Tensor:
     return values[:used]
 
 
-def _not_finite(miner: Miner, samples: Numbered) -> dict[int, str]:
+def _not_finite(miner: Miner, samples: Iterator[Numbered]) -> dict[int, str]:
     """Position → where the first value is that is not finite, of the images that have such."""
     miner = Miner.exact(miner.net)  # in 8 bits one such image spoils its whole batch
     layers = miner.net.graph.layers

@@ -4,7 +4,7 @@ Looks are numbered, and what one looks at follows from the screening and the loo
 alone; so a run that was interrupted goes on as if nothing had been.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from pipeline import schema
 from pipeline.core.heaps.certificate import Flags, first_look, judge, scale_of_errors, screen_depth
-from pipeline.data.batches import Batch
+from pipeline.data.batches import Batch, Numbered
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.data.stored.heaps import read_parts
 from pipeline.stages.heap_files import heap_table, lists_of, ranking_values
-from pipeline.stages.mine import Miner, Numbered, mine, mine_finite
+from pipeline.stages.mine import Miner, mine, mine_finite
 from pipeline.stages.screen import gather
 
 _MOST_LOOKS = 8
@@ -59,7 +59,7 @@ class SecondLook:
         """The object that holds what came of it."""
         return schema.rescored_name(self.parts[0].name, self.look)
 
-    def read(self, dataset: Dataset) -> Numbered:
+    def read(self, dataset: Dataset) -> Iterator[Numbered]:
         """The images, with their positions in the dataset."""
         ends = np.searchsorted(self.samples, self.starts[1:])
         of_parts = np.split(self.samples, ends)
@@ -93,7 +93,7 @@ def rescore_unit(
     if not heaps.finite:  # in reduced precision it was
         heaps, seen = mine_finite(miner, top_k, lambda: unit.read(dataset), keep)
     checked = _checked(unit, exact, len(heaps.values))
-    table = heap_table(miner.net, heaps, seen).append_column("checked", checked)
+    table = heap_table(miner.net, heaps, seen, miner.machine).append_column("checked", checked)
     run.write_table(unit.file, table, by="layer")
     return len(seen)
 

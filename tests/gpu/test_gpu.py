@@ -1,6 +1,7 @@
 """What only a GPU can show: the same rows as a processor's, and a pipeline that does not wait."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from pipeline import schema
 from pipeline.core.arithmetic import multiply_exactly
 from pipeline.core.nets.recipe import Recipe
 from pipeline.core.upload import Upload
-from pipeline.data.demo.images import shard_bytes
+from pipeline.data.demo.images import draw, shard_bytes
 from pipeline.data.formats.dataset import Dataset, open_dataset
+from pipeline.data.nvjpeg import nvjpeg
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.stages.mine import Miner, mine_part
@@ -67,6 +69,20 @@ def test_screening_is_near(dataset: Dataset) -> None:
     exact, screened = rows(miner("cuda"), dataset), rows(miner("cuda", True), dataset)
     for one, two in zip(exact, screened, strict=True):
         assert two["max"] == pytest.approx(one["max"], rel=0.05, abs=0.05)
+
+
+def test_screening_from_its_own_pixels_is_near(tmp_path: Path) -> None:
+    """nvJPEG's, which are some grey levels off; the same images are usable."""
+    pytest.importorskip("torchcodec")
+    for index in range(IMAGES):
+        draw(index).image.save(tmp_path / f"{index:03}.jpg", quality=90)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "000.jpg").read_bytes()[:500])
+    dataset = open_dataset(str(tmp_path))
+    by_nvjpeg = miner("cuda", True)
+    by_nvjpeg.decoding = nvjpeg(torch.device("cuda"))
+    for one, two in zip(rows(miner("cuda"), dataset), rows(by_nvjpeg, dataset), strict=True):
+        assert two["images"] == one["images"]
+        assert two["max"] == pytest.approx(one["max"], rel=0.1, abs=0.1)
 
 
 def test_batches_arrive_as_they_were_sent() -> None:

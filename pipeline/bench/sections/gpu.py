@@ -19,12 +19,15 @@ from pipeline.bench.runner import processes
 from pipeline.cluster.here import cores
 from pipeline.core.arithmetic import multiply_exactly
 from pipeline.core.heaps.peaks import Peaks
+from pipeline.core.heaps.screening import screened
 from pipeline.core.heaps.topk import strongest
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.preprocessing import Preprocessing
-from pipeline.data.batches import Stream, batches
+from pipeline.data.batches import ON_PROCESSOR, Decoding, Stream, batches
 from pipeline.data.formats.dataset import Dataset
+from pipeline.data.nvjpeg import nvjpeg, nvjpeg_if_there
 from pipeline.data.samples import Part
+from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.stages.mine import Miner, mine_part
 
@@ -34,6 +37,8 @@ _SHARDS = 4
 _IMAGES = {True: 1024, False: 8192}  # that are mined from files
 _WORKERS = 4  # that share the GPU
 _COMPARED = 256  # images whose winners are compared with a processor's
+_NVJPEG = "decoding by nvJPEG"
+_SCREENING = "screening, bfloat16, compiled"
 _COLUMNS = {"rate": Column("images/s", 0), "share": Column("of its\nbound", 2)}
 _NOTES = (
     "Of its bound: of what the net does alone in that precision; of mining from files the smaller",
@@ -54,7 +59,9 @@ def measure(order: Order) -> Iterator[Finding]:
     multiply_exactly()
     rows: Rates = {}
     dataset = order.shards(_SHARDS, _IMAGES[order.short] // _SHARDS)
-    rows |= _decoding(dataset, load(order.net).preprocessing)
+    preparing = load(order.net).preprocessing
+    rows |= _decoding(dataset, preparing)
+    rows |= _decoding_there(dataset, preparing)
     rows |= _copying(order.net)
     rows |= _nets(order)
     rows |= _mining(order, dataset, rows)
@@ -83,12 +90,27 @@ def _decode_all(dataset: Dataset, parts: list[Part], preparing: Preprocessing) -
     return sum(_decoded(dataset, parts, preparing, 0))
 
 
+def _decoding_there(dataset: Dataset, preparing: Preprocessing) -> Rates:
+    """The same on the GPU, where nvJPEG is installed."""
+    decoding = nvjpeg_if_there("cuda")
+    if decoding is ON_PROCESSOR:
+        return {}
+    count = sum(_decoded(dataset, dataset.parts()[:1], preparing, cores(), decoding))
+    begun = time.perf_counter()
+    count = sum(_decoded(dataset, dataset.parts(), preparing, cores(), decoding))
+    return {_NVJPEG: {"rate": count / (time.perf_counter() - begun)}}
+
+
 def _decoded(
-    dataset: Dataset, parts: list[Part], preparing: Preprocessing, threads: int
+    dataset: Dataset,
+    parts: list[Part],
+    preparing: Preprocessing,
+    threads: int,
+    decoding: Decoding = ON_PROCESSOR,
 ) -> Iterator[int]:
     for part in parts:
-        samples = enumerate(dataset.read(part))
-        for batch in batches(samples, [Stream(preparing, _BATCH)], threads):
+        samples, streams = enumerate(dataset.read(part)), [Stream(preparing, _BATCH)]
+        for batch in batches(samples, streams, threads, decoding=decoding):
             yield len(batch.pictures)
 
 
@@ -126,8 +148,10 @@ def _nets(order: Order) -> Rates:
     half, small = deepcopy(trunk).bfloat16(), images.bfloat16()
     add("the net alone, bfloat16", half, small)
     add("the net alone, bfloat16, compiled", torch.compile(half), small)
-    screening = Miner.screening(_on_gpu(order.net))
-    add("screening, bfloat16", screening.peaks, images, "the net alone, bfloat16")
+    graph = _on_gpu(order.net).graph
+    plain = screened(graph, compiles=False)
+    add("screening, bfloat16", plain, images, "the net alone, bfloat16")
+    add(_SCREENING, screened(graph), images, "the net alone, bfloat16, compiled")
     return rows
 
 
@@ -145,25 +169,27 @@ def _amax_and_argmax(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mining(order: Order, dataset: Dataset, rows: Rates) -> Rates:
     """From files to heaps."""
-    decoding = max(row["rate"] for name, row in rows.items() if name.startswith("decoding"))
-    alone = {
-        "mining exactly": rows["with peaks by max_pool2d"]["rate"],
-        "screening": rows["screening, bfloat16"]["rate"],
-    }
-    ready = {"mining exactly": Miner.exact, "screening": Miner.screening}
-    made = {}
+    decoding = max(row["rate"] for name, row in rows.items() if name.startswith("decoding, "))
+    exact, screen = (rows[name]["rate"] for name in ("with peaks by max_pool2d", _SCREENING))
+    made: Rates = {}
 
-    def add(what: str, how: str, rate: float) -> None:
-        made[f"{what} from files{how}"] = {"rate": rate, "share": rate / min(decoding, alone[what])}
-        made[f"{what} from files{how}: GPU busy"] = {"share": rate / alone[what]}
+    def add(what: str, decoding: float, net: float, rate: float) -> None:
+        made[what] = {"rate": rate, "share": rate / min(decoding, net)}
+        made[f"{what}: GPU busy"] = {"share": rate / net}
 
-    for what in alone:
-        miner = ready[what](_on_gpu(order.net))
-        _mined(miner, order, dataset.parts()[:1], cores())
+    def mined(miner: Miner) -> float:
+        _mined(miner, dataset, dataset.parts()[:1], order.run, cores())
         begun = time.perf_counter()
-        _mined(miner, order, dataset.parts(), cores())
-        add(what, "", _IMAGES[order.short] / (time.perf_counter() - begun))
-    add("mining exactly", f", {_WORKERS} processes", _shared(order, dataset))
+        _mined(miner, dataset, dataset.parts(), order.run, cores())
+        return _IMAGES[order.short] / (time.perf_counter() - begun)
+
+    add("mining exactly from files", decoding, exact, mined(Miner.exact(_on_gpu(order.net))))
+    shared = f"mining exactly from files, {_WORKERS} processes"
+    add(shared, decoding, exact, _shared(order, dataset))
+    add("screening from files", decoding, screen, mined(Miner.screening(_on_gpu(order.net))))
+    if _NVJPEG in rows:
+        miner = Miner.screening(_on_gpu(order.net), nvjpeg(torch.device("cuda")))
+        add("screening from files by nvJPEG", rows[_NVJPEG]["rate"], screen, mined(miner))
     return made
 
 
@@ -171,17 +197,17 @@ def _shared(order: Order, dataset: Dataset) -> float:
     """Images a second of processes that share the GPU: one decodes while another ends its part."""
     with processes(_WORKERS) as pools:
         for pool in pools:
-            pool.submit(_mine_alone, order, dataset.parts()[:1]).result()
+            pool.submit(_mine_alone, order, dataset, dataset.parts()[:1]).result()
         begun = time.perf_counter()
-        shares = [pool.submit(_mine_alone, order, dataset.parts()) for pool in pools]
+        shares = [pool.submit(_mine_alone, order, dataset, dataset.parts()) for pool in pools]
         for share in shares:
             share.result()
     return _WORKERS * _IMAGES[order.short] / (time.perf_counter() - begun)
 
 
-def _mine_alone(order: Order, parts: list[Part]) -> None:
+def _mine_alone(order: Order, dataset: Dataset, parts: list[Part]) -> None:
     """In a process of its own, which keeps its net."""
-    _mined(_miner(order.net), order, parts, max(1, cores() // _WORKERS))
+    _mined(_miner(order.net), dataset, parts, order.run, max(1, cores() // _WORKERS))
 
 
 @cache
@@ -189,11 +215,10 @@ def _miner(name: str) -> Miner:
     return Miner.exact(_on_gpu(name))
 
 
-def _mined(miner: Miner, order: Order, parts: list[Part], decoders: int) -> None:
+def _mined(miner: Miner, dataset: Dataset, parts: list[Part], run: Store, decoders: int) -> None:
     """All is in the heaps' files when it returns."""
-    dataset = order.shards(_SHARDS, _IMAGES[order.short] // _SHARDS)
     for part in parts:
-        mine_part([miner], dataset, part, [order.run], TOP_K, decoders)
+        mine_part([miner], dataset, part, [run], TOP_K, decoders)
 
 
 def _alike(order: Order) -> float:

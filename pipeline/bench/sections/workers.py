@@ -21,7 +21,7 @@ from pipeline.bench.sections.mining import Done, Fastest, bound, fastest, mine_s
 from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
 from pipeline.cluster.here import cores
-from pipeline.request import Workforce
+from pipeline.request import MineRequest
 
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _PASSES = {True: 2, False: 4}  # over the images; whether short, with few of them
@@ -112,8 +112,9 @@ def _by_ray(order: Order, count: int, passes: int) -> dict[str, float]:
     net, dataset = load(order.net), order.dataset
     targets = [cluster.Target(net, [layer.name for layer in net.graph.layers], order.run)]
     work = [(part, (0,)) for part in dataset.parts()] * passes
+    asked = MineRequest(data=dataset.url, run=order.run.url, top_k=TOP_K, workers=count)
     done, spent, start = [], _spent(), time.monotonic()
-    for part in cluster.mine(targets, dataset, work, TOP_K, "exact", Workforce(workers=count)):
+    for part in cluster.mine(targets, dataset, work, "exact", asked):
         before, spent = spent, _spent()
         cpu = sum(seconds - before.get(pid, 0.0) for pid, seconds in spent.items())
         done.append((time.monotonic(), part.images, cpu))

@@ -108,8 +108,12 @@ class Preprocessing:
         )
         return top, left
 
-    def prepare(self, picture: "Tensor") -> "Tensor":
+    def prepare(self, picture: "Tensor", *, nearly: bool = False) -> "Tensor":
         """Resize and crop: uint8 (C, H, W) to uint8 (C, *input_size); what is missing is black.
+
+        Args:
+            picture: to prepare; nearly so, on any device.
+            nearly: in float32 throughout, whoever's code is asked for: a grey level off.
 
         Raises:
             SampleError: the picture is so long and thin that its resized form would be enormous.
@@ -123,10 +127,12 @@ class Preprocessing:
                 f"resized they would be {size[1]}×{size[0]}"
             )
         if size != picture.shape[1:]:
-            if self.kernel == "pillow" or self.mode == "RGBA":
+            if not nearly and (self.kernel == "pillow" or self.mode == "RGBA"):
                 picture = _by_pillow(picture, size, self.interpolation)
+            elif self.interpolation == "bicubic":
+                picture = _bicubic(picture[None], size)[0]
             else:
-                resample = _bilinear if self.interpolation == "bilinear" else _bicubic
+                resample = _in_float32 if nearly else _bilinear
                 picture = resample(picture[None], size)[0]
         top, left = self._margins(*size)
         height, width = self.input_size
@@ -195,14 +201,20 @@ def _bilinear(picture: "Tensor", size: tuple[int, int]) -> "Tensor":
     return F.interpolate(picture, size=size, mode="bilinear", antialias=True)
 
 
+def _in_float32(
+    picture: "Tensor", size: tuple[int, int], interpolation: str = "bilinear"
+) -> "Tensor":
+    import torch.nn.functional as F
+
+    smooth = F.interpolate(picture.float(), size=size, mode=interpolation, antialias=True)
+    return smooth.round_().clamp_(0, 255).byte()
+
+
 def _bicubic(picture: "Tensor", size: tuple[int, int]) -> "Tensor":
     """Columns, then rows, as Pillow does: between them it rounds, and cuts off what overshoots.
 
     torch's own bicubic on uint8 rounds its weights too: some pixels come out two levels off.
     """
-    import torch.nn.functional as F
-
     for step in ((picture.shape[2], size[1]), size):
-        smooth = F.interpolate(picture.float(), size=step, mode="bicubic", antialias=True)
-        picture = smooth.round_().clamp_(0, 255)
-    return picture.byte()
+        picture = _in_float32(picture, step, "bicubic")
+    return picture

@@ -1,6 +1,7 @@
 """Reduced precision: the stated formula in float64, how far it is off, and what it must show."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -386,3 +387,41 @@ def test_real_pictures_are_ranked_nearly_alike(
     print(f"error per spread: median {ratio.median():.4f}, 99 % {ratio.quantile(0.99):.4f}")
     assert ratio.median() < 0.05
     assert ratio.quantile(0.99) < 0.3
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler (g++) here")
+def test_compiled_is_what_it_is_without() -> None:
+    net = load_net("demo", None).net
+    plain = screening._in_bfloat16(Peaks.of(net.graph, screening._largest).trunk)
+    images = torch.rand(3, 3, *net.preprocessing.input_size).bfloat16()
+    compiled = screening.Compiled(plain)
+    with torch.inference_mode():
+        for (values, _), (expected, _) in zip(compiled(images), plain(images), strict=True):
+            torch.testing.assert_close(values, expected, rtol=0.02, atol=0.02)
+    assert compiled.work is not plain
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = []
+
+    def fail(images: Tensor) -> Tensor:
+        tries.append(len(images))
+        raise RuntimeError("Failed to find C compiler.\nand pages more")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    compiled = screening.Compiled(nn.Identity())
+    images = torch.ones(2)
+    assert compiled(images) is images
+    assert compiled(images) is images
+    assert tries == [2]
+    (said,) = caplog.messages
+    assert "not compiled here (Failed to find C compiler); it takes longer." in said
+
+    def cramped(images: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: cramped)
+    with pytest.raises(torch.OutOfMemoryError):  # the batches are halved then
+        screening.Compiled(nn.Identity())(images)
