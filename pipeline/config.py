@@ -119,7 +119,8 @@ class RunSpec(Mining):
         """
         for name in type(self).model_fields:
             # others may read a run; labels are compared by what they are
-            if name in ("versions", "machines", "labels"):
+            # and examples are chosen when a run is merged, which is soon done again
+            if name in ("versions", "machines", "labels", "examples"):
                 continue
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs and name in _DIGESTS:

@@ -26,6 +26,16 @@ Occluder = Annotated[int, Field(description="Side of the square, in pixels of th
 Stride = Annotated[int, Field(description="Pixels from one place of the square to the next.")]
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _unless_none(value: object) -> object:
+    return () if value in ("none", ("none",), ["none"]) else value
+
+
+Quantiles = Annotated[tuple[Share, ...], BeforeValidator(_unless_none)]
+
+
 def _from_json(value: object) -> object:
     return json.loads(value) if isinstance(value, str) else value
 
@@ -67,6 +77,9 @@ class Mining(Frozen):
     precision: Precision = "exact"
     """exact: float32 throughout. fast: screen in reduced precision, then look exactly at all
     images that may be winners; the winners are the same. Where that would take longer, exact."""
+    examples: Quantiles = (0.99, 0.9, 0.5)
+    """Beside the winners, for each feature map an image at each of these quantiles of its
+    activations, so that nobody takes the winners for the whole; or none."""
     data: str
     """Image folder, WebDataset tars or Parquet: path, glob or URL."""
     format: DataFormat | None = None

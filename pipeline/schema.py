@@ -18,6 +18,8 @@ FEATURE_MAPS = "feature_maps.parquet"
 """Written last by the merge: its presence says that the winners are complete."""
 
 HEAPS, SCREEN, SKIPPED, WINNERS = "heaps", "screen", "skipped", "winners"
+STATISTICS, DISTRIBUTIONS = "statistics", "distributions"
+CLASSES, EXAMPLES = "classes", "examples"
 MERGING = "merging"
 PROJECTED, PROJECTIONS = "projected", "projections"
 EXPLAIN, ATLAS = "explain", "atlas"
@@ -64,14 +66,37 @@ def skipped_name(part: str) -> str:
     return f"{SKIPPED}/{part}.parquet"
 
 
+def statistics_name(part: str) -> str:
+    """How a part's activations are spread, by class, and those of some of its images.
+
+    It is there before the part is done.
+    """
+    return f"{STATISTICS}/{part}.parquet"
+
+
+def statistics_of_look(rescored: str) -> str:
+    """What goes with an exact heap of a look: the activations of images that are kept whole."""
+    return f"{STATISTICS}{rescored.removeprefix(HEAPS)}"
+
+
+def condensed_statistics(condensed: str) -> str:
+    """What goes with heaps of many parts in one."""
+    return condensed.replace(".parquet", "-statistics.parquet")
+
+
 def quoted(layer: str) -> str:
     """A layer's name within an object's, as in URLs; who reads Hive partitions unquotes it."""
     return quote(layer, safe="@")
 
 
+def of_layer(folder: str, layer: str) -> str:
+    """What is merged of a layer, in the folder of its kind."""
+    return f"{folder}/layer={quoted(layer)}/part-0.parquet"
+
+
 def winners_name(layer: str) -> str:
     """The merged winners of a layer."""
-    return f"{WINNERS}/layer={quoted(layer)}/part-0.parquet"
+    return of_layer(WINNERS, layer)
 
 
 def projections_folder(layer: str) -> str:
@@ -141,51 +166,68 @@ _OF_MAP = [
     pa.field("active", pa.int64()),
     pa.field("max", pa.float32()),
 ]
-_SUMS = [pa.field("total", pa.float64()), pa.field("total_squares", pa.float64())]
-
-# width and height are those of the original picture
-SAMPLE = pa.struct(
-    [_SAMPLE, *_WHERE, *_LABEL, pa.field("width", pa.int32()), pa.field("height", pa.int32())]
-)
-"""What is known of a sample; it is the position within the part, which the merge makes global."""
-
-HEAP_ENTRY = pa.struct([*_ACTIVATION, _BEFORE, _SAMPLE])
-"""A winner of a part."""
-
-HEAP = pa.schema(
-    [
-        *_OF_MAP,
-        *_SUMS,
-        pa.field("winners", pa.list_(HEAP_ENTRY)),  # in the order of rank
-        pa.field("samples", pa.list_(SAMPLE)),  # all that win anything, in their order
-    ]
-)
-"""A part's heaps, one row per feature map, `samples` in the first row alone: each of them wins many
-times. The file's metadata counts the part's `samples`."""
-
-SCREENED = pa.struct([pa.field("value", pa.float32()), _SAMPLE])
-SCREEN_HEAP = pa.schema([*_OF_MAP, *_SUMS, pa.field("kept", pa.list_(SCREENED))])
-"""What screening keeps of a part: the largest values before rectification, in falling order."""
-
-CHECKED = pa.struct([pa.field("slot", pa.int32()), pa.field("value", pa.float32())])
-RESCORED_HEAP = pa.schema([*HEAP, pa.field("checked", pa.list_(CHECKED))])
-"""A heap of images looked at again, whose samples are positions in the dataset, and the exact
-values of some of the candidates."""
 
 SKIPPED_SAMPLE = pa.schema([*_SHARD_AND_KEY, pa.field("reason", pa.string())])
 
 WINNER = pa.schema([*_RANKED, _BEFORE, *_WHERE, _SAMPLE, *_LABEL, *_BOX, *_SOURCE_BOX])
 """One row per (feature map, rank); the layer is the folder's name (Hive partitioning)."""
 
-# certified: whether no winner can be missing
+DISTRIBUTION = pa.schema(
+    [
+        pa.field("feature_map", pa.int32()),
+        pa.field("lower", pa.float32()),
+        pa.field("upper", pa.float32()),
+        pa.field("images", pa.int64()),
+    ]
+)
+"""One row per (feature map, bucket) with images whose activation is from `lower` to below `upper`;
+the others are not active."""
+
+OF_CLASS = pa.schema(
+    [
+        pa.field("feature_map", pa.int32()),
+        *_LABEL,
+        pa.field("images", pa.int64()),
+        pa.field("active", pa.int64()),
+        pa.field("mean", pa.float64()),
+    ]
+)
+"""One row per (feature map, class): of how many images, on how many it is active, and the mean."""
+
+QUANTILES = {
+    "q10": 0.1,
+    "q25": 0.25,
+    "q50": 0.5,
+    "q75": 0.75,
+    "q90": 0.9,
+    "q95": 0.95,
+    "q99": 0.99,
+    "q999": 0.999,
+}
+"""Columns of the feature maps' table: what so large a share of the images does not exceed."""
+
 FEATURE_MAP = pa.schema(
     [
         *_OF_MAP,
         pa.field("mean", pa.float64()),
         pa.field("std", pa.float64()),
-        pa.field("certified", pa.bool_()),
+        *(pa.field(name, pa.float32()) for name in QUANTILES),
+        pa.field("selectivity", pa.float64()),  # null where the images' classes are not known
+        pa.field("class_entropy", pa.float64()),
+        pa.field("best_class", pa.int32()),
+        pa.field("best_class_name", pa.string()),
+        pa.field("certified", pa.bool_()),  # whether no winner can be missing
     ]
 )
+
+EXAMPLE = pa.schema(
+    [
+        _RANKED[0],
+        pa.field("quantile", pa.float32()),
+        *(field for field in WINNER if field.name not in ("feature_map", "rank")),
+    ]
+)
+"""As a winner, but at a quantile of the map's activations."""
 
 _PICTURES = [pa.field("projection", pa.binary()), pa.field("patch", pa.binary())]
 
@@ -208,53 +250,3 @@ ROWS_READ = 32
 
 PROJECTED_KEYS = ["layer", "feature_map", "rank", "sample"]
 """Of one winner; its sample tells it from another one that had this rank before the data grew."""
-
-# --- single pictures --------------------------------------------------------------------------
-
-EXPLANATION = pa.schema(
-    [
-        pa.field("image", pa.string()),  # as asked for
-        _SAMPLE,
-        *_LABEL,
-        pa.field("layer", pa.string()),
-        pa.field("rank", pa.int16()),
-        pa.field("feature_map", pa.int32()),
-        *_ACTIVATION,
-        _BEFORE,
-        *_BOX,
-        *_SOURCE_BOX,
-        *_PICTURES,
-    ]
-)
-"""One row per (layer, rank); a layer that is wholly inactive has one row without activation."""
-
-OCCLUSION = pa.schema(
-    [
-        pa.field("image", pa.string()),  # as asked for: a path or URL, or the sample's key
-        *_SHARD_AND_KEY,
-        _SAMPLE,
-        pa.field("label", pa.int32()),
-        pa.field("net", pa.string()),
-        pa.field("layer", pa.string()),
-        pa.field("feature_map", pa.int32()),  # the strongest one without occluder
-        pa.field("occluder", pa.int16()),  # its side, in pixels of the net's input
-        pa.field("stride", pa.int16()),
-        pa.field("colour", pa.string()),  # mean, or #rrggbb
-        pa.field("correct_class", pa.int32()),
-        pa.field("correct_class_name", pa.string()),
-        pa.field("class_from", pa.string()),  # label, given or prediction
-        pa.field("top", pa.int16()),  # of the occluder, in the net's input
-        pa.field("left", pa.int16()),
-        pa.field("total_activation", pa.float32()),  # summed over the map
-        pa.field("probability", pa.float32()),  # of the correct class
-        pa.field("top_class", pa.int32()),
-        pa.field("top_class_name", pa.string()),
-        pa.field("total_activation_without", pa.float32()),  # the same without occluder
-        pa.field("probability_without", pa.float32()),
-        pa.field("top_class_without", pa.int32()),
-    ]
-)
-"""One row per picture and place of the occluder, row by row from the top left.
-
-``frame.pivot(index="top", columns="left", values="probability")`` is a map.
-"""

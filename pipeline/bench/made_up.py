@@ -14,6 +14,7 @@ from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
 from pipeline.core.nets.known import Net
 from pipeline.data.store import Store
+from pipeline.data.stored import part_columns
 from pipeline.stages.heap_files import in_first_row, lists_of
 
 IMAGES = 1000
@@ -83,7 +84,7 @@ def _heap(net: Net, number: int, top_k: int) -> pa.Table:
         "width": np.arange(300, 300 + IMAGES),
         "height": np.arange(300, 300 + IMAGES),
     }
-    winners = schema.entries_of(columns, schema.HEAP_ENTRY)
+    winners = schema.entries_of(columns, part_columns.HEAP_ENTRY)
     of_maps = {
         "layer": np.repeat([layer.name for layer in layers], [layer.maps for layer in layers]),
         "feature_map": np.concatenate([np.arange(layer.maps) for layer in layers]),
@@ -93,9 +94,9 @@ def _heap(net: Net, number: int, top_k: int) -> pa.Table:
         "total": values.sum(1),
         "total_squares": (values**2).sum(1),
         "winners": lists_of(winners, np.full(maps, entries)),
-        "samples": in_first_row(schema.entries_of(of_samples, schema.SAMPLE), maps),
+        "samples": in_first_row(schema.entries_of(of_samples, part_columns.SAMPLE), maps),
     }
-    table = schema.table_of(of_maps, schema.HEAP)
+    table = schema.table_of(of_maps, part_columns.HEAP)
     return table.replace_schema_metadata({schema.SAMPLES_IN_PART: str(IMAGES)})
 
 

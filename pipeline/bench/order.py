@@ -21,7 +21,8 @@ from pipeline.data.samples import Sample
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError, SampleError
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 
 TOP_K = 9
 _BATCH = 32  # images whose time tells a net's speed

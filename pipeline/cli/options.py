@@ -64,7 +64,9 @@ def asks_for(
         default = Parameter.empty if field.is_required() else field.default
         if name in repeated:
             kind, default = list[kind], [default] if isinstance(default, str) else default
-        if default in (None, ()):
+        if isinstance(default, tuple):
+            default = ",".join(map(str, default))
+        if default in (None, ""):
             kind, default = kind | None, None
         bounds = (bound for limit in field.metadata for bound in asdict(limit).items())
         limits = {_BOUNDS[way]: at for way, at in bounds if way in _BOUNDS}

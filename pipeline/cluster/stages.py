@@ -34,7 +34,8 @@ from pipeline.stages.compact import compact as compact_block
 from pipeline.stages.merging.condense import Range, condense
 from pipeline.stages.merging.merge import Merged, merge_share
 from pipeline.stages.merging.sources import Share, Sources
-from pipeline.stages.mine import Miner, PartDone, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_unit
 from pipeline.stages.rescore import SecondLook, rescore_unit
 
@@ -69,6 +70,8 @@ def mine(
     recipes = [target.recipe for target in targets]
     runs = [_anywhere(target.run) for target in targets]
 
+    kept = dataset.share_kept
+
     def prepare(device: str) -> list[Miner]:
         nets = [recipe.make(device) for recipe in recipes]
         if precision == "exact":
@@ -81,7 +84,7 @@ def mine(
         for run in runs:
             look_for(run)
         chosen, places = zip(*((miners[target], runs[target]) for target in wanted), strict=True)
-        return mine_part(chosen, dataset, part, places, asked.top_k, decoders())
+        return mine_part(chosen, dataset, part, places, asked.top_k, decoders(), kept)
 
     yield from bounded(Job(prepare, do), work, seat, "mine", lambda unit: unit[0].name)
 
@@ -91,11 +94,11 @@ def rescore(
 ) -> Iterator[int]:
     """Look at images again exactly; yields how many each unit had."""
     seat, recipe = seats(workforce), target.recipe
-    run = _anywhere(target.run)
+    run, kept = _anywhere(target.run), dataset.share_kept
 
     def do(miner: Miner, unit: SecondLook) -> int:
         look_for(run)
-        return rescore_unit(miner, unit, dataset, run, top_k, decoders())
+        return rescore_unit(miner, unit, dataset, run, top_k, decoders(), kept)
 
     job = Job(lambda device: Miner.exact(recipe.make(device)), do)
     yield from bounded(job, units, seat, "rescore", lambda unit: unit.file)

@@ -50,7 +50,9 @@ def extend(run: Store, spec: RunSpec, dataset: Dataset, retry_skipped: bool = Fa
 def _outdated(run: Store, spec: RunSpec, again: list[str]) -> Iterator[str]:
     """What goes; of a part that is mined again last of all what tells that it has to be."""
     if spec.precision != "exact":  # which images are looked at again follows from all of them
-        yield from run.list(schema.HEAPS)
+        for name in run.list(schema.HEAPS):
+            yield schema.statistics_of_look(name)
+            yield name
     for part in again:
         yield f"{spec.parts_folder}/{part}.parquet"
         yield schema.skipped_name(part)

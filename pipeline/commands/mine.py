@@ -21,7 +21,7 @@ from pipeline.data.machines import machines_of, unlike
 from pipeline.data.samples import Asked
 from pipeline.data.store import Store
 from pipeline.data.stored.listing import keep_listing
-from pipeline.data.stored.results import is_mined, read_spec, require_few_skipped
+from pipeline.data.stored.results import is_mined, parts_done, read_spec, require_few_skipped
 from pipeline.data.weights.files import is_at_hand
 from pipeline.data.weights.load import Weighted, load_net
 from pipeline.errors import RequestError, WriteError
@@ -150,7 +150,8 @@ def _checked(request: MineRequest, found: Found, labels: LabelFile | None) -> _J
     if before is not None:
         require = spec.require_same_but_data if grows else spec.require_same
         require(before, run.url)
-    changes = grows or (request.retry_skipped and before is not None)
+    differs = before is not None and before.examples != spec.examples
+    changes = grows or differs or (request.retry_skipped and before is not None)
     return _Job(request, weighted.net, spec, dataset, run, changes)
 
 
@@ -159,15 +160,11 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
     dataset, asked = jobs[0].dataset, jobs[0].request
     parts, precision = dataset.parts(), jobs[0].spec.precision
     exact = precision == "exact"
-    folder, name_of, what = (
-        (schema.HEAPS, schema.heap_name, "mining, parts")
-        if exact
-        else (schema.SCREEN, schema.screen_name, "screening, parts")
-    )
-    done = [set(job.run.list(folder)) for job in jobs]
+    what = "mining, parts" if exact else "screening, parts"
+    done = [parts_done(job.run, job.spec.parts_folder) for job in jobs]
     work = []
     for part in parts:
-        missing = [number for number in range(len(jobs)) if name_of(part.name) not in done[number]]
+        missing = [number for number in range(len(jobs)) if part.name not in done[number]]
         if missing:
             work.append((part, missing))
     if work:
@@ -186,7 +183,9 @@ def _mine_parts(jobs: Sequence[_Job]) -> None:
         looks = None if exact else _look_again(job)
         _note_machines(job)
         names = [part.name for part in parts]
-        remarks |= dict.fromkeys(merge(job.run, job.spec, names, looks, _Merging(job)))
+        remarks |= dict.fromkeys(
+            merge(job.run, job.spec, names, looks, _Merging(job), dataset.share_kept)
+        )
     say_remarks(list(remarks))
 
 
@@ -236,7 +235,7 @@ def _note_machines(job: _Job) -> None:
 
 def _look_again(job: _Job) -> Looks:
     """After screening: look exactly at whatever may be a winner, until nothing is left."""
-    looks = Looks(job.run, job.dataset.parts(), job.request.top_k)
+    looks = Looks(job.run, job.dataset.parts(), job.request.top_k, job.dataset.share_kept)
     while units := looks.next():
         done = set(job.run.list(schema.HEAPS))
         missing = [unit for unit in units if unit.file not in done]

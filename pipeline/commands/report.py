@@ -14,7 +14,7 @@ from pipeline.data.effort import ACTIVITIES
 from pipeline.data.store import Store
 from pipeline.data.stored.progress import Progress, now
 from pipeline.errors import AtlasError
-from pipeline.stages.mine import PartDone
+from pipeline.stages.part import PartDone
 from pipeline.terminal import progress
 
 _EVERY = 10.0

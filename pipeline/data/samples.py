@@ -10,6 +10,9 @@ from pipeline.request import Mining
 PICTURES = ("jpeg", "jpg", "png", "webp", "bmp", "pgm", "ppm", "tif", "tiff")
 """The extensions of pictures, in lower case: those of `torchvision.datasets.ImageFolder`."""
 
+BYTES = 110_000
+"""Of a picture in a shard, about: as ImageNet's are."""
+
 _MOST_LABEL = 2**31 - 1
 
 _STRANGE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -96,6 +99,11 @@ class Part:
     keys: tuple[str, ...] = ()
     sizes: tuple[int, ...] = ()
     row_groups: tuple[int, ...] = ()
+
+    @property
+    def approximate_count(self) -> int:
+        """About how many pictures it has, by their number or its size."""
+        return len(self.keys) or sum(self.sizes) // BYTES
 
     def of_keys(self, positions: Iterable[int]) -> "Part":
         """The same part with some of its files alone."""

@@ -22,6 +22,7 @@ from pipeline.data.findings import Activation, Explanation, Made
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.pictures import Picture, Wanted, read_picture
 from pipeline.data.store import Store
+from pipeline.data.stored import picture_columns
 from pipeline.errors import NumericsError, RequestError
 from pipeline.stages.project import png
 
@@ -180,7 +181,7 @@ def _activations(
 
 
 def to_table(explanation: Explanation) -> pa.Table:
-    """The explanation as rows of `schema.EXPLANATION`."""
+    """The explanation as rows of `picture_columns.EXPLANATION`."""
     wanted = explanation.picture.wanted
     common = {
         "image": wanted.name,
@@ -194,7 +195,7 @@ def to_table(explanation: Explanation) -> pa.Table:
         rows += [{**common, **_row(explanation, activation)} for activation in found]
         if not found:
             rows.append({**common, "layer": layer.name})
-    return pa.Table.from_pylist(rows, schema=schema.EXPLANATION)
+    return pa.Table.from_pylist(rows, schema=picture_columns.EXPLANATION)
 
 
 def _row(explanation: Explanation, activation: Activation) -> dict[str, object]:

@@ -17,6 +17,7 @@ from pipeline.core.nets.known import Net
 from pipeline.data.batches import Picture, Seen
 from pipeline.data.machines import machine_metadata
 from pipeline.data.store import Store
+from pipeline.data.stored import part_columns
 
 
 def write_skipped(run: Store, part: str, seen: Seen) -> None:
@@ -43,12 +44,12 @@ def heap_table(net: Net, heaps: Heaps, seen: Seen, machine: Machine) -> pa.Table
         "x": places % widths,
         "sample": positions,
     }
-    winners = schema.entries_of(columns, schema.HEAP_ENTRY)
+    winners = schema.entries_of(columns, part_columns.HEAP_ENTRY)
     lists = {
         "winners": lists_of(winners, taken.sum(1)),
-        "samples": in_first_row(_samples(seen.pictures, positions), len(taken)),
+        "samples": in_first_row(samples_of(seen.pictures, positions), len(taken)),
     }
-    table = schema.table_of(_map_columns(net, heaps) | lists, schema.HEAP)
+    table = schema.table_of(_map_columns(net, heaps) | lists, part_columns.HEAP)
     return _of_part(table, seen, machine)
 
 
@@ -57,9 +58,9 @@ def screen_table(net: Net, heaps: Heaps, seen: Seen, machine: Machine) -> pa.Tab
     taken = (heaps.samples != NOBODY).cpu().numpy()
     columns = {"value": heaps.values.cpu().numpy(), "sample": heaps.samples.cpu().numpy()}
     of_taken = {name: values[taken] for name, values in columns.items()}
-    entries = schema.entries_of(of_taken, schema.SCREENED)
+    entries = schema.entries_of(of_taken, part_columns.SCREENED)
     columns = _map_columns(net, heaps) | {"kept": lists_of(entries, taken.sum(1))}
-    return _of_part(schema.table_of(columns, schema.SCREEN_HEAP), seen, machine)
+    return _of_part(schema.table_of(columns, part_columns.SCREEN_HEAP), seen, machine)
 
 
 def _activations(heaps: Heaps) -> NDArray[np.float32]:
@@ -101,7 +102,7 @@ def _of_part(table: pa.Table, seen: Seen, machine: Machine) -> pa.Table:
     return table.replace_schema_metadata(facts | machine_metadata(machine))
 
 
-def _samples(pictures: Sequence[Picture], positions: NDArray[np.int64]) -> pa.StructArray:
+def samples_of(pictures: Sequence[Picture], positions: NDArray[np.int64]) -> pa.StructArray:
     """Where the samples at these positions of the part are, and what they are; each once."""
     wanted = {*np.unique(positions).tolist()}
     rows = [
@@ -114,7 +115,7 @@ def _samples(pictures: Sequence[Picture], positions: NDArray[np.int64]) -> pa.St
         for picture in pictures
         if picture.position in wanted
     ]
-    known = pa.Table.from_pylist(rows, pa.schema(list(schema.SAMPLE)))
+    known = pa.Table.from_pylist(rows, pa.schema(list(part_columns.SAMPLE)))
     return known.to_struct_array().combine_chunks()
 
 

@@ -20,6 +20,7 @@ from pipeline.data.findings import ClassFrom, Made, Occluded, OccludeSettings
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.pictures import Picture, Wanted, read_picture
 from pipeline.data.store import Store
+from pipeline.data.stored import picture_columns
 from pipeline.errors import NumericsError, RequestError
 
 _IMAGES_IN_TASK = 4
@@ -229,7 +230,7 @@ def _correct_class(
 
 
 def to_table(occluded: Occluded) -> pa.Table:
-    """The maps as rows of `schema.OCCLUSION`."""
+    """The maps as rows of `picture_columns.OCCLUSION`."""
     found, wanted, settings = occluded.found, occluded.picture.wanted, occluded.settings
     rows = found.total.size
     top, left = np.meshgrid(found.tops, found.lefts, indexing="ij")
@@ -263,4 +264,4 @@ def to_table(occluded: Occluded) -> pa.Table:
         "top_class_name": [names[label] for label in classes.tolist()],
         **{name: [value] * rows for name, value in constant.items()},
     }
-    return schema.table_of(columns, schema.OCCLUSION)
+    return schema.table_of(columns, picture_columns.OCCLUSION)

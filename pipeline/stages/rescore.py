@@ -15,14 +15,18 @@ from torch import Tensor
 
 from pipeline import schema
 from pipeline.core.heaps.certificate import Flags, first_look, judge, scale_of_errors, screen_depth
+from pipeline.core.heaps.statistics import UNKNOWN, Statistics, lots
+from pipeline.core.heaps.topk import Bounds
 from pipeline.data.batches import Batch, Numbered
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
+from pipeline.data.stored import part_columns
 from pipeline.data.stored.heaps import read_parts
 from pipeline.stages.heap_files import heap_table, lists_of, ranking_values
 from pipeline.stages.mine import Miner, mine, mine_finite
 from pipeline.stages.screen import gather
+from pipeline.stages.statistics_file import statistics_table
 
 _MOST_LOOKS = 8
 
@@ -55,23 +59,43 @@ class SecondLook:
     sample_of: Positions
 
     @property
+    def drawn(self) -> NDArray[np.float64]:
+        """(n,) the lots of the images."""
+        of_parts = zip(self.parts, self.starts, self._of_parts, strict=True)
+        return np.concatenate([lots(part.name, own - start) for part, start, own in of_parts])
+
+    @property
+    def _of_parts(self) -> list[Positions]:
+        return np.split(self.samples, np.searchsorted(self.samples, self.starts[1:]))
+
+    @property
     def file(self) -> str:
         """The object that holds what came of it."""
         return schema.rescored_name(self.parts[0].name, self.look)
 
+    @property
+    def statistics_file(self) -> str:
+        """Another one, with the images that are kept whole; it is there before."""
+        return schema.statistics_of_look(self.file)
+
     def read(self, dataset: Dataset) -> Iterator[Numbered]:
         """The images, with their positions in the dataset."""
-        ends = np.searchsorted(self.samples, self.starts[1:])
-        of_parts = np.split(self.samples, ends)
-        for part, start, samples in zip(self.parts, self.starts.tolist(), of_parts, strict=True):
+        of_parts = zip(self.parts, self.starts.tolist(), self._of_parts, strict=True)
+        for part, start, samples in of_parts:
             for position, sample in dataset.pick(part, (samples - start).tolist()):
                 yield start + position, sample
 
 
 def rescore_unit(
-    miner: Miner, unit: SecondLook, dataset: Dataset, run: Store, top_k: int, decoders: int = 0
+    miner: Miner,
+    unit: SecondLook,
+    dataset: Dataset,
+    run: Store,
+    top_k: int,
+    decoders: int = 0,
+    kept: float = 1.0,
 ) -> int:
-    """Mine a unit exactly and store its heap file.
+    """Mine a unit exactly and store its heap file, and the activations of images that are kept.
 
     Returns:
         How many images were looked at.
@@ -80,33 +104,66 @@ def rescore_unit(
         NumericsError: what was not finite is so when it is computed again.
         WriteError: the result could not be stored.
     """
-    exact = np.full(len(unit.maps), np.nan, np.float32)
+    tallies: list[_Tally] = []
 
-    def keep(batch: Batch, values: Tensor) -> None:
-        samples = np.array([picture.position for picture in batch.pictures])
-        rows = np.searchsorted(samples, unit.sample_of).clip(max=len(samples) - 1)
-        here = samples[rows] == unit.sample_of
-        exact[here] = values.cpu().numpy()[rows[here], unit.maps[here]]
+    def watching() -> _Tally:
+        tallies.append(_Tally(miner.bounds, unit, kept))
+        return tallies[-1]
 
     heaps = miner.heaps(top_k)
-    seen = mine([miner], [heaps], unit.read(dataset), decoders, keep)
+    seen = mine([miner], [heaps], unit.read(dataset), decoders, watching())
     if not heaps.finite:  # in reduced precision it was
-        heaps, seen = mine_finite(miner, top_k, lambda: unit.read(dataset), keep)
-    checked = _checked(unit, exact, len(heaps.values))
-    table = heap_table(miner.net, heaps, seen, miner.machine).append_column("checked", checked)
-    run.write_table(unit.file, table, by="layer")
+        heaps, seen = mine_finite(miner, top_k, lambda: unit.read(dataset), watching)
+    tally = tallies[-1]
+    run.write_table(
+        unit.statistics_file, statistics_table(miner.net, tally.statistics, seen), by="layer"
+    )
+    table = heap_table(miner.net, heaps, seen, miner.machine)
+    run.write_table(unit.file, table.append_column("checked", tally.checked()), by="layer")
     return len(seen)
 
 
-def _checked(unit: SecondLook, exact: NDArray[np.float32], maps: int) -> pa.ListArray:
-    order = np.argsort(unit.maps, kind="stable")
-    columns = {"slot": unit.slots[order], "value": exact[order]}
-    entries = schema.entries_of(columns, schema.CHECKED)
-    return lists_of(entries, np.bincount(unit.maps, minlength=maps))
+class _Tally:
+    """Watches a second look: what the candidates are exactly, and images that are kept whole."""
+
+    def __init__(self, bounds: Bounds, unit: SecondLook, kept: float) -> None:
+        self.statistics = Statistics.empty(bounds, kept, classed=0.0)
+        self._exact = np.full(len(unit.maps), np.nan, np.float32)
+        self._unit, self._drawn, self._maps = unit, unit.drawn, len(bounds)
+
+    def __call__(self, batch: Batch, values: Tensor, places: Tensor) -> None:
+        unit = self._unit
+        samples = np.array([picture.position for picture in batch.pictures])
+        drawn = self._drawn[np.searchsorted(unit.samples, samples)]
+        self.statistics.add(values, places, samples, drawn, [UNKNOWN] * len(samples))
+        rows = np.searchsorted(samples, unit.sample_of).clip(max=len(samples) - 1)
+        here = samples[rows] == unit.sample_of
+        self._exact[here] = values.cpu().numpy()[rows[here], unit.maps[here]]
+
+    def checked(self) -> pa.ListArray:
+        """For each map its candidates, and their exact values."""
+        order = np.argsort(self._unit.maps, kind="stable")
+        columns = {"slot": self._unit.slots[order], "value": self._exact[order]}
+        entries = schema.entries_of(columns, part_columns.CHECKED)
+        return lists_of(entries, np.bincount(self._unit.maps, minlength=self._maps))
+
+
+def _kept(parts: Sequence[Part], starts: Positions, share: float) -> Positions:
+    """The images of which all activations are kept, by their positions in the dataset."""
+    found = [np.empty(0, np.int64)]
+    for part, first, end in zip(parts, starts[:-1], starts[1:], strict=True):
+        found.append(first + np.flatnonzero(lots(part.name, np.arange(end - first)) < share))
+    return np.concatenate(found)
 
 
 class Looks:
     """The looks of a run whose parts are all screened, one after the other.
+
+    Args:
+        run: where it is.
+        parts: of its dataset.
+        top_k: ranks.
+        kept: share of the images of which all activations are kept; the first look is at all these.
 
     Attributes:
         units: of all looks so far.
@@ -116,9 +173,10 @@ class Looks:
         IncompleteError: a file cannot be read.
     """
 
-    def __init__(self, run: Store, parts: Sequence[Part], top_k: int) -> None:
+    def __init__(self, run: Store, parts: Sequence[Part], top_k: int, kept: float = 1.0) -> None:
         self._run, self._parts, self._top_k = run, parts, top_k
-        self._candidates, self._starts = gather(run, [part.name for part in parts], top_k)
+        self._candidates, starts = gather(run, [part.name for part in parts], top_k)
+        self._starts, self._kept = starts[:-1], _kept(parts, starts, kept)
         shape = self._candidates.values.shape
         self._looked_at = np.zeros(shape, bool)
         self._exact = np.full((shape[0], screen_depth(top_k)), np.nan, np.float32)
@@ -155,6 +213,8 @@ class Looks:
         """The wanted candidates' images, some parts together, and all candidates that they are."""
         values, samples = self._candidates.values, self._candidates.sample
         images = np.unique(samples[wanted])
+        if self._look == 0:
+            images = np.union1d(images, self._kept)
         nearest = np.searchsorted(images, samples).clip(max=len(images) - 1)
         here = (images[nearest] == samples) & (values > -np.inf)
         self._looked_at |= here

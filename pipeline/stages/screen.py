@@ -43,7 +43,8 @@ def gather(run: Store, parts: Sequence[str], top_k: int) -> tuple[Candidates, ND
     """The candidates of a run whose parts are all screened, and where each part starts.
 
     Returns:
-        The candidates, and the position in the dataset of each part's first sample.
+        The candidates, and the position in the dataset of each part's first sample, and at last
+        the number of samples.
 
     Raises:
         IncompleteError: a file cannot be read.
@@ -56,7 +57,7 @@ def gather(run: Store, parts: Sequence[str], top_k: int) -> tuple[Candidates, ND
             held.append(_candidates(starts[-1], table, screen_depth(top_k)))
             starts.append(starts[-1] + int(table.schema.metadata[schema.SAMPLES_IN_PART]))
         held = [_largest(held, _HELD * screen_depth(top_k))]
-    return held[0], np.array(starts[:-1])
+    return held[0], np.array(starts)
 
 
 def _candidates(start: int, table: pa.Table, most: int) -> Candidates:

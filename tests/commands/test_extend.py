@@ -67,6 +67,14 @@ def assert_same(run: Run, other: Run) -> None:
     pd.testing.assert_frame_equal(winners(run), winners(other), check_exact=True)
     pd.testing.assert_frame_equal(run.feature_maps(), other.feature_maps(), check_exact=True)
     assert run.spec.fingerprint == other.spec.fingerprint
+    for folder in ("distributions", "classes", "examples"):
+        assert_same_tables(run, other, folder)
+
+
+def assert_same_tables(run: Run, other: Run, folder: str) -> None:
+    one, two = (pd.read_parquet(f"{each.store.url}/{folder}") for each in (run, other))
+    assert len(one)
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
 @pytest.mark.parametrize("precision", ["exact", "fast"])
@@ -88,6 +96,20 @@ def test_the_result_is_that_of_mining_everything(
     written = marker.stat().st_mtime_ns
     mine(shards, place, precision=precision, extend=True)
     assert marker.stat().st_mtime_ns == written, "a run that is up to date was merged again"
+
+
+def test_other_examples_are_chosen_without_mining_again(shards: Path, tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    grow(shards, "bd")
+    mine(shards, place)
+    before = {path: path.stat().st_mtime_ns for path in (place / "heaps").iterdir()}
+    run = mine(shards, place, examples=(0.75,))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    rows = pd.read_parquet(place / "examples")
+    assert set(rows["quantile"]) == {0.75}
+    assert_same(run, mine(shards, tmp_path / "other", examples=(0.75,)))
+    mine(shards, place, examples=())
+    assert not len(pd.read_parquet(place / "examples"))
 
 
 @pytest.mark.parametrize("limit", [None, 2])

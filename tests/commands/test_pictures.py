@@ -15,7 +15,8 @@ from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
 from pipeline.request import ExplainRequest, OccludeRequest
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 from tests.stages import tiny
 
 COARSE = {"occluder": 56, "stride": 56}

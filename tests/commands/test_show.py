@@ -20,7 +20,8 @@ from pipeline.core.nets.known import Net
 from pipeline.data.store import Store
 from pipeline.request import ShowRequest
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 from pipeline.terminal import console, legible
 from tests.stages import tiny
 from tests.stages.projected import project

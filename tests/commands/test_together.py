@@ -19,7 +19,8 @@ from pipeline.data.samples import Sample
 from pipeline.data.store import Store
 from pipeline.request import MineRequest
 from pipeline.stages import mine as mining_stage
-from pipeline.stages.mine import Miner, PartDone, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import PartDone, mine_part
 from tests.data.without_ray import in_this_process
 from tests.stages import tiny
 
@@ -87,7 +88,7 @@ def test_each_net_as_if_it_were_alone(
             assert mine_part([miner], dataset, part, [run], 4, decoders) == done
     for with_others, by_itself in zip(together, alone, strict=True):
         assert contents(with_others) == contents(by_itself)
-        assert len(contents(with_others)) == 4 + 3  # three parts have broken pictures
+        assert len(contents(with_others)) == 2 * 4 + 3  # three parts have broken pictures
 
 
 def test_pictures_are_read_once(folder: Path, nets: list[Net]) -> None:

@@ -11,6 +11,7 @@ from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.labels import load_labels
 from pipeline.data.pictures import find_pictures, read_picture
 from pipeline.data.store import Store
+from pipeline.data.stored import part_columns
 from pipeline.errors import RequestError
 
 PREPROCESSING = Preprocessing(32, 32)
@@ -42,7 +43,9 @@ def run(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A run in which only sample 7 has won anything."""
     store = Store(tmp_path_factory.mktemp("run"))
     for part in dataset.parts():
-        heap = schema.HEAP.with_metadata({schema.SAMPLES_IN_PART: str(len(part.keys)).encode()})
+        heap = part_columns.HEAP.with_metadata(
+            {schema.SAMPLES_IN_PART: str(len(part.keys)).encode()}
+        )
         store.write_table(schema.heap_name(part.name), heap.empty_table())
     row = {
         "sample": 7, "shard": dataset.url, "key": "crane/07.png", "label": 0,
@@ -175,7 +178,7 @@ def test_lists_with_commas_and_names_with_commas(
     dataset = open_dataset("data")
     run = Store(tmp_path / "run")
     (part,) = dataset.parts()
-    heap = schema.HEAP.with_metadata({schema.SAMPLES_IN_PART: b"1"})
+    heap = part_columns.HEAP.with_metadata({schema.SAMPLES_IN_PART: b"1"})
     run.write_table(schema.heap_name(part.name), heap.empty_table())
     run.write_table(schema.FEATURE_MAPS, schema.FEATURE_MAP.empty_table())
 

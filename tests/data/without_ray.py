@@ -25,6 +25,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def screened_anyhow(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on reduced precision is what is asked for, whether it pays or not."""
     monkeypatch.setattr("pipeline.commands.precision.why_exact", lambda *_: None)
+    # else all images of few are kept whole, and looked at again for that
+    monkeypatch.setattr("pipeline.core.heaps.statistics._KEPT", 3)
 
 
 def end_to_end(

@@ -22,7 +22,8 @@ from pipeline.data.class_names import ClassNames
 from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 from tests.end_to_end.runs import (
     LAYERS,
     TOP_K,

@@ -19,7 +19,8 @@ from pipeline.core.nets.recipe import Recipe
 from pipeline.data.formats.dataset import open_dataset
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 import torch
 torch.set_num_threads(1)
 miner = Miner.exact(Recipe.of(load_net("demo").net, ["conv1", "conv5"]).make("cpu"))

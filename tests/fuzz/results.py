@@ -7,7 +7,8 @@ from pipeline import schema
 from pipeline.data.store import Store
 from pipeline.errors import AtlasError
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 from tests.data.stored.test_damage import all_that_is_read
 from tests.fuzz.mutation import Outcome, mutated, require_sentence
 from tests.stages import tiny

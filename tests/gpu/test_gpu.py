@@ -15,7 +15,8 @@ from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.nvjpeg import nvjpeg
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

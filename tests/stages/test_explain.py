@@ -20,6 +20,7 @@ from pipeline.core.render import projection_contrast
 from pipeline.data.pictures import Picture, Wanted, find_pictures, read_picture
 from pipeline.data.samples import Located
 from pipeline.data.store import Store
+from pipeline.data.stored import picture_columns
 from pipeline.errors import RequestError
 from pipeline.stages.explain import explain_pictures, explain_unit, to_table, units
 from tests.stages import tiny
@@ -122,7 +123,7 @@ def test_the_table_of_a_unit_is_read_back(net: Net, tmp_path: Path) -> None:
     pictures = [read_picture(one, net.preprocessing) for one in unit]
     explanations = explain_pictures(net, pictures, layers)
     table = run.read_table(f"explain/{unit[1].file_stem}.parquet")
-    assert table.schema.equals(schema.EXPLANATION)
+    assert table.schema.equals(picture_columns.EXPLANATION)
     assert table["layer"].to_pylist() == ["conv1", "conv3", "conv3", "conv3"]
     for row, one in zip(table.to_pylist(), explanations[1].found, strict=True):
         assert row["activation"] == one.value

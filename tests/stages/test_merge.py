@@ -15,7 +15,8 @@ from pipeline.errors import RequestError, WriteError
 from pipeline.stages.merging import condense, ranking
 from pipeline.stages.merging import merge as merge_module
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 from tests.stages import tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -127,7 +128,7 @@ def test_nothing_stays_of_what_is_condensed(
         patch.setattr(Store, "write_table", full)
         with pytest.raises(WriteError):
             merge(run, spec, names)
-    assert len(written) == 4  # two ranges of each layer
+    assert len(written) == 8  # heaps and statistics of two ranges of each layer
     assert list(run.list(schema.MERGING)) == [killed]  # it could be at work
     merge(run, spec, names)
     assert not run.list(schema.MERGING)

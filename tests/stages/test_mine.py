@@ -14,9 +14,11 @@ from pipeline.core.nets.known import Net
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
+from pipeline.data.stored import part_columns
 from pipeline.schema import SAMPLES_IN_PART
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import Miner, PartDone, mine, mine_part
+from pipeline.stages.mine import Miner, mine
+from pipeline.stages.part import PartDone, mine_part
 from tests.stages import tiny
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -58,7 +60,7 @@ def test_a_heap_file_holds_the_winners_of_its_part(folder: Path, decoders: int) 
 
     assert done == PartDone(part.name, COUNT - len(BROKEN), len(BROKEN))
     table = run.read_table(schema.heap_name(part.name))
-    assert table.schema.equals(schema.HEAP)
+    assert table.schema.equals(part_columns.HEAP)
     assert int(table.schema.metadata[SAMPLES_IN_PART]) == COUNT
     everything = tiny.Everything.of(module, COUNT)
     used = [number for number in range(COUNT) if number not in BROKEN]

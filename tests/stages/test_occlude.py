@@ -16,9 +16,10 @@ from pipeline.data.demo.images import CLASS_NAMES, draw
 from pipeline.data.findings import Occluded, OccludeSettings
 from pipeline.data.pictures import Picture, Wanted, read_picture
 from pipeline.data.store import Store
+from pipeline.data.stored.picture_columns import OCCLUSION
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError, WriteError
-from pipeline.schema import OCCLUSION, OCCLUSION_MAPS
+from pipeline.schema import OCCLUSION_MAPS
 from pipeline.stages.occlude import (
     check,
     maps_name,

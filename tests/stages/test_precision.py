@@ -27,7 +27,8 @@ from pipeline.request import MineRequest
 from pipeline.run import Run
 from pipeline.stages import rescore
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 from pipeline.stages.rescore import Looks, rescore_unit
 from tests.data.without_ray import in_this_process
 from tests.stages import tiny

@@ -21,7 +21,8 @@ from pipeline.data.store import Store
 from pipeline.errors import IncompleteError, NumericsError, RequestError
 from pipeline.stages import waiting as before
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 from pipeline.stages.project import ProjectSettings, project_unit
 from pipeline.stages.waiting import Waiting, waiting
 from tests.core import guided

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline import schema
 from pipeline.core.heaps.certificate import screen_depth
 from pipeline.data.store import Store
+from pipeline.data.stored import part_columns
 from pipeline.schema import SAMPLES_IN_PART
 from pipeline.stages import screen
 from pipeline.stages.screen import Candidates, gather
@@ -33,11 +34,11 @@ def gathered(parts: list[Values], top_k: int) -> Candidates:
                 }
                 for feature_map, some in enumerate(order)
             ],
-            schema=schema.SCREEN_HEAP.with_metadata({SAMPLES_IN_PART: str(len(values))}),
+            schema=part_columns.SCREEN_HEAP.with_metadata({SAMPLES_IN_PART: str(len(values))}),
         )
         run.write_table(schema.screen_name(str(number)), table)
     candidates, starts = gather(run, [str(number) for number in range(len(parts))], top_k)
-    assert starts.tolist() == np.cumsum([0, *map(len, parts)])[:-1].tolist()
+    assert starts.tolist() == np.cumsum([0, *map(len, parts)]).tolist()
     return candidates
 
 

@@ -23,7 +23,8 @@ from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.samples import Part, numbered
 from pipeline.data.store import Store
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 
 SIDE = 12
 NAMES = {"0": "first", "3": "second"}

@@ -29,7 +29,8 @@ from pipeline.data.nvjpeg import nvjpeg, nvjpeg_if_there
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 
 _BATCH = 256
 _ROUNDS = {True: 5, False: 30}  # of a batch in the GPU's memory

@@ -23,7 +23,8 @@ from pipeline.data.batches import Stream, batches
 from pipeline.data.decoding import decode
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Sample
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 
 _BATCHES = (4, 8, 16, 32, 64, 128)
 _THREADS = ("in the loop itself", "in a thread of its own", "in two threads")

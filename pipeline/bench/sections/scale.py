@@ -33,7 +33,7 @@ from pipeline.data.store import Store
 from pipeline.data.stored.listing import keep_listing
 from pipeline.request import Workforce
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import PartDone
+from pipeline.stages.part import PartDone
 
 _PARTS = {True: (1281,), False: (1281, 128_000)}  # ImageNet, and a hundred of it
 _WORKERS = 256

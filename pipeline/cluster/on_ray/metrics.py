@@ -6,7 +6,7 @@ from typing import Any
 from ray.util.metrics import Counter
 
 from pipeline.data.effort import ACTIVITIES
-from pipeline.stages.mine import PartDone
+from pipeline.stages.part import PartDone
 
 
 @cache

@@ -12,20 +12,18 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 
+from pipeline.core.heaps.statistics import share_kept
 from pipeline.data.class_names import ClassNames
 from pipeline.data.formats.files import Listing, list_files
 from pipeline.data.formats.kinds import KINDS, Reader, detected, say_passed_over
 from pipeline.data.formats.reading import UnreadableError, as_listed, damaged, missing, until_broken
 from pipeline.data.labels import LabelFile, Labels, labels_of_files, labels_of_members
-from pipeline.data.samples import NOTHING_ASKED, Asked, Located, Part, Sample
+from pipeline.data.samples import BYTES, NOTHING_ASKED, Asked, Located, Part, Sample
 from pipeline.data.store import Options
 from pipeline.errors import RequestError
 from pipeline.request import DataFormat
 
 log = logging.getLogger(__name__)
-
-_BYTES = 110_000
-"""Of a picture in a shard, as ImageNet's are."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,12 @@ class Dataset:
     def approximate_count(self) -> int:
         """About how many pictures it has, by its files' number or sizes."""
         files = self.listing.files
-        return len(files) if self.format == "folder" else sum(files.values()) // _BYTES
+        return len(files) if self.format == "folder" else sum(files.values()) // BYTES
+
+    @property
+    def share_kept(self) -> float:
+        """The share of its pictures of which all activations are kept."""
+        return share_kept(self.approximate_count)
 
     def parts(self) -> list[Part]:
         """Its units of work, in the order of the dataset.

@@ -118,7 +118,9 @@ def _is_hidden(name: str) -> bool:
 def _without_runs(url: str, files: dict[str, int]) -> dict[str, int]:
     """The files without those of this project's own runs, which may lie in the folder too."""
     folders = (name[: -len(schema.RUN)] for name in files if name.endswith(f"/{schema.RUN}"))
-    results = tuple(f"{name}/" for name in (schema.HEAPS, schema.SCREEN, schema.SKIPPED))
+    results = tuple(
+        f"{name}/" for name in (schema.HEAPS, schema.SCREEN, schema.STATISTICS, schema.SKIPPED)
+    )
     runs = tuple(
         folder
         for folder in folders

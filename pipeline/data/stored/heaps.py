@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.data.store import Store
+from pipeline.data.stored import part_columns
 from pipeline.data.stored.tables import gone, intact, read_first_group, read_table
 
 _AHEAD = 8
@@ -35,8 +36,8 @@ def read_parts(
 
     def read(name: str) -> pa.Table:
         is_screen = name.startswith(f"{schema.SCREEN}/")
-        fields = schema.SCREEN_HEAP if is_screen else schema.RESCORED_HEAP
-        table = read_table(run, name, fields, columns or schema.HEAP.names, layers)
+        fields = part_columns.SCREEN_HEAP if is_screen else part_columns.RESCORED_HEAP
+        table = read_table(run, name, fields, columns or part_columns.HEAP.names, layers)
         with intact(run, name):
             int(table.schema.metadata[schema.SAMPLES_IN_PART])
         return table
@@ -59,9 +60,35 @@ def read_winners_of_parts(
     """
 
     def read(name: str) -> tuple[pa.Table, pa.Table]:
-        winners = read_table(run, name, schema.HEAP, ["winners"], layers)["winners"]
-        samples = read_first_group(run, name, schema.HEAP, ["samples"])["samples"]
+        winners = read_table(run, name, part_columns.HEAP, ["winners"], layers)["winners"]
+        samples = read_first_group(run, name, part_columns.HEAP, ["samples"])["samples"]
         return _entries(winners), _entries(samples)
+
+    return _ahead(run, names, read)
+
+
+def read_statistics(
+    run: Store, names: Sequence[str], layers: Collection[str]
+) -> Iterator[tuple[pa.Table, pa.Table, pa.Table]]:
+    """The statistics of parts in some layers, the parts' classes, and the samples they keep whole.
+
+    Args:
+        run: where they are.
+        names: of statistics' files.
+        layers: whose maps.
+
+    Raises:
+        IncompleteError: one of them is damaged or gone.
+    """
+    in_first = ["classes", "kept_samples"]
+    of_map = [name for name in part_columns.STATISTIC.names if name not in in_first]
+
+    def read(name: str) -> tuple[pa.Table, pa.Table, pa.Table]:
+        table = read_table(run, name, part_columns.STATISTIC, of_map, layers)
+        first = read_first_group(run, name, part_columns.STATISTIC, in_first)
+        with intact(run, name):
+            int(table.schema.metadata[schema.SAMPLES_IN_PART])
+        return table, _entries(first["classes"]), _entries(first["kept_samples"])
 
     return _ahead(run, names, read)
 

@@ -213,6 +213,18 @@ def read_skipped(run: Store) -> "pd.DataFrame":
     return frame
 
 
+def parts_done(run: Store, folder: str) -> set[str]:
+    """The parts of which all is stored that stage 1 makes.
+
+    Args:
+        run: where they are.
+        folder: of what is stored last.
+    """
+    folders = (folder, schema.STATISTICS)
+    last, statistics = ({PurePosixPath(name).stem for name in run.list(each)} for each in folders)
+    return last & statistics
+
+
 def skipped_parts(run: Store) -> list[str]:
     """The parts with samples that could not be used.
 

@@ -18,9 +18,14 @@ _REMEDIES = {
     schema.LISTING: "remove it, and DATA is listed again",
     schema.HEAPS: _OF_PART,
     schema.SCREEN: _OF_PART,
+    schema.STATISTICS: f"remove it, the part's other files and {{run}}/{schema.FEATURE_MAPS}, "
+    f"and {_MINE}",
     schema.SKIPPED: f"remove it, the part's other files and {{run}}/{schema.FEATURE_MAPS}, "
     f"and {_MINE}",
     schema.WINNERS: _MERGED,
+    schema.DISTRIBUTIONS: _MERGED,
+    schema.CLASSES: _MERGED,
+    schema.EXAMPLES: _MERGED,
     schema.FEATURE_MAPS: _MERGED,
     schema.PROJECTED: "remove it and give the same `deconv-atlas project` command again",
     schema.PROJECTIONS: "remove it and give the same `deconv-atlas project` command again",

@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.data.store import Store
+from pipeline.data.stored import part_columns
 from pipeline.stages.heap_files import in_first_row, lists_of
+from pipeline.stages.merging.known import Known
 from pipeline.stages.merging.sources import Share, Sources, gathered, rows_of
 
 _PARTS = 1024
@@ -82,13 +84,18 @@ def condense(run: Store, sources: Sources, part: Range) -> None:
     maps = len(columns["feature_map"])
     rows = rows_of(run, files, part.layers, best)
     _, first = np.unique(best.sample, return_index=True)
-    samples = _entries(rows.take(first), schema.SAMPLE)
+    samples = _entries(rows.take(first), part_columns.SAMPLE)
     columns["winners"] = lists_of(
-        _entries(rows, schema.HEAP_ENTRY), np.bincount(best.owner, minlength=maps)
+        _entries(rows, part_columns.HEAP_ENTRY), np.bincount(best.owner, minlength=maps)
     )
     columns["samples"] = in_first_row(samples, maps)
     facts = {schema.SAMPLES_IN_PART: str(found.samples), schema.REMARKS: json.dumps(found.remarks)}
-    table = schema.table_of(columns, schema.HEAP).replace_schema_metadata(facts)
+    kept = [
+        schema.statistics_name(part_name) for part_name in sources.parts[part.first : part.last]
+    ]
+    statistics = Known(run, kept, part.layers, sources.kept).table()
+    run.write_table(schema.condensed_statistics(part.file), statistics, by="layer")
+    table = schema.table_of(columns, part_columns.HEAP).replace_schema_metadata(facts)
     run.write_table(part.file, table, by="layer")
 
 

@@ -23,8 +23,10 @@ from pipeline.data.stored.results import read_skipped
 from pipeline.errors import RequestError
 from pipeline.stages.merging.carry import carry_blocks, carry_projected
 from pipeline.stages.merging.condense import Range, condense, condensed, ranges_of
+from pipeline.stages.merging.known import Known
 from pipeline.stages.merging.ranking import RANKING, Entries, ranks
 from pipeline.stages.merging.sources import Share, Sources, gathered, rows_of
+from pipeline.stages.merging.summary import Summary
 from pipeline.stages.rescore import Looks
 
 _WINNERS_IN_SHARE = 2**16
@@ -72,6 +74,7 @@ def merge(
     parts: Sequence[str],
     looks: Looks | None = None,
     workers: Workers | None = None,
+    kept: float = 1.0,
 ) -> list[str]:
     """Merge the heaps of these parts, given in the order of the dataset.
 
@@ -86,6 +89,7 @@ def merge(
         looks: of a run in reduced precision, at its images exactly: the winners come from there,
             the statistics over all images from the screening.
         workers: who does it; without them it is done here.
+        kept: share of the images of which all activations are kept.
 
     Returns:
         What there is to say of the parts' data, each line once.
@@ -96,7 +100,7 @@ def merge(
         WriteError: a result could not be stored.
     """
     looked_at = tuple(unit.file for unit in looks.units) if looks is not None else None
-    sources = Sources(spec, tuple(parts), looked_at, bool(run.list(schema.PROJECTIONS)))
+    sources = Sources(spec, tuple(parts), looked_at, bool(run.list(schema.PROJECTIONS)), kept)
     shares = _shares(spec, looks.certified if looks is not None else None)
     done = {each.layers: each for each in _merged(run, sources, shares, workers or _Here(run))}
     feature_maps = pa.concat_tables([done[share.layers].feature_maps for share in shares])
@@ -167,15 +171,20 @@ def merge_share(run: Store, sources: Sources, share: Share) -> Merged:
     found = gathered(run, files, share.layers, spec.top_k, with_winners=looked_at is None)
     for number, table in enumerate(read_parts(run, looked_at or (), RANKING, share.layers)):
         found.ranking.add(table, number)
-    feature_maps, best = found.statistics.table(), found.ranking.best()
+    known = Known(
+        run, share.statistics(sources), share.layers, sources.kept, sources.looked_at_statistics
+    )
+    summary = Summary(known, found.statistics.images)
+    feature_maps, best = found.statistics.table(summary.columns()), found.ranking.best()
     if share.certified is not None:
         feature_maps = _certified(feature_maps, best, share.certified)
     if pc.max(feature_maps["images"]).as_py():
         rows = _rows(run, looked_at or files, share, best, feature_maps)
         for layer in (layer for layer in spec.layers if layer.name in share.layers):
             of_layer = rows.filter(pc.equal(rows["layer"], layer.name))
-            winners = _with_boxes(of_layer, layer, spec)
+            winners = _with_boxes(of_layer, layer, spec, schema.WINNER)
             run.write_table(schema.winners_name(layer.name), winners)
+            _write_summary(run, summary, layer, spec)
             if sources.has_projections:
                 carry_blocks(run, layer.name, layer.maps, winners)
     return Merged(share.layers, feature_maps, found.remarks)
@@ -205,8 +214,19 @@ def _rows(
     )  # fmt: skip
 
 
-def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec) -> pa.Table:
-    """The winners of one layer as they are stored."""
+def _write_summary(run: Store, summary: Summary, layer: LayerSpec, spec: RunSpec) -> None:
+    """Store what statistics come to for one layer."""
+    run.write_table(
+        schema.of_layer(schema.DISTRIBUTIONS, layer.name), summary.distribution(layer.name)
+    )
+    run.write_table(schema.of_layer(schema.CLASSES, layer.name), summary.classes(layer.name))
+    examples = summary.examples(layer.name, spec.examples)
+    examples = _with_boxes(examples, layer, spec, schema.EXAMPLE)
+    run.write_table(schema.of_layer(schema.EXAMPLES, layer.name), examples)
+
+
+def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec, fields: pa.Schema) -> pa.Table:
+    """The winners or examples of one layer as they are stored."""
     y, x = (rows[axis].to_numpy() for axis in ("y", "x"))
     height, width = (rows[side].to_numpy() for side in ("height", "width"))
     boxes = layer.receptive_field.boxes(y, x, spec.preprocessing.input_size)
@@ -214,7 +234,7 @@ def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec) -> pa.Table:
     columns = {name: rows[name].combine_chunks() for name in rows.column_names}
     for i, side in enumerate(schema.SIDES):
         columns |= {side: boxes[:, i], f"source_{side}": source[:, i]}
-    return schema.table_of(columns, schema.WINNER)
+    return schema.table_of(columns, fields)
 
 
 def _leave_readable(run: Store, parts: Sequence[str]) -> None:

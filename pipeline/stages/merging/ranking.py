@@ -1,5 +1,6 @@
 """The best entries of many heap files, as numbers; and what else these files say, summed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,14 +137,27 @@ class Statistics:
         maps = {name: self._maps[name].combine_chunks() for name in self._maps.column_names}
         return maps | self._sums
 
-    def table(self) -> pa.Table:
-        """The feature maps' table, every map of it certified."""
+    @property
+    def images(self) -> NDArray[np.int64]:
+        """(M,) that were seen."""
+        return self._sums["images"].astype(np.int64)
+
+    def table(self, known: Mapping[str, Any]) -> pa.Table:
+        """The feature maps' table, every map of it certified.
+
+        Args:
+            known: its other columns.
+        """
         assert self._maps is not None, "a dataset has parts"
         images = self._sums["images"]
         with np.errstate(invalid="ignore"):  # no images at all is refused by the caller
             mean = self._sums["total"] / images
             variance = self._sums["total_squares"] / images - mean**2
+        most = self._sums["max"].clip(min=0)
         columns = {
+            **known,
+            # of a bucket only its middle is known
+            **{name: np.minimum(known[name], most) for name in schema.QUANTILES},
             "layer": self._maps["layer"].combine_chunks(),
             "feature_map": self._maps["feature_map"].combine_chunks(),
             "images": images,

@@ -10,11 +10,12 @@ from pipeline import schema
 from pipeline.config import RunSpec
 from pipeline.core.heaps.certificate import Flags
 from pipeline.data.store import Store
+from pipeline.data.stored import part_columns
 from pipeline.data.stored.heaps import read_parts, read_winners_of_parts
 from pipeline.stages.heap_files import remarks_of
 from pipeline.stages.merging.ranking import RANKING, STATISTICS, Entries, Ranking, Statistics
 
-_OF_ROWS = (schema.HEAP_ENTRY, schema.SAMPLE)
+_OF_ROWS = (part_columns.HEAP_ENTRY, part_columns.SAMPLE)
 """What a heap file says of a winner, and of its sample."""
 
 
@@ -27,12 +28,19 @@ class Sources:
         parts: their names.
         looked_at: files of exact heaps of a run in reduced precision; of others None.
         has_projections: whether winners were projected before the dataset grew.
+        kept: the lot below which an image is one to choose examples from.
     """
 
     spec: RunSpec
     parts: tuple[str, ...]
     looked_at: tuple[str, ...] | None
     has_projections: bool
+    kept: float
+
+    @property
+    def looked_at_statistics(self) -> list[str]:
+        """The files that go with those of exact heaps."""
+        return [schema.statistics_of_look(name) for name in self.looked_at or ()]
 
     @property
     def of_parts(self) -> list[str]:
@@ -54,6 +62,12 @@ class Share:
     layers: tuple[str, ...]
     certified: Flags | None = None
     condensed: tuple[str, ...] | None = None
+
+    def statistics(self, sources: Sources) -> list[str]:
+        """The files with statistics that go with these."""
+        if self.condensed is None:
+            return [schema.statistics_name(part) for part in sources.parts]
+        return [schema.condensed_statistics(name) for name in self.condensed]
 
 
 @dataclass(frozen=True)

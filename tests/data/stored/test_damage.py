@@ -28,7 +28,8 @@ from pipeline.data.stored.results import (
 from pipeline.data.stored.tables import samples_in_part
 from pipeline.errors import AtlasError, IncompleteError, RequestError
 from pipeline.stages.merging.merge import merge
-from pipeline.stages.mine import Miner, mine_part
+from pipeline.stages.mine import Miner
+from pipeline.stages.part import mine_part
 from pipeline.stages.project import ProjectSettings
 from pipeline.stages.waiting import waiting
 from tests.stages import tiny
