@@ -1,7 +1,7 @@
 """The contract in code: every object name in a run and the columns of every Parquet file."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -23,6 +23,25 @@ CLASSES, EXAMPLES = "classes", "examples"
 MERGING = "merging"
 PROJECTED, PROJECTIONS = "projected", "projections"
 EXPLAIN, ATLAS = "explain", "atlas"
+
+
+class Pick(NamedTuple):
+    """Images that are picked for each feature map, and projected.
+
+    Attributes:
+        rows: the folder that tells which.
+        projections: that of their projections.
+        projected: that of what tasks have projected, on its way there.
+    """
+
+    rows: str
+    projections: str
+    projected: str
+
+
+WINNING = Pick(WINNERS, PROJECTIONS, PROJECTED)
+EXEMPLARY = Pick(EXAMPLES, "example_projections", "example_projected")
+PICKS = (WINNING, EXEMPLARY)
 
 OCCLUSION_MAPS = "occlusion/maps"
 """The tables, alone in their folder: ``pd.read_parquet("RUN/occlusion/maps")`` reads them all."""
@@ -99,19 +118,20 @@ def winners_name(layer: str) -> str:
     return of_layer(WINNERS, layer)
 
 
-def projections_folder(layer: str) -> str:
+def projections_folder(layer: str, pick: Pick = WINNING) -> str:
     """Where the projections of a layer are."""
-    return f"{PROJECTIONS}/layer={quoted(layer)}"
+    return f"{pick.projections}/layer={quoted(layer)}"
 
 
-def projections_name(layer: str, first: int, last: int, ranks: int) -> str:
+def projections_name(layer: str, first: int, last: int, ranks: int, pick: Pick = WINNING) -> str:
     """The projections of a layer's feature maps from `first` to before `last`, up to a rank."""
-    return f"{projections_folder(layer)}/maps-{first:05d}-{last:05d}-ranks-{ranks:04d}.parquet"
+    folder = projections_folder(layer, pick)
+    return f"{folder}/maps-{first:05d}-{last:05d}-ranks-{ranks:04d}.parquet"
 
 
-def projected_name(unit: str) -> str:
+def projected_name(unit: str, pick: Pick = WINNING) -> str:
     """What one task projected, on its way into the projections."""
-    return f"{PROJECTED}/{unit}.parquet"
+    return f"{pick.projected}/{unit}.parquet"
 
 
 SAMPLES_IN_PART = b"samples"
@@ -220,14 +240,9 @@ FEATURE_MAP = pa.schema(
     ]
 )
 
-EXAMPLE = pa.schema(
-    [
-        _RANKED[0],
-        pa.field("quantile", pa.float32()),
-        *(field for field in WINNER if field.name not in ("feature_map", "rank")),
-    ]
-)
-"""As a winner, but at a quantile of the map's activations."""
+QUANTILE = pa.field("quantile", pa.float32())
+EXAMPLE = pa.schema([*WINNER, QUANTILE])
+"""As a winner, but at a quantile of the map's activations; ranks count these from the highest."""
 
 _PICTURES = [pa.field("projection", pa.binary()), pa.field("patch", pa.binary())]
 

@@ -66,7 +66,7 @@ app.command(epilog="Example: deconv-atlas mine photos/ --run runs/alexnet --laye
 @app.command(epilog="Example: deconv-atlas project --run runs/alexnet --rank-limit 3")
 @asks_for(ProjectRequest)
 def project(**options: Any) -> None:
-    """Stage 2: project the winners back to pixels through the deconvnet.
+    """Stage 2: project the winners and examples back to pixels through the deconvnet.
 
     Does only what is missing.
     """
@@ -75,7 +75,7 @@ def project(**options: Any) -> None:
 
     request = checked(ProjectRequest, options)
     count = project_run(request)
-    say(f"{count} winners projected." if count else "Nothing was missing.")
+    say(f"{count} winners and examples projected." if count else "Nothing was missing.")
     say(f"Next: {next_command('publish', request.run)}")
 
 

@@ -29,6 +29,7 @@ from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
 from pipeline.request import MineRequest, Precision, Workforce
+from pipeline.schema import Pick
 from pipeline.stages.compact import Compaction
 from pipeline.stages.compact import compact as compact_block
 from pipeline.stages.merging.condense import Range, condense
@@ -138,17 +139,18 @@ def project(
     net: Net,
     layers: Sequence[str],
     dataset: Dataset,
-    tables: Sequence[pa.Table],
+    tables: Sequence[tuple[Pick, pa.Table]],
     run: Store,
     settings: ProjectSettings,
     workforce: Workforce,
 ) -> Iterator[int]:
-    """Project tables of winners; yields how many winners each one had."""
+    """Project tables of winners or examples; yields how many each one had."""
     run = _anywhere(run)
 
-    def do(net: Net, table: pa.Table) -> int:
+    def do(net: Net, unit: tuple[Pick, pa.Table]) -> int:
         look_for(run)
-        return project_unit(net, table, dataset, run, settings)
+        pick, table = unit
+        return project_unit(net, table, dataset, run, settings, pick)
 
     job = Job(Recipe.of(net, layers).make, do)
     yield from bounded(job, tables, seats(workforce), "project", _named_by_first)
@@ -166,8 +168,9 @@ def compact(run: Store, work: Sequence[Compaction], workforce: Workforce) -> Ite
     yield from bounded(job, work, seats(workforce), "compact", lambda unit: unit.block.name)
 
 
-def _named_by_first(table: pa.Table) -> str:
-    return f"the winners from sample {table['sample'][0].as_py()} on"
+def _named_by_first(unit: tuple[Pick, pa.Table]) -> str:
+    pick, table = unit
+    return f"the {pick.rows} from sample {table['sample'][0].as_py()} on"
 
 
 def pictures(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,6 +22,7 @@ from pipeline.data.stored.progress import read_progress
 from pipeline.errors import IncompleteError, RequestError
 from pipeline.request import ProjectRequest
 from pipeline.run import Run
+from pipeline.schema import Pick
 from pipeline.stages.compact import clear, compactions
 from pipeline.stages.project import ProjectSettings
 from pipeline.stages.waiting import Waiting, waiting
@@ -39,7 +41,7 @@ _SETTINGS = TypeAdapter(ProjectSettings)
 
 
 def project_run(request: ProjectRequest) -> int:
-    """Stage 2: project the winners that have no projection yet.
+    """Stage 2: project the winners and examples that have no projection yet.
 
     Returns:
         How many were projected now.
@@ -55,16 +57,20 @@ def project_run(request: ProjectRequest) -> int:
     if opaque and not request.layers:
         log.warning("Not projected: %s.", say_opaque(opaque, len(run.layers)))
     settings = ProjectSettings(request.unpooling, request.arrays)
-    todo = waiting(run.store, chosen, request.rank_limit)
+    todo = {schema.WINNING: waiting(run.store, chosen, request.rank_limit)}
+    if run.store.list(schema.EXAMPLES):  # runs of earlier versions have none
+        todo[schema.EXEMPLARY] = waiting(run.store, chosen, pick=schema.EXEMPLARY)
+    everything = Waiting.of(todo.values())
     _require_same_settings(run.store, settings)
-    if todo.blocks:
+    if everything.blocks:
         run.store.require_room("--run")
         run.store.sweep()
-        if todo.units:
-            _say_how_much(run, todo, settings, len(chosen))
+        if everything.units:
+            _say_how_much(run, everything, settings, len(chosen))
         _project(run, todo, settings, request)
-    clear(run.store, chosen)
-    return todo.winners
+    for pick in todo:
+        clear(run.store, chosen, pick)
+    return everything.winners
 
 
 def _say_how_much(run: Run, todo: Waiting, settings: ProjectSettings, layers: int) -> None:
@@ -75,27 +81,35 @@ def _say_how_much(run: Run, todo: Waiting, settings: ProjectSettings, layers: in
     mined = read_progress(run.store, "mine") if run.spec.precision == "exact" else None
     seconds = project_seconds(run.mined_net.graph, todo, mined) if mined is not None else None
     log.info(
-        "%s winners on %s images to project, about %.2g GB%s.%s",
+        "%s winners and examples on %s images to project, about %.2g GB%s.%s",
         f"{todo.winners:,}", f"{todo.images:,}", size / 1e9,
         "" if seconds is None else f" and {span(seconds)} of one worker", less,
     )  # fmt: skip
 
 
-def _project(run: Run, todo: Waiting, settings: ProjectSettings, request: ProjectRequest) -> None:
-    dataset = dataset_of(run, labelled=False)
-    with session.connected(request.address, todo.images):
+def _project(
+    run: Run, todo: Mapping[Pick, Waiting], settings: ProjectSettings, request: ProjectRequest
+) -> None:
+    dataset, everything = dataset_of(run, labelled=False), Waiting.of(todo.values())
+    with session.connected(request.address, everything.images):
         session.seats(request)
         session.require_in_sight(run.store)
         run.store.write(schema.PROJECTION_SETTINGS, _SETTINGS.dump_json(settings))
-        if todo.units:
-            what = "projecting, winners"
-            with reported([run.store], "project", what, todo.winners) as report:
+        units = [(pick, unit) for pick, waits in todo.items() for unit in waits.units]
+        if units:
+            what = "projecting, winners and examples"
+            with reported([run.store], "project", what, everything.winners) as report:
                 for count in cluster.project(
-                    run.net, run.layers, dataset, todo.units, run.store, settings, request
+                    run.net, run.layers, dataset, units, run.store, settings, request
                 ):
                     report.advance(count)
-        with progress("sorting, files", len(todo.blocks)) as advance:
-            for _ in cluster.compact(run.store, compactions(run.store, todo.blocks), request):
+        work = [
+            each
+            for pick, waits in todo.items()
+            for each in compactions(run.store, waits.blocks, pick)
+        ]
+        with progress("sorting, files", len(work)) as advance:
+            for _ in cluster.compact(run.store, work, request):
                 advance(1)
 
 

@@ -19,6 +19,7 @@ from pipeline.data.stored.results import (
 )
 from pipeline.data.stored.tables import read_rows
 from pipeline.errors import IncompleteError
+from pipeline.schema import WINNING, Pick
 
 _ORDER = [("feature_map", "ascending"), ("rank", "ascending")]
 
@@ -31,13 +32,13 @@ class Compaction:
     files: tuple[str, ...]
 
 
-def compactions(run: Store, blocks: Sequence[Block]) -> list[Compaction]:
-    """How the blocks of a run are made, once all their winners are projected.
+def compactions(run: Store, blocks: Sequence[Block], pick: Pick = WINNING) -> list[Compaction]:
+    """How the blocks of a run are made, once all their winners, or examples, are projected.
 
     Raises:
         IncompleteError: a file is damaged.
     """
-    keys = read_projected_keys(run, list(run.list(schema.PROJECTED)))
+    keys = read_projected_keys(run, list(run.list(pick.projected)))
     files: dict[Block, list[str]] = {block: [] for block in blocks}
     by_layer = _by_layer(blocks)
     for name, rows in keys.items():
@@ -73,23 +74,25 @@ def compact(run: Store, work: Compaction) -> Block:
     return best
 
 
-def clear(run: Store, layers: Iterable[str]) -> None:
+def clear(run: Store, layers: Iterable[str], pick: Pick = WINNING) -> None:
     """Remove what is twice in a run: blocks that others cover, and what is in blocks by now.
 
     Args:
         run: that is projected.
         layers: of the blocks to look at; what tasks projected is of any.
+        pick: of winners or of examples.
 
     Raises:
         IncompleteError: a file is damaged.
         WriteError: removing is not allowed.
     """
     for layer in layers:
-        for block in all_blocks(run, layer).keys() - projection_blocks(run, layer).keys():
+        lesser = all_blocks(run, layer, pick).keys() - projection_blocks(run, layer, pick).keys()
+        for block in lesser:
             run.remove(block.name)
-    keys = read_projected_keys(run, list(run.list(schema.PROJECTED)))
+    keys = read_projected_keys(run, list(run.list(pick.projected)))
     found = {str(layer) for rows in keys.values() for layer in rows["layer"].unique()}
-    blocks = {layer: list(projection_blocks(run, layer)) for layer in found}
+    blocks = {layer: list(projection_blocks(run, layer, pick)) for layer in found}
     for name, rows in keys.items():
         if sum(_rows_in(rows, blocks).values()) == len(rows):
             run.remove(name)
@@ -115,7 +118,7 @@ def _rows_in(rows: pd.DataFrame, blocks: Mapping[str, Sequence[Block]]) -> dict[
 def _of_maps(run: Store, block: Block) -> set[Block]:
     """What is there of these maps, up to whatever rank."""
     maps = replace(block, ranks=0)
-    return {other for other in all_blocks(run, block.layer) if other.covers(maps)}
+    return {other for other in all_blocks(run, block.layer, block.pick) if other.covers(maps)}
 
 
 def _read(run: Store, name: str, block: Block) -> pa.Table | None:
@@ -134,7 +137,7 @@ def _sorted(run: Store, block: Block, tables: Sequence[pa.Table]) -> pa.Table:
         IncompleteError: some are not there.
     """
     keys = schema.PROJECTED_KEYS[1:]
-    winners = read_winners(run, block.layer, keys)
+    winners = read_winners(run, block.layer, keys, block.pick)
     winners = winners.filter(pa.array(block.has(winners))).sort_by(_ORDER)
     if not len(winners):
         return schema.PROJECTION.empty_table()

@@ -32,6 +32,7 @@ from pipeline.data.formats.dataset import Dataset
 from pipeline.data.samples import Located
 from pipeline.data.store import Store
 from pipeline.errors import NumericsError, RequestError, SampleError
+from pipeline.schema import WINNING, Pick
 from pipeline.stages.waiting import unit_name
 
 _IMAGES_AT_ONCE = 64
@@ -60,7 +61,12 @@ class ProjectSettings:
 
 
 def project_unit(
-    net: Net, winners: pa.Table, dataset: Dataset, run: Store, settings: ProjectSettings
+    net: Net,
+    winners: pa.Table,
+    dataset: Dataset,
+    run: Store,
+    settings: ProjectSettings,
+    pick: Pick = WINNING,
 ) -> int:
     """Project one table of `waiting` and store the rows in one file.
 
@@ -70,6 +76,7 @@ def project_unit(
         dataset: where their images are.
         run: where the projections go.
         settings: how.
+        pick: what they are: winners or examples.
 
     Returns:
         How many winners were projected.
@@ -85,11 +92,11 @@ def project_unit(
         for row in _project_images(net, images, chunk, settings)
     ]
     fields = list(schema.PROJECTED_ROW)
-    if settings.arrays:
-        fields.append(schema.PROJECTION_ARRAY)
+    fields += [schema.QUANTILE] if pick == schema.EXEMPLARY else []
+    fields += [schema.PROJECTION_ARRAY] if settings.arrays else []
     table = pa.Table.from_pylist(rows, schema=pa.schema(fields))
     table = table.sort_by([(name, "ascending") for name in schema.PROJECTED_KEYS])
-    run.write_table(schema.projected_name(unit_name(winners)), table, schema.ROWS_READ)
+    run.write_table(schema.projected_name(unit_name(winners), pick), table, schema.ROWS_READ)
     return len(rows)
 
 
@@ -196,7 +203,8 @@ def _rows(
     """One row per winner of one layer; the images are (N, C, H, W)."""
     activations, projections = projected[0].cpu().numpy(), projected[1]
     _check(layer, winners, activations)
-    copied = [name for name in schema.PROJECTED_ROW.names if name in winners.column_names]
+    names = [*schema.PROJECTED_ROW.names, schema.QUANTILE.name]
+    copied = [name for name in names if name in winners.column_names]
     rows: list[dict[str, Any]] = winners.select(copied).to_pylist()
     for row, image, activation, projection in zip(
         rows, winners["image"].to_pylist(), activations.tolist(), projections, strict=True

@@ -5,7 +5,7 @@ and a unit's file is named by what the unit is.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from pipeline.data.stored.results import (
     read_projected_keys,
     read_winners,
 )
+from pipeline.schema import WINNING, Pick
 
 _IMAGES_IN_UNIT = 128
 _WINNERS_IN_UNIT = 1500
@@ -42,6 +43,15 @@ class Waiting:
     units: list[pa.Table]
     blocks: list[Block]
 
+    @classmethod
+    def of(cls, several: Iterable["Waiting"]) -> "Waiting":
+        """All of several."""
+        all_of = list(several)
+        return cls(
+            [unit for each in all_of for unit in each.units],
+            [block for each in all_of for block in each.blocks],
+        )
+
     @property
     def winners(self) -> int:
         """How many are to be projected."""
@@ -58,13 +68,16 @@ class Waiting:
         return sum(int(pixels(unit).sum()) for unit in self.units)
 
 
-def waiting(run: Store, layers: Sequence[str], rank_limit: int | None = None) -> Waiting:
+def waiting(
+    run: Store, layers: Sequence[str], rank_limit: int | None = None, pick: Pick = WINNING
+) -> Waiting:
     """What of a run waits to be projected.
 
     Args:
         run: a run that has been mined.
         layers: to project.
         rank_limit: only ranks up to this one.
+        pick: winners or examples.
 
     Raises:
         RequestError: the run has not been mined to its end.
@@ -74,7 +87,7 @@ def waiting(run: Store, layers: Sequence[str], rank_limit: int | None = None) ->
     tables, blocks = [], []
     for layer in layers:
         of_layer = maps.filter(pc.equal(maps["layer"], layer))
-        table, lacking = _of_layer(run, layer, rank_limit, of_layer)
+        table, lacking = _of_layer(run, layer, rank_limit, of_layer, pick)
         tables.append(table)
         blocks += lacking
     if not blocks:
@@ -82,7 +95,7 @@ def waiting(run: Store, layers: Sequence[str], rank_limit: int | None = None) ->
     winners = pa.concat_tables(tables).combine_chunks()
     winners = winners.sort_by([(name, "ascending") for name in _ORDER])
     # cut first, whatever is done already: of two drivers at once both name their files alike
-    return Waiting(_lacking(run, _units(winners)), blocks)
+    return Waiting(_lacking(run, _units(winners), pick), blocks)
 
 
 def missing(unit: pa.Table) -> int:
@@ -97,14 +110,14 @@ def unit_name(unit: pa.Table) -> str:
 
 
 def _of_layer(
-    run: Store, layer: str, rank_limit: int | None, maps: pa.Table
+    run: Store, layer: str, rank_limit: int | None, maps: pa.Table, pick: Pick
 ) -> tuple[pa.Table, list[Block]]:
     """The winners of a layer, its `largest` activation and what is `missing`; and the blocks."""
-    winners = read_winners(run, layer)
+    winners = read_winners(run, layer, pick=pick)
     deepest = pc.max(winners["rank"]).as_py() or 0
     ranks = min(deepest, rank_limit or deepest)
-    there = projection_blocks(run, layer)
-    blocks = list(cut(layer, len(maps), winners, ranks))
+    there = projection_blocks(run, layer, pick)
+    blocks = list(cut(layer, len(maps), winners, ranks, pick))
     lacking = [block for block in blocks if not any(other.covers(block) for other in there)]
     winners = winners.filter(pc.less_equal(winners["rank"], ranks))
     missing = np.ones(len(winners), bool)
@@ -135,10 +148,10 @@ def _units(winners: pa.Table) -> list[pa.Table]:
     return [winners.slice(start, end - start) for start, end in bounds]
 
 
-def _lacking(run: Store, units: Sequence[pa.Table]) -> list[pa.Table]:
+def _lacking(run: Store, units: Sequence[pa.Table], pick: Pick) -> list[pa.Table]:
     """The units that are not done, without what was projected of them in another unit."""
-    there = run.list(schema.PROJECTED)
-    names = [schema.projected_name(unit_name(unit)) for unit in units]
+    there = run.list(pick.projected)
+    names = [schema.projected_name(unit_name(unit), pick) for unit in units]
     others = read_projected_keys(run, sorted(there.keys() - set(names)))
     done = pd.MultiIndex.from_frame(
         pd.concat([pd.DataFrame(columns=schema.PROJECTED_KEYS), *others.values()])

@@ -3,9 +3,11 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import schema
 from pipeline.commands import mine as mining
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.demo.images import draw, shard_bytes
@@ -110,6 +112,40 @@ def test_other_examples_are_chosen_without_mining_again(shards: Path, tmp_path: 
     assert_same(run, mine(shards, tmp_path / "other", examples=(0.75,)))
     mine(shards, place, examples=())
     assert not len(pd.read_parquet(place / "examples"))
+
+
+def test_projections_of_examples_are_those_of_projecting_everything(
+    shards: Path, tmp_path: Path
+) -> None:
+    grow(shards, "bd")
+    run = mine(shards, tmp_path / "run", examples=(0.9, 0.5))
+    assert project_examples(run) == len(pd.read_parquet(tmp_path / "run" / "examples"))
+    grow(shards, "ac")
+    run = mine(shards, tmp_path / "run", examples=(0.9, 0.5), extend=True)
+    everything = mine(shards, tmp_path / "all", examples=(0.9, 0.5))
+    count = project_examples(everything)
+    project_all(run)
+    project_all(everything)
+    assert project_examples(run) <= count
+    assert project_examples(run) == 0
+    one, two = (
+        pd.read_parquet(f"{each.store.url}/example_projections")
+        .sort_values(["layer", "feature_map", "rank"], ignore_index=True)
+        .astype({"layer": "str"})
+        for each in (run, everything)
+    )
+    assert len(one) == count
+    assert set(one["quantile"]) == {np.float32(0.9), np.float32(0.5)}
+    pictures = ["projection", "patch", "picture"]
+    assert not one[pictures].isna().any(axis=None)
+    one, two = (each.drop(columns=pictures) for each in (one, two))
+    pd.testing.assert_frame_equal(one, two, rtol=1e-4)  # computed anew, beside other images
+
+
+def project_examples(run: Run) -> int:
+    net = Recipe.of(run.net, run.layers).make("cpu")
+    dataset = open_dataset(run.spec.data)
+    return project(run.store, net, dataset, run.layers, pick=schema.EXEMPLARY)
 
 
 @pytest.mark.parametrize("limit", [None, 2])

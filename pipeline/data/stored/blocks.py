@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import schema
+from pipeline.schema import WINNING, Pick
 
 _PIXELS = 12 * 2**20
 """Pixels of the boxes in one file, about: six bytes each before the pictures are compressed."""
@@ -32,15 +33,17 @@ class Block:
         first: feature map.
         last: the feature map after the last one.
         ranks: up to this one.
+        pick: whether they are of winners or of examples.
     """
 
     layer: str
     first: int
     last: int
     ranks: int
+    pick: Pick = WINNING
 
     @classmethod
-    def named(cls, layer: str, name: str) -> "Block":
+    def named(cls, layer: str, name: str, pick: Pick = WINNING) -> "Block":
         """The block of an object.
 
         Raises:
@@ -49,12 +52,13 @@ class Block:
         match = _NAME.fullmatch(name.rpartition("/")[2])
         if match is None:
             raise ValueError("its name is none of a file of projections")
-        return cls(layer, *map(int, match.groups()))
+        first, last, ranks = map(int, match.groups())
+        return cls(layer, first, last, ranks, pick)
 
     @property
     def name(self) -> str:
         """Of the object."""
-        return schema.projections_name(self.layer, self.first, self.last, self.ranks)
+        return schema.projections_name(self.layer, self.first, self.last, self.ranks, self.pick)
 
     @property
     def maps(self) -> range:
@@ -63,8 +67,7 @@ class Block:
 
     def covers(self, other: "Block") -> bool:
         """Whether all that the other holds is in this one too."""
-        same = (self.layer, self.first, self.last) == (other.layer, other.first, other.last)
-        return same and self.ranks >= other.ranks
+        return replace(other, ranks=self.ranks) == self and self.ranks >= other.ranks
 
     def has(self, rows: pa.Table) -> NDArray[np.bool_]:
         """Which of these rows of its layer are in here."""
@@ -88,7 +91,9 @@ def pixels(rows: pa.Table) -> NDArray[np.int64]:
     return areas
 
 
-def cut(layer: str, maps: int, winners: pa.Table, ranks: int) -> Iterator[Block]:
+def cut(
+    layer: str, maps: int, winners: pa.Table, ranks: int, pick: Pick = WINNING
+) -> Iterator[Block]:
     """The blocks of a layer, the same whatever ranks are asked for.
 
     Args:
@@ -96,6 +101,7 @@ def cut(layer: str, maps: int, winners: pa.Table, ranks: int) -> Iterator[Block]
         maps: how many.
         winners: all of the layer, by map.
         ranks: up to this one.
+        pick: what they are.
 
     Yields:
         Blocks that together hold every map; a map is never in two.
@@ -111,5 +117,5 @@ def cut(layer: str, maps: int, winners: pa.Table, ranks: int) -> Iterator[Block]
             int(rows.searchsorted(before[1] + _ROWS, "right")),
         )
         last = min(maps, max(last, first + 1))
-        yield Block(layer, first, last, ranks)
+        yield Block(layer, first, last, ranks, pick)
         first = last

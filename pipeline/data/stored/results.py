@@ -15,6 +15,7 @@ from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
 from pipeline.data.stored.tables import gone, intact, read_rows, read_table
 from pipeline.errors import IncompleteError, RequestError
+from pipeline.schema import WINNING, Pick
 
 if TYPE_CHECKING:  # a quarter of a second for who only looks at a run
     import pandas as pd
@@ -99,14 +100,16 @@ def read_feature_maps(run: Store, columns: Sequence[str] | None = None) -> "pd.D
     return frame
 
 
-def read_winners(run: Store, layer: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The winners of a layer by map and rank, or only some columns of them.
+def read_winners(
+    run: Store, layer: str, columns: Sequence[str] | None = None, pick: Pick = WINNING
+) -> pa.Table:
+    """The winners of a layer, or its examples, by map and rank, or only some columns of them.
 
     Raises:
         RequestError: the run is not mined to its end.
         IncompleteError: the table is damaged or gone.
     """
-    return _read_merged(run, schema.winners_name(layer), schema.WINNER, columns)
+    return _read_merged(run, schema.of_layer(pick.rows, layer), schema.WINNER, columns)
 
 
 def read_all_winners(run: Store, columns: Sequence[str]) -> pa.Table:
@@ -124,22 +127,22 @@ def _tables(run: Store, folder: str) -> dict[str, int]:
     return {name: size for name, size in run.list(folder).items() if name.endswith(".parquet")}
 
 
-def all_blocks(run: Store, layer: str) -> dict[Block, int]:
+def all_blocks(run: Store, layer: str, pick: Pick = WINNING) -> dict[Block, int]:
     """The files with projections of a layer, and how many bytes each one has.
 
     Raises:
         IncompleteError: one of them is of another version.
     """
     blocks = {}
-    for name, size in _tables(run, schema.projections_folder(layer)).items():
+    for name, size in _tables(run, schema.projections_folder(layer, pick)).items():
         with intact(run, name):
-            blocks[Block.named(layer, name)] = size
+            blocks[Block.named(layer, name, pick)] = size
     return blocks
 
 
-def projection_blocks(run: Store, layer: str) -> dict[Block, int]:
+def projection_blocks(run: Store, layer: str, pick: Pick = WINNING) -> dict[Block, int]:
     """The same without those whose place another one with more ranks has taken."""
-    blocks = all_blocks(run, layer)
+    blocks = all_blocks(run, layer, pick)
     return {
         block: size
         for block, size in blocks.items()
@@ -169,7 +172,11 @@ def projected_maps(run: Store, layer: str) -> set[int]:
 
 
 def read_projections(
-    run: Store, layer: str, maps: Collection[int], ranks: int | None = None
+    run: Store,
+    layer: str,
+    maps: Collection[int],
+    ranks: int | None = None,
+    pick: Pick = WINNING,
 ) -> "pd.DataFrame":
     """The projections of some feature maps of a layer, by map and rank.
 
@@ -178,12 +185,13 @@ def read_projections(
         layer: one of the run's.
         maps: feature maps; one that has no projection (yet) has no rows.
         ranks: only up to this one.
+        pick: of winners or of examples.
 
     Raises:
         IncompleteError: a file is damaged.
     """
     tables = [schema.PROJECTION.empty_table()]
-    for block in projection_blocks(run, layer):
+    for block in projection_blocks(run, layer, pick):
         here = sorted(each for each in maps if each in block.maps)
         if here:
             wanted = pc.field("feature_map").isin(here)

@@ -27,8 +27,11 @@ _REMEDIES = {
     schema.CLASSES: _MERGED,
     schema.EXAMPLES: _MERGED,
     schema.FEATURE_MAPS: _MERGED,
-    schema.PROJECTED: "remove it and give the same `deconv-atlas project` command again",
-    schema.PROJECTIONS: "remove it and give the same `deconv-atlas project` command again",
+    **{
+        folder: "remove it and give the same `deconv-atlas project` command again"
+        for pick in schema.PICKS
+        for folder in (pick.projected, pick.projections)
+    },
 }
 
 

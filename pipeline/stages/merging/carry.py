@@ -17,12 +17,15 @@ from pipeline.data.store import Store
 from pipeline.data.stored.blocks import cut
 from pipeline.data.stored.results import all_blocks
 from pipeline.data.stored.tables import read_table
+from pipeline.schema import WINNING, Pick
 
 _SAME = ["feature_map", "shard", "key", "y", "x"]
 """What tells that two rows are of one winner."""
 
 
-def carry_blocks(run: Store, layer: str, maps: int, winners: pa.Table) -> None:
+def carry_blocks(
+    run: Store, layer: str, maps: int, winners: pa.Table, pick: Pick = WINNING
+) -> None:
     """Keep of a layer's projections what is of these winners.
 
     Args:
@@ -30,23 +33,24 @@ def carry_blocks(run: Store, layer: str, maps: int, winners: pa.Table) -> None:
         layer: one of its layers.
         maps: how many it has.
         winners: its new ones.
+        pick: what they are: winners or examples.
 
     Raises:
         IncompleteError: a file is damaged.
         WriteError: it could not be written or removed.
     """
-    for block in all_blocks(run, layer):
+    for block in all_blocks(run, layer, pick):
         rows = read_table(run, block.name, schema.PROJECTION)
         kept = _kept(rows, winners)
         is_whole = kept.equals(rows) and len(rows) == block.has(winners).sum()
-        if is_whole and block in cut(layer, maps, winners, block.ranks):
+        if is_whole and block in cut(layer, maps, winners, block.ranks, pick):
             continue
         column = pa.array([layer] * len(kept), pa.string())
-        _stage(run, block.name, kept.add_column(0, "layer", column))
+        _stage(run, block.name, kept.add_column(0, "layer", column), pick)
         run.remove(block.name)
 
 
-def carry_projected(run: Store, layers: Set[str]) -> None:
+def carry_projected(run: Store, layers: Set[str], pick: Pick = WINNING) -> None:
     """Keep of what tasks have projected what is of winners, of layers that are all merged.
 
     Raises:
@@ -54,16 +58,16 @@ def carry_projected(run: Store, layers: Set[str]) -> None:
         WriteError: it could not be written or removed.
     """
     winners: dict[str, pa.Table] = {}
-    for name in run.list(schema.PROJECTED):
+    for name in run.list(pick.projected):
         rows = read_table(run, name, schema.PROJECTED_ROW)
         kept = rows.slice(0, 0)
         for layer in sorted(layers & set(rows["layer"].unique().to_pylist())):
             if layer not in winners:
-                winners[layer] = read_table(run, schema.winners_name(layer), schema.WINNER)
+                winners[layer] = read_table(run, schema.of_layer(pick.rows, layer), schema.WINNER)
             of_layer = rows.filter(pc.equal(rows["layer"], layer))
             kept = pa.concat_tables([kept, _kept(of_layer, winners[layer])])
         if not kept.equals(rows):
-            _stage(run, name, kept)
+            _stage(run, name, kept, pick)
             run.remove(name)
 
 
@@ -76,15 +80,16 @@ def _kept(rows: pa.Table, winners: pa.Table) -> pa.Table:
     place = sought.get_indexer(pd.MultiIndex.from_frame(rows.select(_SAME).to_pandas()))
     found = np.flatnonzero(place >= 0)
     kept, of_winners = rows.take(found), winners.take(place[found])
-    for name in ("rank", "sample", "label", "class_name"):
+    moved = ("rank", "sample", "label", "class_name", schema.QUANTILE.name)
+    for name in (name for name in moved if name in kept.column_names):
         kept = kept.set_column(
             kept.column_names.index(name), rows.schema.field(name), of_winners[name]
         )
     return kept.sort_by([(name, "ascending") for name in ("feature_map", "rank")])
 
 
-def _stage(run: Store, name: str, rows: pa.Table) -> None:
+def _stage(run: Store, name: str, rows: pa.Table, pick: Pick) -> None:
     """Put rows where tasks put theirs, under a name that follows from where they were."""
     if len(rows):
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        run.write_table(schema.projected_name(f"kept-{digest}"), rows, schema.ROWS_READ)
+        run.write_table(schema.projected_name(f"kept-{digest}", pick), rows, schema.ROWS_READ)

@@ -100,14 +100,16 @@ def merge(
         WriteError: a result could not be stored.
     """
     looked_at = tuple(unit.file for unit in looks.units) if looks is not None else None
-    sources = Sources(spec, tuple(parts), looked_at, bool(run.list(schema.PROJECTIONS)), kept)
+    has_projections = any(run.list(pick.projections) for pick in schema.PICKS)
+    sources = Sources(spec, tuple(parts), looked_at, has_projections, kept)
     shares = _shares(spec, looks.certified if looks is not None else None)
     done = {each.layers: each for each in _merged(run, sources, shares, workers or _Here(run))}
     feature_maps = pa.concat_tables([done[share.layers].feature_maps for share in shares])
     if pc.max(feature_maps["images"]).as_py() == 0:
         raise RequestError(_nothing_usable(run, spec))
     _leave_readable(run, parts)
-    carry_projected(run, {layer.name for layer in spec.layers})
+    for pick in schema.PICKS:
+        carry_projected(run, {layer.name for layer in spec.layers}, pick)
     run.write_table(schema.FEATURE_MAPS, feature_maps.combine_chunks())
     _remove_below(run, schema.MERGING)  # of attempts that were killed
     winners = {schema.winners_name(layer.name) for layer in spec.layers}
@@ -184,7 +186,7 @@ def merge_share(run: Store, sources: Sources, share: Share) -> Merged:
             of_layer = rows.filter(pc.equal(rows["layer"], layer.name))
             winners = _with_boxes(of_layer, layer, spec, schema.WINNER)
             run.write_table(schema.winners_name(layer.name), winners)
-            _write_summary(run, summary, layer, spec)
+            _write_summary(run, summary, layer, sources)
             if sources.has_projections:
                 carry_blocks(run, layer.name, layer.maps, winners)
     return Merged(share.layers, feature_maps, found.remarks)
@@ -214,15 +216,17 @@ def _rows(
     )  # fmt: skip
 
 
-def _write_summary(run: Store, summary: Summary, layer: LayerSpec, spec: RunSpec) -> None:
+def _write_summary(run: Store, summary: Summary, layer: LayerSpec, sources: Sources) -> None:
     """Store what statistics come to for one layer."""
     run.write_table(
         schema.of_layer(schema.DISTRIBUTIONS, layer.name), summary.distribution(layer.name)
     )
     run.write_table(schema.of_layer(schema.CLASSES, layer.name), summary.classes(layer.name))
-    examples = summary.examples(layer.name, spec.examples)
-    examples = _with_boxes(examples, layer, spec, schema.EXAMPLE)
+    examples = summary.examples(layer.name, sources.spec.examples)
+    examples = _with_boxes(examples, layer, sources.spec, schema.EXAMPLE)
     run.write_table(schema.of_layer(schema.EXAMPLES, layer.name), examples)
+    if sources.has_projections:
+        carry_blocks(run, layer.name, layer.maps, examples, schema.EXEMPLARY)
 
 
 def _with_boxes(rows: pa.Table, layer: LayerSpec, spec: RunSpec, fields: pa.Schema) -> pa.Table:

@@ -122,7 +122,8 @@ class Summary:
         is not active has no example: what does not activate it says nothing of it.
 
         Returns:
-            Rows of what is known of each sample, the entry, `feature_map` and `quantile`.
+            Rows of what is known of each sample, the entry, `feature_map`, `rank` (of the quantile,
+            from the highest) and `quantile`.
         """
         maps = self._maps(layer)
         wanted = quantiles(self._known.counts[maps], self._images[maps], at)
@@ -138,7 +139,10 @@ class Summary:
         for name, values in self._known.entries.items():
             entry = pa.array(values[maps][owner, sample], from_pandas=True)
             rows = rows.append_column(name, entry)
+        numbers = {share: number for number, share in enumerate(sorted(at, reverse=True), 1)}
+        ranks = np.repeat([numbers[share] for share in at], [len(each) for each, _ in found])
         rows = rows.append_column("feature_map", pa.array(owner))
+        rows = rows.append_column("rank", pa.array(ranks[order]))
         return rows.append_column("quantile", pa.array(quantile[order]))
 
 
