@@ -78,15 +78,24 @@ def method(run: Store, layout: Layout, *, patches: bool) -> str:
     return json.dumps([*own, asdict(layout), patches])
 
 
-def signatures(rows: pa.Table, method: str) -> Signatures:
+def signatures(rows: pa.Table, examples: pa.Table, method: str) -> Signatures:
     """From what the pictures of some feature maps are drawn.
 
     Args:
         rows: their projections, `IDENTITY` at least, by map and rank.
+        examples: likewise those of examples.
         method: from `method`.
     """
+    winners, others = _by_map(rows), _by_map(examples)
+    return {
+        feature_map: _digest(f"{method}\0{of_map}\0{others.get(feature_map)}")
+        for feature_map, of_map in winners.items()
+    }
+
+
+def _by_map(rows: pa.Table) -> dict[int, list[Any]]:
     by_map = groupby(rows.select(IDENTITY).to_pylist(), key=itemgetter("feature_map"))
-    return {feature_map: _digest(f"{method}\0{list(of_map)}") for feature_map, of_map in by_map}
+    return {feature_map: list(of_map) for feature_map, of_map in by_map}
 
 
 def _digest(text: str) -> str:

@@ -19,6 +19,7 @@ from pipeline.atlas import sheets
 from pipeline.atlas.assets import Assets
 from pipeline.atlas.documents.classes import write_classes, write_pictures
 from pipeline.atlas.documents.content import COLUMNS, Content, Layer
+from pipeline.atlas.documents.known import read_known
 from pipeline.atlas.documents.layers import write_layers
 from pipeline.atlas.documents.names import INDEX, drawn_name, picture_name, pictures_folder
 from pipeline.atlas.documents.root import index_page, root, write_viewer
@@ -228,7 +229,8 @@ def _layer(
     ranks = _ranks(blocks)
     projected = {m: ranks[m] for m in winners["feature_map"].unique().tolist() if m in ranks}
     pages = _drawn(dest, spec.name, len(stats), projected, look)
-    return Layer(spec, stats, winners, projected, pages, layout_of(run, spec.name, blocks))
+    layout, known = layout_of(run, spec.name, blocks), read_known(run, spec.name, stats)
+    return Layer(spec, stats, winners, projected, pages, layout, known)
 
 
 def _ranks(blocks: Iterable[Block]) -> dict[int, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -68,25 +68,36 @@ def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
         Of how many feature maps; a dead one has none.
     """
     blocks = projection_blocks(run, unit.layer)
+    others = projection_blocks(run, unit.layer, schema.EXEMPLARY)
     layout = layout_of(run, unit.layer, blocks)
     _store_pictures(run, dest, unit, blocks)
     method = drawn.method(run, layout, patches=unit.patches)
+    row = replace(layout, cells=ranks_of(others), columns=ranks_of(others))  # of examples
     record = drawn_name(unit.layer, unit.page)
     before = drawn.read_drawn(dest, record)
     there = dest.list(layer_folder(unit.layer)) if before.sprites else {}
     if before.sprites:
         rows = _rows(run, unit, blocks, layout.cells, drawn.IDENTITY)
+        examples = _rows(run, unit, others, row.cells, drawn.IDENTITY)
         is_there = there.keys() >= set(before.names)
-        if is_there and drawn.signatures(rows, method) == before.signatures:
+        if is_there and drawn.signatures(rows, examples, method) == before.signatures:
             return 0
-    rows = _rows(run, unit, blocks, layout.cells, [*drawn.IDENTITY, *unit.kinds.values()])
-    now, changed = Drawn(drawn.signatures(rows, method)), 0
+    columns = [*drawn.IDENTITY, *unit.kinds.values()]
+    rows = _rows(run, unit, blocks, layout.cells, columns)
+    examples = _rows(run, unit, others, row.cells, columns)
+    now, changed = Drawn(drawn.signatures(rows, examples, method)), 0
     assets, strongest = Assets(dest, there), []
-    for feature_map, of_map in zip(unit.maps, _by_map(rows, unit), strict=True):
+    by_map = zip(unit.maps, _by_map(rows, unit), _by_map(examples, unit), strict=True)
+    for feature_map, of_map, its_examples in by_map:
         if of_map.num_rows:
             files = _kept(before, now, feature_map, there)
             changed += not files
-            now.of_map[feature_map] = files or _draw(assets, unit, feature_map, of_map, layout)
+            if not files:
+                files = _draw(assets, unit, f"{feature_map}", of_map, layout)
+                if its_examples.num_rows:
+                    drawn_too = _draw(assets, unit, f"{feature_map}-examples", its_examples, row)
+                    files |= {f"example-{kind}": name for kind, name in drawn_too.items()}
+            now.of_map[feature_map] = files
         strongest.append(next(iter(of_map.slice(0, 1).to_pylist()), None))
     now.sprites.update(_draw_sprites(assets, unit, strongest, layout))
     dest.write(record, now.encoded())
@@ -100,11 +111,9 @@ def _kept(before: Drawn, now: Drawn, feature_map: int, there: Iterable[str]) -> 
     return files if same and set(there).issuperset(files.values()) else None
 
 
-def _draw(
-    assets: Assets, unit: Unit, feature_map: int, rows: pa.Table, layout: sheets.Layout
-) -> Files:
-    """Draw what a feature map's page shows; the names of the files."""
-    stem, frame = f"{layer_folder(unit.layer)}/{feature_map}", rows.to_pandas()
+def _draw(assets: Assets, unit: Unit, name: str, rows: pa.Table, layout: sheets.Layout) -> Files:
+    """Draw what a feature map's page shows of some rows; the names of the files."""
+    stem, frame = f"{layer_folder(unit.layer)}/{name}", rows.to_pandas()
     block = partial(sheets.block, frame, layout=layout)
     projections = sheets.as_avif(block("projection"))
     files = {"projections": assets.write(f"{stem}.avif", projections)}
@@ -143,10 +152,15 @@ def layout_of(run: Store, layer: str, blocks: Iterable[Block]) -> sheets.Layout:
 
     It follows from the whole layer, so that all its units agree.
     """
-    cells = max([1, *(block.ranks for block in blocks)])
+    cells = ranks_of(blocks)
     boxes = read_winners(run, layer, list(schema.SIDES)).to_pandas()
     limits = read_spec(run).preprocessing.input_size
     return sheets.Layout.of(min(cells, schema.RANKS_SHOWN), sheets.longest_side(boxes), limits)
+
+
+def ranks_of(blocks: Iterable[Block]) -> int:
+    """Up to which rank there are projections, at least 1."""
+    return max([1, *(block.ranks for block in blocks)])
 
 
 def _rows(

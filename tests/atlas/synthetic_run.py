@@ -15,6 +15,7 @@ from pipeline.data.stored.blocks import Block
 CLASSES = ["tench", "Persian cat", "tabby cat", "hammerhead", "red fox", '<b>&amp; "quoted"</b>']
 LAYERS = {"conv1": (64, 11, 4), "conv2": (150, 51, 8), "layer2.0.conv1": (20, 163, 16)}
 INPUT = 224
+QUANTILES = (0.99, 0.9, 0.5)
 IMAGES = 400
 DEAD = {("conv1", 5), ("layer2.0.conv1", 19)}
 
@@ -39,7 +40,9 @@ def write(store, layers=None, ranks=9, projected=None, pictures=None, seed=0):
         ]
         store.write_table(schema.winners_name(layer), pa.Table.from_pylist(winners, schema.WINNER))
         _write_projections(store, layer, maps, winners, pictures, projected or ranks)
+        _write_examples(store, layer, maps, winners, pictures)
         stats += _stats(layer, maps, winners)
+        _write_known(store, layer, [row for row in stats if row["layer"] == layer])
     store.write_table(schema.FEATURE_MAPS, pa.Table.from_pylist(stats, schema.FEATURE_MAP))
     reasons = [{"shard": "s", "key": f"{n}.jpg", "reason": "truncated"} for n in range(3)]
     store.write_table(
@@ -114,6 +117,55 @@ def _write_projections(store, layer, maps, winners, pictures, projected):
         store.write_table(block.name, table, schema.ROWS_READ)
 
 
+def _write_examples(store, layer, maps, winners, pictures):
+    """At each quantile the picture of a winner, with a lower activation."""
+    rows = [
+        {**row, "rank": rank, "quantile": quantile, "activation": row["activation"] * quantile / 2}
+        for row in winners
+        if row["rank"] == 1
+        for rank, quantile in enumerate(QUANTILES, 1)
+    ]
+    store.write_table(
+        schema.of_layer(schema.EXAMPLES, layer), pa.Table.from_pylist(rows, schema.EXAMPLE)
+    )
+    drawn = [_projected(row, pictures) | {"quantile": row["quantile"]} for row in rows]
+    fields = pa.schema([*schema.PROJECTION, schema.QUANTILE])
+    block = Block(layer, 0, maps, len(QUANTILES), schema.EXEMPLARY)
+    store.write_table(block.name, pa.Table.from_pylist(drawn, fields), schema.ROWS_READ)
+
+
+def _write_known(store, layer, stats):
+    """Of each map where its images are, in ten buckets, and a mean for each class."""
+    spread = [
+        {
+            "feature_map": row["feature_map"],
+            "lower": row["max"] * number / 10,
+            "upper": row["max"] * (number + 1) / 10,
+            "images": max(1, row["active"] // 2 ** (number + 1)),
+        }
+        for row in stats
+        if row["active"]
+        for number in range(10)
+    ]
+    means = [
+        {
+            "feature_map": row["feature_map"],
+            "label": label,
+            "class_name": name,
+            "images": 50,
+            "active": 40 - label,
+            "mean": row["mean"] * (1 + (row["feature_map"] + label) % len(CLASSES)),
+        }
+        for row in stats
+        for label, name in enumerate(CLASSES)
+    ]
+    for folder, rows, fields in (
+        (schema.DISTRIBUTIONS, spread, schema.DISTRIBUTION),
+        (schema.CLASSES, means, schema.OF_CLASS),
+    ):
+        store.write_table(schema.of_layer(folder, layer), pa.Table.from_pylist(rows, fields))
+
+
 def _projected(winner, pictures):
     picture = pictures[winner["sample"] % len(pictures)]
     patch = picture[winner["top"] : winner["bottom"], winner["left"] : winner["right"]]
@@ -169,6 +221,11 @@ def _stats(layer, maps, winners):
             "max": peak,
             "mean": peak / 5,
             "std": peak / 9,
+            **{name: peak * share / 2 for name, share in schema.QUANTILES.items()},
+            "selectivity": index % 7 / 10 if peak else None,
+            "class_entropy": 1.5 if peak else None,
+            "best_class": index % len(CLASSES) if peak else None,
+            "best_class_name": CLASSES[index % len(CLASSES)] if peak else None,
         }
 
 

@@ -121,7 +121,8 @@ def test_without_patches_nothing_of_the_dataset_is_published(run, atlas, tmp_pat
     assert root["kinds"] == ["projections"]
     assert not any(name.endswith(".jpg") and "preview" not in name for name in dest.list())
     assert not any("patches" in name for name in dest.list())
-    assert set(reading.maps(dest, "conv1")["files"]) == {"projections"}
+    drawn = set(reading.maps(dest, "conv1")["files"])
+    assert drawn == {"projections", "example-projections"}
     assert ["The pictures", "Nobody's"] in root["about"]
     assert len(dest.list("layers")) < len(atlas.list("layers"))
     assert reading.named(dest) <= publish.publish_pages(run, dest, look).files

@@ -46,7 +46,7 @@ def test_home_leads_to_a_layer_a_map_and_back(open_page):
     page.wait_for_selector("tbody tr")
     assert heading(page).replace("\n", "") == "conv2/3"
     assert shown_pictures(page) >= 2
-    assert page.locator("tbody tr").count() == 3
+    assert page.locator("tr[data-rank]").count() == 3
     page.go_back()
     page.wait_for_selector(".thumbnail")
     assert heading(page) == "conv2"
@@ -210,7 +210,7 @@ def test_a_class_lists_its_maps_most_first(open_page):
     assert len(counts) > 20
     page.click(".thumbnail >> nth=0")
     page.wait_for_selector("tbody tr")
-    named = page.locator("tbody tr td:nth-child(2)").all_inner_texts()
+    named = page.locator("tr[data-rank] td:nth-child(2)").all_inner_texts()
     assert named.count("tabby cat") == counts[0]
 
 
@@ -284,10 +284,48 @@ def mean_colour(png):
         return np.asarray(opened.convert("RGB")).mean((0, 1))
 
 
+def test_a_map_shows_what_is_ordinary_for_it(open_page):
+    page = open_page("#/layer2.0.conv1/1")
+    page.wait_for_selector(".examples")
+    assert page.locator(".spread .column").count() == 24
+    heights = page.eval_on_selector_all(
+        ".spread .column", "all => all.map((one) => one.getBoundingClientRect().height)"
+    )
+    assert max(heights) > 60
+    spread, line = (page.locator(one).bounding_box() for one in (".spread", ".line"))
+    assert abs(spread["width"] - line["width"]) < 1
+    said = page.locator(".examples figcaption").all_inner_texts()
+    assert [text.split(" · ")[0] for text in said] == ["at 99 %", "at 90 %", "at 50 %"]
+    pictures = page.locator(".examples img")
+    assert pictures.count() == 6
+    loaded = (
+        "document.querySelectorAll('.examples img').forEach((one) => { one.loading = 'eager'; })"
+    )
+    page.evaluate(loaded)
+    page.wait_for_function(
+        "[...document.querySelectorAll('.examples img')].every((one) => one.naturalWidth > 0)"
+    )
+    shifts = [pictures.nth(i).evaluate("one => parseFloat(one.style.left)") for i in (0, 2, 4)]
+    assert shifts[0] == 0
+    assert shifts[0] > shifts[1] > shifts[2]
+    assert page.locator(".preferred tbody tr").count() == 5
+    assert "Selectivity 0.10" in page.locator(".preferred").inner_text()
+    assert page.locator(".line .mean").count() == 3
+
+
+def test_maps_in_order_of_their_selectivity(open_page):
+    page = open_page("#/layer2.0.conv1?order=selective")
+    page.wait_for_selector(".grid a")
+    notes = page.locator(".grid .caption em").all_inner_texts()
+    numbers = [float(note) for note in notes if note]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) > 2
+
+
 def test_looking_at_a_winner_marks_it_everywhere_and_shows_its_picture(open_page):
     page = open_page("#/layer2.0.conv1/1")
     page.wait_for_selector("tbody tr")
-    page.locator("tbody tr >> nth=2").hover()
+    page.locator("tr[data-rank] >> nth=2").hover()
     assert page.locator(".on").count() == 4  # projection, patch, row, and its place among all
     page.locator(".half >> nth=1 >> .spot >> nth=0").hover()
     assert page.locator("tr.on .rank").inner_text() == "1"
@@ -358,7 +396,7 @@ def test_a_map_is_copied_as_link_pandas_and_citation(open_page, folder):
     exec(script, names)  # what a reader would paste
     assert names["winners"]["rank"].tolist() == [1, 2, 3]
     assert set(names["winners"]["feature_map"]) == {3}
-    page.click("text=Cite")
+    page.get_by_role("button", name="Cite").click()
     assert "@misc{deconv-atlas-alexnet" in page.evaluate("copied")
     page.click("text=Copy link")
     assert page.evaluate("copied").endswith("#/conv2/3")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.atlas import sheets
+from pipeline.atlas.documents.known import Known
 from pipeline.atlas.drawn import Drawn
 from pipeline.config import LayerSpec, RunSpec
 
@@ -32,6 +33,7 @@ class Layer:
         projected: feature map → up to which rank it has projections.
         pages: what is drawn of it, by sprite.
         layout: of its sheets.
+        known: of its maps beside their winners.
     """
 
     spec: LayerSpec
@@ -40,6 +42,7 @@ class Layer:
     projected: Mapping[int, int]
     pages: Sequence[Drawn]
     layout: sheets.Layout
+    known: Known = field(default_factory=Known)
 
     @property
     def name(self) -> str:
@@ -55,6 +58,11 @@ class Layer:
     def dead(self) -> list[int]:
         """The maps that no image activates."""
         return [m for m, active in enumerate(self.stats["active"]) if not active]
+
+    @property
+    def uncertified(self) -> list[int]:
+        """The maps of which a winner may be missing."""
+        return np.flatnonzero(~self.stats["certified"].fillna(True).astype(bool)).tolist()
 
     @property
     def missing(self) -> list[int]:
@@ -124,6 +132,21 @@ class Content:
             f"{name} ({label})" if names.count(name) > 1 and pd.notna(label) else name
             for name, (label, _) in zip(names, seen, strict=True)
         ]
+
+    def class_name(self, label: float, name: str | None) -> str:
+        """What a class is called here, also one that no winner has; "" where it is not known."""
+        known = (None if pd.isna(label) else int(label), None if pd.isna(name) else name)
+        if known in self._names:
+            return self._names[known]
+        return known[1] or ("" if known[0] is None else f"class {known[0]}")
+
+    @cached_property
+    def _names(self) -> dict[tuple[int | None, str | None], str]:
+        seen = (
+            (None if pd.isna(label) else int(label), None if pd.isna(name) else name)
+            for label, name in self._seen_classes
+        )
+        return dict(zip(seen, self.classes, strict=True))
 
     @cached_property
     def _seen_classes(self) -> list[tuple[int | None, str | None]]:

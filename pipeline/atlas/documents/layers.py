@@ -72,7 +72,8 @@ def _statistics(layer: Layer, winners: pd.DataFrame, content: Content) -> Json:
         "max": short(layer.stats["max"]),
         "mean": short(layer.stats["mean"]),
         "std": short(layer.stats["std"]),
-        "uncertified": np.flatnonzero(~layer.stats["certified"].fillna(True).astype(bool)).tolist(),
+        "selectivity": short(layer.stats["selectivity"].astype(float)),
+        "uncertified": layer.uncertified,
         "missing": layer.missing,
         "outputs": list(content.outputs.get(layer.name, ())),
         "classes": [content.classes[number] for number in numbers],
@@ -104,7 +105,9 @@ def _maps(
     start = page * sheets.SPRITE_CELLS
     maps = range(start, min(start + sheets.SPRITE_CELLS, layer.maps))
     counts = winners["feature_map"].value_counts().reindex(maps, fill_value=0)
-    codes, numbers = pd.factorize(winners["class"])
+    names = Names()
+    classes = [names.code(content.classes[n] if n >= 0 else "") for n in winners["class"]]
+    known = _known(layer, maps, content, names)
     size = content.spec.preprocessing.input_size
     y, x = (winners[axis].to_numpy(np.int64) for axis in "yx")
     files = [layer.pages[page].of_map.get(m, {}) for m in maps]
@@ -112,8 +115,9 @@ def _maps(
         "first": [0, *counts.cumsum().tolist()],
         "rank": winners["rank"].tolist(),
         "activation": short(winners["activation"]),
-        "class": [code if numbers[code] >= 0 else -1 for code in codes.tolist()],
-        "classes": [content.classes[n] if n >= 0 else "" for n in numbers.tolist()],
+        "class": classes,
+        **known,
+        "classes": names.all,
         "key": [str(key) for key in winners["key"]],
         "sample": winners["sample"].tolist(),
         "without": np.flatnonzero(~winners["sample"].isin(content.pictured)).tolist(),
@@ -122,6 +126,54 @@ def _maps(
         "source": _rounded(winners[[f"source_{side}" for side in schema.SIDES]]),
         "near": [overlap.nearest(number, m) for m in maps],
         "files": _columns(files),
+    }
+
+
+class Names:
+    """Names, each told once."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+
+    def code(self, name: str) -> int:
+        """The number of a name among all; -1 of an empty one."""
+        return self._codes.setdefault(name, len(self._codes)) if name else -1
+
+    @property
+    def all(self) -> list[str]:
+        """In the order of their numbers."""
+        return list(self._codes)
+
+
+def _known(layer: Layer, maps: range, content: Content, names: Names) -> Json:
+    """Of some maps what is known beside the winners, as `_maps` has these."""
+
+    def rows_of(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:
+        first = np.searchsorted(frame["feature_map"], [*maps, maps.stop])
+        return frame[first[0] : first[-1]], (first - first[0]).tolist()
+
+    def codes(frame: pd.DataFrame) -> list[int]:
+        pairs = zip(frame["label"], frame["class_name"], strict=True)
+        return [names.code(content.class_name(label, name)) for label, name in pairs]
+
+    examples, first_example = rows_of(layer.known.examples)
+    best, first_best = rows_of(layer.known.best)
+    return {
+        "bars": layer.known.bars[maps.start : maps.stop].tolist(),
+        "examples": {
+            "first": first_example,
+            "rank": examples["rank"].tolist(),
+            "quantile": short(examples["quantile"]),
+            "activation": short(examples["activation"]),
+            "class": codes(examples),
+            "key": [str(key) for key in examples["key"]],
+        },
+        "best": {
+            "first": first_best,
+            "class": codes(best),
+            "mean": short(best["mean"]),
+            "share": short(best["share"]),
+        },
     }
 
 

@@ -19,9 +19,21 @@ FORMAT = 2
 
 _SCRIPTS = (
     *("data.js", "search.js", "address.js", "elements.js", "sheet.js", "home.js", "layer.js"),
-    *("wall.js", "map.js", "picture.js", "classes.js", "compare.js", "about.js", "main.js"),
+    *(
+        "wall.js",
+        "known.js",
+        "map.js",
+        "picture.js",
+        "classes.js",
+        "compare.js",
+        "about.js",
+        "main.js",
+    ),
 )
 """The viewer's, in the order in which they stand in one file."""
+
+_COMMENTS = re.compile(rb"/\*\*[\s\S]*?\*/ ?|^[ \t]*//.*\n", re.MULTILINE)
+"""Types are among them; they are for those who read the source, and a quarter of it."""
 
 _STRIP_SHOWN = 24
 
@@ -29,7 +41,7 @@ _STRIP_SHOWN = 24
 def write_viewer(assets: Assets) -> Mapping[str, str]:
     """Write the pages' own files; their names, for the index."""
     viewer = resources.files("pipeline.atlas") / "viewer"
-    code = b"\n".join((viewer / name).read_bytes() for name in _SCRIPTS)
+    code = _COMMENTS.sub(b"", b"\n".join((viewer / name).read_bytes() for name in _SCRIPTS))
     kept = viewer / "openseadragon"
     licence = (kept / "LICENSE.txt").read_bytes()
     wall = (kept / "openseadragon.min.js").read_bytes()
@@ -64,6 +76,7 @@ def root(content: Content, layers: Sequence[Json], files: Mapping[str, str]) -> 
             **sheets.THUMBNAILS,
         },
         "pixels": sheets.PIXELS_FROM,
+        "examples": len(spec.examples),
         "about": _about(content),
         "year": content.mined[:4],
         "layers": list(layers),
@@ -75,9 +88,7 @@ def root(content: Content, layers: Sequence[Json], files: Mapping[str, str]) -> 
 def _about(content: Content) -> list[list[str]]:
     """What a reader must know to judge the atlas, by line: what, and how it is."""
     spec = content.spec
-    uncertified = sum(
-        int((~layer.stats["certified"].fillna(True).astype(bool)).sum()) for layer in content.layers
-    )
+    uncertified = sum(len(layer.uncertified) for layer in content.layers)
     lines = {
         "Net": spec.net,
         "Weights": public_name(spec.weights),

@@ -10,12 +10,14 @@
  * @typedef {{name: string, index: number, maps: number, dead: number, receptive_field: Pair,
  *   stride: Pair, size: Pair, layout: Layout, script: string, strip: string}} Layer
  * @typedef {{active: number[], max: number[], mean: (number|null)[], std: (number|null)[],
- *   uncertified: number[], missing: number[], outputs: string[], classes: string[], usual: number[],
+ *   selectivity: (number|null)[], uncertified: number[], missing: number[], outputs: string[], classes: string[], usual: number[],
  *   pages: Record<string, string>[]}} Statistics
  * @typedef {{rank: number, activation: number, name: string, key: string, sample: number,
  *   whole: boolean, box: number[], centre: number[], source: (number|null)[]}} Winner
+ * @typedef {{rank: number, quantile: number, activation: number, name: string, key: string}} Example
+ * @typedef {{name: string, mean: number, share: number}} Preferred
  * @typedef {{winners: Winner[], near: {layer: Layer, map: number, shared: number}[],
- *   files: Record<string, string>}} MapData
+ *   bars: number[], examples: Example[], best: Preferred[], files: Record<string, string>}} MapData
  * @typedef {{names: string[], maps: number[], each: number, parts: string[]}} Classes
  * @typedef {{layer: Layer, map: number, times: number}} Holder
  * @typedef {{sample: number, key: string, name: string, whole: boolean,
@@ -85,12 +87,13 @@ const ATLAS = (() => {
     const of = await statistics(layer);
     const all = await told("maps", `${layer.name}/${page}`, of.pages[page].maps);
     const at = map - page * root.sprite.cells;
+    const name = (/** @type {number} */ code) => code < 0 ? "" : all.classes[code];
     const winners = [];
     for (let i = all.first[at]; i < all.first[at + 1]; i++) {
       winners.push({
         rank: all.rank[i], activation: all.activation[i], key: all.key[i], sample: all.sample[i],
         whole: Boolean(root.pictures) && !all.without.includes(i),
-        name: all.class[i] < 0 ? "" : all.classes[all.class[i]],
+        name: name(all.class[i]),
         box: all.box.slice(4 * i, 4 * i + 4), centre: all.centre.slice(2 * i, 2 * i + 2),
         source: all.source.slice(4 * i, 4 * i + 4),
       });
@@ -98,8 +101,15 @@ const ATLAS = (() => {
     /** @type {Record<string, string>} */
     const files = {};
     for (const kind of Object.keys(all.files)) if (all.files[kind][at]) files[kind] = all.files[kind][at];
+    /** Rows of this map. @template T @param {any} of @param {(i: number) => T} row @returns {T[]} */
+    const own = (of, row) => Array.from({ length: of.first[at + 1] - of.first[at] }, (_, i) => row(of.first[at] + i));
+    const examples = own(all.examples, (i) => ({
+      rank: all.examples.rank[i], quantile: all.examples.quantile[i], activation: all.examples.activation[i],
+      name: name(all.examples.class[i]), key: all.examples.key[i],
+    }));
+    const best = own(all.best, (i) => ({ name: name(all.best.class[i]), mean: all.best.mean[i], share: all.best.share[i] }));
     const near = all.near[at].map((/** @type {number[]} */ [index, other, shared]) => ({ layer: layers[index], map: other, shared }));
-    return { winners, near, files };
+    return { winners, near, bars: all.bars[at] || [], examples, best, files };
   }
 
   /** The address of a whole picture, as the net takes it. @param {number} sample */

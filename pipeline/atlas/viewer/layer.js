@@ -15,6 +15,10 @@ const ORDERS = {
     text: "how far from the ordinary", of: outlying,
     note: (of, map) => { const far = outlying(of, map); return far === null ? "" : `${far.toFixed(1)} σ`; },
   },
+  selective: {
+    text: "most selective for a class", of: ({ selectivity }, map) => selectivity[map],
+    note: ({ selectivity }, map) => selectivity[map] === null ? "" : /** @type {number} */ (selectivity[map]).toFixed(2),
+  },
   class: {
     text: "class of the winners", of: ({ usual }, map) => usual[map] < 0 ? null : -usual[map], note: usualClass,
   },
@@ -97,10 +101,12 @@ function controls(of, state, change) {
     el("option", { value, selected: state[/** @type {keyof State} */ (group)] === value }, text)));
   const offered = Object.fromEntries(Object.entries(ONLY).filter(([only, { has }]) =>
     only === "all" || only === state.only || of.active.some((_, map) => has(of, map))));
+  const orders = Object.fromEntries(Object.entries(ORDERS).filter(([order, { of: key }]) =>
+    order === state.order || of.active.some((_, map) => key(of, map) !== null)));
   return el("div", { class: "controls" },
     el("fieldset", { class: "switch" }, el("legend", {}, "View"), radio("view", "grid", "Grid"), radio("view", "wall", "Wall")),
     kinds.length > 1 ? el("fieldset", { class: "switch kind" }, el("legend", {}, "Show"),
       radio("kind", "projections", "Projections"), radio("kind", "patches", "Patches")) : null,
-    el("label", { class: "order" }, "in order of ", choice("order", ORDERS)),
+    el("label", { class: "order" }, "in order of ", choice("order", orders)),
     Object.keys(offered).length > 1 ? el("label", { class: "order" }, "only ", choice("only", offered)) : null);
 }

@@ -59,7 +59,7 @@ function mapWinners(layer, map, of, data) {
   const shown = data.files.projections ? el("figure", { class: "figure" }, sheet(layer, map, data),
     ATLAS.root.pictures ? panel : null) : null;
   const root = el("div", { class: "winners" }, shown, classChips(data), distribution(of, map, data),
-    winnersTable(data.winners), nearMaps(data), actions(layer, map, data));
+    examples(layer, map, data), preferred(of, map, data), winnersTable(data.winners), nearMaps(data), actions(layer, map, data));
   const look = (/** @type {number} */ rank) => {
     const winner = data.winners.find((one) => one.rank === rank);
     if (winner?.whole) panel.replaceChildren(...looked(winner));
@@ -89,23 +89,6 @@ function classChips(data) {
   const chip = (/** @type {[string, number]} */ [of, times]) => el("a", { class: "chip", href: routes.class(of) }, bdi(of), el("b", {}, `${times}×`));
   return el("p", { class: "chips", role: "group", "aria-label": "Classes among the winners" },
     [...counts].sort((a, b) => b[1] - a[1]).map(chip));
-}
-
-/** Where the winners stand among the largest values of all images: a line from zero to the strongest.
- * @param {Statistics} of @param {number} map @param {MapData} data */
-function distribution(of, map, data) {
-  const [mean, std, max] = [of.mean[map], of.std[map], of.max[map]];
-  if (mean === null || std === null || !(max > 0)) return null;
-  const share = (/** @type {number} */ value) => `${Math.max(0, Math.min(100, 100 * value / max))}%`;
-  const far = outlying(of, map);
-  return el("section", { class: "distribution" },
-    el("h2", {}, "Among all images"),
-    el("div", { class: "line", role: "img", "aria-label": `The mean over the images is ${short(mean)}, the standard deviation ${short(std)}, the strongest ${short(max)}.` },
-      el("span", { class: "ordinary", style: { left: share(mean - std), right: `calc(100% - ${share(mean + std)})` } }),
-      el("span", { class: "mean", style: { left: share(mean) } }),
-      data.winners.map((winner) => el("span", { class: "tick", "data-rank": winner.rank, style: { left: share(winner.activation) } }))),
-    el("p", { class: "note" }, `Strokes are the winners; the band is where most images are: their largest values have mean ${short(mean)} and standard deviation ${short(std)}.`,
-      far === null ? "" : ` The strongest lies ${far.toFixed(1)} standard deviations above that mean: these nine are what the map likes best, not what it usually sees.`));
 }
 
 /** @param {Winner[]} rows */
@@ -143,7 +126,7 @@ function actions(layer, map, data) {
     copying("Copy pandas", () => pandas(layer, map)),
     copying("Cite", bibtex),
     el("a", { href: routes.compare([{ layer, map }]) }, "Compare"),
-    Object.entries(data.files).map(([kind, of]) =>
+    Object.entries(data.files).filter(([kind]) => kind in KINDS).map(([kind, of]) =>
       el("a", { href: ATLAS.address(of), download: `${file}-${kind}.${of.split(".").pop()}` }, `Save ${kind}`)));
 }
 

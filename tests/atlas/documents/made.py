@@ -31,6 +31,7 @@ def layer(winners, maps=3, name="conv1", active=None, projected=None, ranks=9):
     if active is None:
         active = np.isin(np.arange(maps), frame["feature_map"]) * 3
     stats = stats.assign(layer=name, active=active, max=12345.678, mean=0.5, std=float("nan"))
+    stats["selectivity"] = float("nan")
     projected = range(maps) if projected is None else projected
     live = set(frame["feature_map"])
     pages = [
