@@ -236,6 +236,8 @@ FEATURE_MAP = pa.schema(
         pa.field("class_entropy", pa.float64()),
         pa.field("best_class", pa.int32()),
         pa.field("best_class_name", pa.string()),
+        # in WordNet, of the winners' classes, where they are ImageNet's
+        pa.field("common_ancestor", pa.string()),
         pa.field("certified", pa.bool_()),  # whether no winner can be missing
     ]
 )

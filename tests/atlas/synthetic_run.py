@@ -13,6 +13,8 @@ from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
 
 CLASSES = ["tench", "Persian cat", "tabby cat", "hammerhead", "red fox", '<b>&amp; "quoted"</b>']
+LABELS = {"Persian cat": 283, "red fox": 277, "hammerhead": 4}
+"""Of ImageNet's classes; others have their place in `CLASSES`, which is none of these."""
 LAYERS = {"conv1": (64, 11, 4), "conv2": (150, 51, 8), "layer2.0.conv1": (20, 163, 16)}
 INPUT = 224
 QUANTILES = (0.99, 0.9, 0.5)
@@ -103,7 +105,7 @@ def _winners(rng, index, count, size):
             "shard": "/home/someone/pictures/val",
             "key": f"{CLASSES[label].split()[0].strip('<>b/&amp;')}/picture_{sample:05d}.JPEG",
             "sample": int(sample),
-            "label": label,
+            "label": LABELS.get(CLASSES[label], label),
             "class_name": CLASSES[label],
             **box,
             **{f"source_{side}": value * 1.5 for side, value in box.items()},
@@ -150,7 +152,7 @@ def _write_known(store, layer, stats):
     means = [
         {
             "feature_map": row["feature_map"],
-            "label": label,
+            "label": LABELS.get(name, label),
             "class_name": name,
             "images": 50,
             "active": 40 - label,
@@ -224,6 +226,7 @@ def _stats(layer, maps, winners):
             **{name: peak * share / 2 for name, share in schema.QUANTILES.items()},
             "selectivity": index % 7 / 10 if peak else None,
             "class_entropy": 1.5 if peak else None,
+            "common_ancestor": "cat" if index == 3 else None,
             "best_class": index % len(CLASSES) if peak else None,
             "best_class_name": CLASSES[index % len(CLASSES)] if peak else None,
         }

@@ -313,6 +313,24 @@ def test_a_map_shows_what_is_ordinary_for_it(open_page):
     assert page.locator(".line .mean").count() == 3
 
 
+def test_a_kind_of_classes_is_found_and_leads_to_its_maps(open_page):
+    """ImageNet's red fox and Persian cat are carnivores, after WordNet."""
+    page = open_page("#/")
+    page.fill("input[type=search]", "carni")
+    page.wait_for_selector("[role=option]:has-text('carnivore')")
+    option = page.locator("[role=option]:has-text('carnivore')").first
+    assert "a kind of 2 classes" in option.inner_text()
+    option.click()
+    page.wait_for_selector("h1:has-text('carnivore')")
+    assert page.url.endswith("#?kind=carnivore")
+    assert sorted(page.locator(".chip").all_inner_texts()) == ["Persian cat", "red fox"]
+    times = [int(text.rstrip("×")) for text in page.locator(".caption em").all_inner_texts()]
+    assert times == sorted(times, reverse=True)
+    assert times[0] > 1
+    page.goto(page.url.replace("carnivore", "machine"))
+    page.wait_for_selector("h1:has-text('Not here')")
+
+
 def test_maps_in_order_of_their_selectivity(open_page):
     page = open_page("#/layer2.0.conv1?order=selective")
     page.wait_for_selector(".grid a")

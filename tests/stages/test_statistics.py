@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -192,6 +193,19 @@ def test_of_very_many_classes_nothing_is_said(
         .isna()
         .all(axis=None)
     )
+
+
+def test_what_the_winners_classes_have_in_common() -> None:
+    maps = pa.table({"feature_map": range(4), "common_ancestor": pa.nulls(4, pa.string())})
+    winners = pa.table(
+        {
+            "label": [281, 283, 291, 281, 281, 3, 7],
+            "class_name": ["tabby", "Persian cat", "lion", "tabby", "tabby", "wheels", None],
+        }
+    )
+    owners = np.array([0, 0, 0, 1, 1, 2, 2])
+    made = summary.with_ancestors(maps, winners, owners)
+    assert made["common_ancestor"].to_pylist() == ["feline", "tabby", None, None]
 
 
 def test_statistics_that_are_gone_are_named(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pipeline.atlas.assets import Assets
 from pipeline.atlas.documents.content import Content
 from pipeline.atlas.documents.script import Json, adding
 from pipeline.atlas.figures import Figures
+from pipeline.data.wordnet.hierarchy import class_synset, kinds_of, synsets
 
 _CLASSES = 32
 _PICTURES = 128
@@ -42,8 +43,23 @@ def write_classes(assets: Assets, content: Content) -> str:
         "maps": maps.tolist(),
         "each": _CLASSES,
         "parts": parts,
+        "kinds": _kinds(content),
     }
     return assets.write("classes/classes.js", adding("classes", "", document))
+
+
+def _kinds(content: Content) -> list[tuple[str, list[int]]]:
+    """What some classes are, but not all, by name, and which; where these are ImageNet's."""
+    seen = [
+        class_synset(None if pd.isna(label) else int(label), None if pd.isna(name) else name)
+        for label, name in content.seen_classes
+    ]
+    kinds = [
+        (synsets()[wnid].name, places)
+        for wnid, places in kinds_of(seen).items()
+        if 1 < len(places) < len(seen)
+    ]
+    return sorted(kinds)
 
 
 def write_pictures(assets: Assets, content: Content, figures: Figures | None = None) -> str:

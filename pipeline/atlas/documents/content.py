@@ -126,7 +126,7 @@ class Content:
 
         ImageNet for one has two classes called "crane".
         """
-        seen = self._seen_classes
+        seen = self.seen_classes
         names = [str(name) if pd.notna(name) else f"class {label}" for label, name in seen]
         return [
             f"{name} ({label})" if names.count(name) > 1 and pd.notna(label) else name
@@ -144,19 +144,20 @@ class Content:
     def _names(self) -> dict[tuple[int | None, str | None], str]:
         seen = (
             (None if pd.isna(label) else int(label), None if pd.isna(name) else name)
-            for label, name in self._seen_classes
+            for label, name in self.seen_classes
         )
         return dict(zip(seen, self.classes, strict=True))
 
     @cached_property
-    def _seen_classes(self) -> list[tuple[int | None, str | None]]:
+    def seen_classes(self) -> list[tuple[int | None, str | None]]:
+        """Label and name of those that occur, as `classes` has them."""
         frames = [layer.winners[["label", "class_name"]] for layer in self.layers]
         met = pd.concat(frames).drop_duplicates().dropna(how="all")
         return list(met.astype({"label": "Int64"}).itertuples(index=False, name=None))
 
     def _class_numbers(self, frame: pd.DataFrame) -> NDArray[np.int64]:
         """-1 where neither label nor name is known."""
-        met = pd.DataFrame(self._seen_classes, columns=["label", "class_name"])
+        met = pd.DataFrame(self.seen_classes, columns=["label", "class_name"])
         met = met.astype({"label": "Int64", "class_name": object})
         asked = frame[["label", "class_name"]].astype({"label": "Int64", "class_name": object})
         found = asked.merge(met.assign(number=range(len(met))), how="left")

@@ -158,7 +158,9 @@ def _known(layer: Layer, maps: range, content: Content, names: Names) -> Json:
 
     examples, first_example = rows_of(layer.known.examples)
     best, first_best = rows_of(layer.known.best)
+    ancestors = layer.stats["common_ancestor"][maps.start : maps.stop]
     return {
+        "ancestor": [names.code("" if pd.isna(each) else each) for each in ancestors],
         "bars": layer.known.bars[maps.start : maps.stop].tolist(),
         "examples": {
             "first": first_example,

@@ -4,7 +4,7 @@
 //   #/                                      all layers
 //   #/LAYER?view=wall&order=max&kind=patches&only=dead
 //   #/LAYER/MAP?order=max                   in which order the arrows go on
-//   #?class=NAME&in=LAYER  #?classes  #?picture=SAMPLE  #?compare=LAYER/MAP,LAYER  #?about
+//   #?class=NAME&in=LAYER  #?kind=NAME  #?classes  #?picture=SAMPLE  #?compare=LAYER/MAP,LAYER  #?about
 
 /**
  * How maps are shown: their order, what is shown of them, which of them, as a grid or as a wall, and
@@ -50,6 +50,8 @@ const routes = {
   map: (layer, map, state = {}) => `#/${encodeURIComponent(layer.name)}/${map}${queryOf({ order: state.order || USUAL.order, only: state.only || USUAL.only })}`,
   /** @param {string} name @param {Layer} [layer] */
   class: (name, layer) => `#?class=${encodeURIComponent(name)}${layer ? `&in=${encodeURIComponent(layer.name)}` : ""}`,
+  /** @param {string} name */
+  kind: (name) => `#?kind=${encodeURIComponent(name)}`,
   classes: () => "#?classes",
   /** @param {number} sample */
   picture: (sample) => `#?picture=${sample}`,

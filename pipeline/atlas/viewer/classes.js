@@ -9,17 +9,32 @@ function classPage(of, within) {
     if (!all) return notFound(`No winner is of the class “${of}”.`);
     const layer = within ? ATLAS.named.get(within) : undefined;
     const maps = layer ? all.filter((one) => one.layer === layer) : all;
-    const made = el("div", {}, el("h1", {}, bdi(of)),
+    return el("div", {}, el("h1", {}, bdi(of)),
       facts(`among the winners of ${plural(maps.length, "map")}`, "those that have it most come first",
-        layer ? el("span", {}, "in ", bdi(layer.name), " alone; ", el("a", { href: routes.class(of) }, "all layers")) : ""));
-    const shown = el("div");
-    const show = (/** @type {number} */ most) => shown.replaceChildren(
-      grid(maps.slice(0, most), (one) => distant(one.layer, one.map, `${one.times}×`)),
-      most < maps.length ? el("button", { type: "button", class: "more", onclick: () => show(most + SHOWN) }, `Show more of ${count(maps.length)}`) : "");
-    show(SHOWN);
-    made.append(shown);
-    return made;
+        layer ? el("span", {}, "in ", bdi(layer.name), " alone; ", el("a", { href: routes.class(of) }, "all layers")) : ""),
+      several(maps));
   }));
+}
+
+/** Maps that like some kind of thing, as WordNet has it. @param {string} of */
+function kindPage(of) {
+  return page(of, later(ATLAS.kindred(of), (found) => {
+    if (!found) return notFound(`No two classes among the winners are a kind of “${of}”.`);
+    return el("div", {}, el("h1", {}, bdi(of)),
+      facts(`${plural(found.classes.length, "class", "classes")} of this kind`, `among the winners of ${plural(found.maps.length, "map")}`, "those with most first"),
+      el("p", { class: "chips" }, found.classes.map((one) => el("a", { class: "chip", href: routes.class(one) }, bdi(one)))),
+      several(found.maps));
+  }));
+}
+
+/** Some maps first, and more if they are asked for. @param {Holder[]} maps */
+function several(maps) {
+  const shown = el("div");
+  const show = (/** @type {number} */ most) => shown.replaceChildren(
+    grid(maps.slice(0, most), (one) => distant(one.layer, one.map, `${one.times}×`)),
+    most < maps.length ? el("button", { type: "button", class: "more", onclick: () => show(most + SHOWN) }, `Show more of ${count(maps.length)}`) : "");
+  show(SHOWN);
+  return shown;
 }
 
 function classesPage() {

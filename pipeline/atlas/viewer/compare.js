@@ -38,7 +38,7 @@ function adding(items) {
   const input = el("input", { type: "text", id: "add", placeholder: "conv5 12, or conv5", "aria-label": "Layer and map to add" });
   return el("form", { class: "adding", onsubmit: (/** @type {Event} */ event) => {
     event.preventDefault();
-    const found = search(input.value, { names: [], maps: [], each: 1, parts: [] })[0];
+    const found = search(input.value, { names: [], maps: [], each: 1, parts: [], kinds: [] })[0];
     if (found && found.kind === "map") location.hash = routes.compare([...items, { layer: found.layer, map: found.map }]);
     else if (found && found.kind === "layer") location.hash = routes.compare([...items, { layer: found.layer }]);
     else said.textContent = `“${input.value}” names no layer or map.`;

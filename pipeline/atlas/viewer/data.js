@@ -17,8 +17,8 @@
  * @typedef {{rank: number, quantile: number, activation: number, name: string, key: string}} Example
  * @typedef {{name: string, mean: number, share: number}} Preferred
  * @typedef {{winners: Winner[], near: {layer: Layer, map: number, shared: number}[],
- *   bars: number[], examples: Example[], best: Preferred[], files: Record<string, string>}} MapData
- * @typedef {{names: string[], maps: number[], each: number, parts: string[]}} Classes
+ *   ancestor: string, bars: number[], examples: Example[], best: Preferred[], files: Record<string, string>}} MapData
+ * @typedef {{names: string[], maps: number[], each: number, parts: string[], kinds: [string, number[]][]}} Classes
  * @typedef {{layer: Layer, map: number, times: number}} Holder
  * @typedef {{sample: number, key: string, name: string, whole: boolean,
  *   figures: {kind: string, file: string, width: number, height: number}[],
@@ -109,7 +109,7 @@ const ATLAS = (() => {
     }));
     const best = own(all.best, (i) => ({ name: name(all.best.class[i]), mean: all.best.mean[i], share: all.best.share[i] }));
     const near = all.near[at].map((/** @type {number[]} */ [index, other, shared]) => ({ layer: layers[index], map: other, shared }));
-    return { winners, near, bars: all.bars[at] || [], examples, best, files };
+    return { winners, near, ancestor: name(all.ancestor[at]), bars: all.bars[at] || [], examples, best, files };
   }
 
   /** The address of a whole picture, as the net takes it. @param {number} sample */
@@ -117,7 +117,7 @@ const ATLAS = (() => {
 
   /** @returns {Promise<Classes>} */
   async function classes() {
-    if (!root.files.classes) return { names: [], maps: [], each: 1, parts: [] };
+    if (!root.files.classes) return { names: [], maps: [], each: 1, parts: [], kinds: [] };
     return told("classes", "", root.files.classes);
   }
 
@@ -126,7 +126,29 @@ const ATLAS = (() => {
   async function holders(name) {
     const all = await classes();
     const number = all.names.indexOf(name);
-    if (number < 0) return null;
+    return number < 0 ? null : holdersOf(all, number);
+  }
+
+  /** The same of a kind of classes, as "dog", and which these are.
+   * @param {string} name @returns {Promise<{classes: string[], maps: Holder[]} | null>} */
+  async function kindred(name) {
+    const all = await classes();
+    const kind = all.kinds.find(([of]) => of === name);
+    if (!kind) return null;
+    /** @type {Map<string, Holder>} */
+    const found = new Map();
+    for (const number of kind[1]) {
+      for (const { layer, map, times } of await holdersOf(all, number)) {
+        const key = `${layer.name}/${map}`;
+        found.set(key, { layer, map, times: times + (found.get(key)?.times || 0) });
+      }
+    }
+    const maps = [...found.values()].sort((a, b) => b.times - a.times || b.layer.index - a.layer.index || a.map - b.map);
+    return { classes: kind[1].map((number) => all.names[number]), maps };
+  }
+
+  /** @param {Classes} all @param {number} number @returns {Promise<Holder[]>} */
+  async function holdersOf(all, number) {
     const part = Math.floor(number / all.each);
     const of = await told("class", part, all.parts[part]);
     const found = [];
@@ -153,7 +175,7 @@ const ATLAS = (() => {
   }
 
   return {
-    root, layers, named, add, run, address, statistics, lack, ofMap, whole, classes, holders, picture,
+    root, layers, named, add, run, address, statistics, lack, ofMap, whole, classes, holders, kindred, picture,
     total: layers.reduce((sum, layer) => sum + layer.maps, 0),
     ranks: Math.max(...layers.map((layer) => layer.layout.cells)),
   };

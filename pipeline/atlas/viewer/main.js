@@ -22,6 +22,7 @@ function placeOf(hash) {
 function queriedPage(query) {
   const of = (/** @type {string} */ key) => query.get(key) || "";
   if (query.has("class")) return () => classPage(of("class"), query.get("in"));
+  if (query.has("kind")) return () => kindPage(of("kind"));
   if (query.has("classes")) return classesPage;
   if (query.has("picture")) return () => picturePage(Number(of("picture")));
   if (query.has("compare")) return () => comparePage(of("compare"));
@@ -73,7 +74,7 @@ function settled(act, stay) {
 function markLayer(layer, hash) {
   for (const entry of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("#layers a"))) {
     const current = layer ? entry.dataset.layer === layer.name
-      : entry.hash === hash || (entry.hash === routes.classes() && hash.startsWith("#?class="));
+      : entry.hash === hash || (entry.hash === routes.classes() && /^#\?(class|kind)=/.test(hash));
     if (current) {
       entry.setAttribute("aria-current", "page");
       entry.scrollIntoView({ block: "nearest", inline: "center" });
@@ -145,7 +146,7 @@ function startSearch() {
   const input = /** @type {HTMLInputElement} */ (document.getElementById("search"));
   const list = /** @type {HTMLElement} */ (document.getElementById("found"));
   /** @type {Classes} */
-  let classes = { names: [], maps: [], each: 1, parts: [] };
+  let classes = { names: [], maps: [], each: 1, parts: [], kinds: [] };
   let at = -1;
 
   function close() {
@@ -212,6 +213,7 @@ function toldOf(one) {
   if (one.kind === "layer") return { to: routes.layer(one.layer), text: one.layer.name, note: plural(one.layer.maps, "map") };
   if (one.kind === "map") return { to: routes.map(one.layer, one.map), text: `${one.layer.name} / ${one.map}`, note: "map" };
   if (one.kind === "dead") return { to: routes.layer(one.layer, { only: "dead" }), text: `${one.layer.name}: the dead`, note: plural(one.layer.dead, "map") };
+  if (one.kind === "kind") return { to: routes.kind(one.name), text: one.name, note: `a kind of ${plural(one.classes, "class", "classes")}` };
   return { to: routes.class(one.name, one.layer), text: one.name, note: one.layer ? `in ${one.layer.name}` : `in ${plural(one.maps, "map")}` };
 }
 

@@ -88,7 +88,8 @@ function classChips(data) {
   if (!counts.size) return null;
   const chip = (/** @type {[string, number]} */ [of, times]) => el("a", { class: "chip", href: routes.class(of) }, bdi(of), el("b", {}, `${times}×`));
   return el("p", { class: "chips", role: "group", "aria-label": "Classes among the winners" },
-    [...counts].sort((a, b) => b[1] - a[1]).map(chip));
+    [...counts].sort((a, b) => b[1] - a[1]).map(chip),
+    data.ancestor && counts.size > 1 ? el("span", { class: "note" }, "in common: ", el("a", { href: routes.kind(data.ancestor) }, bdi(data.ancestor))) : null);
 }
 
 /** @param {Winner[]} rows */

@@ -6,6 +6,7 @@ const plain = (text) => text.toLowerCase().normalize("NFKD").replace(/[\u0300-\u
 
 /**
  * @typedef {{kind: "layer", layer: Layer} | {kind: "map", layer: Layer, map: number}
+ *   | {kind: "kind", name: string, classes: number}
  *   | {kind: "class", name: string, maps: number, layer?: Layer} | {kind: "dead", layer: Layer}} Found
  */
 
@@ -13,7 +14,7 @@ const plain = (text) => text.toLowerCase().normalize("NFKD").replace(/[\u0300-\u
 function search(query, classes) {
   const text = plain(query).trim();
   if (!text) return [];
-  return [...foundMaps(text), ...foundDead(text), ...foundLayers(text), ...foundClasses(text, classes)];
+  return [...foundMaps(text), ...foundDead(text), ...foundLayers(text), ...foundKinds(text, classes), ...foundClasses(text, classes)];
 }
 
 /** "conv5 12", "conv5/12", "conv5:12", or "12" for the map 12 of every layer.
@@ -44,6 +45,15 @@ function foundLayers(text) {
     .filter((layer) => plain(layer.name).includes(text))
     .slice(0, 8)
     .map((layer) => ({ kind: "layer", layer }));
+}
+
+/** "dog" for all dogs. @param {string} text @param {Classes} classes @returns {Found[]} */
+function foundKinds(text, { kinds }) {
+  return kinds
+    .filter(([name]) => plain(name).split(" ").some((_, i, words) => words.slice(i).join(" ").startsWith(text)))
+    .sort(([one], [other]) => one.length - other.length)
+    .slice(0, 5)
+    .map(([name, of]) => ({ kind: "kind", name, classes: of.length }));
 }
 
 /** "tabby cat", or "cat conv5" for the class's maps in that layer.

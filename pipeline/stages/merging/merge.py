@@ -26,7 +26,7 @@ from pipeline.stages.merging.condense import Range, condense, condensed, ranges_
 from pipeline.stages.merging.known import Known
 from pipeline.stages.merging.ranking import RANKING, Entries, ranks
 from pipeline.stages.merging.sources import Share, Sources, gathered, rows_of
-from pipeline.stages.merging.summary import Summary
+from pipeline.stages.merging.summary import Summary, with_ancestors
 from pipeline.stages.rescore import Looks
 
 _WINNERS_IN_SHARE = 2**16
@@ -182,6 +182,7 @@ def merge_share(run: Store, sources: Sources, share: Share) -> Merged:
         feature_maps = _certified(feature_maps, best, share.certified)
     if pc.max(feature_maps["images"]).as_py():
         rows = _rows(run, looked_at or files, share, best, feature_maps)
+        feature_maps = with_ancestors(feature_maps, rows, best.owner)
         for layer in (layer for layer in spec.layers if layer.name in share.layers):
             of_layer = rows.filter(pc.equal(rows["layer"], layer.name))
             winners = _with_boxes(of_layer, layer, spec, schema.WINNER)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline import schema
 from pipeline.core.heaps.selectivity import class_entropy, selectivity
 from pipeline.core.heaps.statistics import edges, quantiles
+from pipeline.data.wordnet.hierarchy import class_synset, common_ancestor, synsets
 from pipeline.stages.merging.known import Known
 
 _MOST_CLASSES = 4096
@@ -57,6 +58,7 @@ class _ByClass:
             "class_entropy": pa.array(class_entropy(self.means), from_pandas=True),
             "best_class": pa.array(self.labels, pa.int32()).take(best),
             "best_class_name": pa.array(self.names, pa.string()).take(best),
+            "common_ancestor": pa.nulls(maps, pa.string()),  # until the winners are known
         }
 
     def table(self, maps: slice) -> pa.Table:
@@ -75,6 +77,33 @@ class _ByClass:
 
 def _over(classes: int, numbers: NDArray[np.int64]) -> pa.Array:
     return pa.array(np.tile(np.arange(classes), len(numbers)))
+
+
+def with_ancestors(
+    feature_maps: pa.Table, winners: pa.Table, owners: NDArray[np.int64]
+) -> pa.Table:
+    """The feature maps' table with what the classes of each map's winners have in common.
+
+    Args:
+        feature_maps: M rows.
+        winners: with their label and name.
+        owners: the row of each one's map.
+    """
+    labels = winners.select(["label", "class_name"]).to_pydict()
+    of_maps: dict[int, set[str | None]] = {}
+    for owner, label, name in zip(owners.tolist(), *labels.values(), strict=True):
+        of_maps.setdefault(owner, set()).add(class_synset(label, name))
+    names = [_common(of_maps.get(row, set())) for row in range(len(feature_maps))]
+    place = feature_maps.column_names.index("common_ancestor")
+    return feature_maps.set_column(place, "common_ancestor", pa.array(names, pa.string()))
+
+
+def _common(wnids: set[str | None]) -> str | None:
+    known = {wnid for wnid in wnids if wnid is not None}
+    if len(known) < len(wnids):  # of another class nothing is known
+        return None
+    found = common_ancestor(known)
+    return None if found is None else synsets()[found].name
 
 
 class Summary:

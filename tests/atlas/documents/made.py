@@ -31,7 +31,7 @@ def layer(winners, maps=3, name="conv1", active=None, projected=None, ranks=9):
     if active is None:
         active = np.isin(np.arange(maps), frame["feature_map"]) * 3
     stats = stats.assign(layer=name, active=active, max=12345.678, mean=0.5, std=float("nan"))
-    stats["selectivity"] = float("nan")
+    stats["selectivity"], stats["common_ancestor"] = float("nan"), None
     projected = range(maps) if projected is None else projected
     live = set(frame["feature_map"])
     pages = [
