@@ -9,13 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from pipeline import schema
 from pipeline.config import LayerSpec, RunSpec
+from pipeline.core.heaps.peaks import Peaks
+from pipeline.core.heaps.statistics import Statistics, lots, share_classed
 from pipeline.core.nets.known import Net
+from pipeline.data.batches import Picture, Seen
+from pipeline.data.samples import Sample
 from pipeline.data.store import Store
 from pipeline.data.stored import part_columns
 from pipeline.stages.heap_files import in_first_row, lists_of
+from pipeline.stages.statistics_file import statistics_table
 
 IMAGES = 1000
 """In a part."""
@@ -39,21 +45,43 @@ class MadeUp:
         self.spec = _spec(net, top_k)
         self._run = run
         for number in range(_DIFFERENT):
-            run.write_table(_drawn(number), _heap(net, number, top_k), by="layer")
-        Path(run.path(schema.HEAPS)).mkdir()
+            run.write_table(_drawn(schema.HEAPS, number), _heap(net, number, top_k), by="layer")
+            run.write_table(_drawn(schema.STATISTICS, number), _statistics(net, number), by="layer")
+        for folder in (schema.HEAPS, schema.STATISTICS):
+            Path(run.path(folder)).mkdir()
 
     def put(self, number: int, part: str) -> None:
-        """The heap of a part, at hardly any cost.
+        """The heap of a part, and its statistics, at hardly any cost.
 
         Args:
             number: of the part.
             part: its name.
         """
-        os.link(self._run.path(_drawn(number % _DIFFERENT)), self._run.path(schema.heap_name(part)))
+        names = {
+            schema.HEAPS: schema.heap_name(part),
+            schema.STATISTICS: schema.statistics_name(part),
+        }
+        for folder, name in names.items():
+            drawn = _drawn(folder, number % _DIFFERENT)
+            os.link(self._run.path(drawn), self._run.path(name))
 
 
-def _drawn(number: int) -> str:
-    return f"drawn/{number}.parquet"
+def _drawn(folder: str, number: int) -> str:
+    return f"drawn/{folder}-{number}.parquet"
+
+
+def _statistics(net: Net, number: int) -> pa.Table:
+    """Of a part of ImageNet's: pictures of all classes, of which hardly any is kept whole."""
+    dice = np.random.default_rng(number)
+    bounds = Peaks.of(net.graph).bounds
+    maps, positions = len(bounds), np.arange(IMAGES)
+    made = Statistics.empty(bounds, 0.0, share_classed(IMAGES, IMAGES, maps))
+    values = torch.from_numpy(dice.gamma(2.0, 4.0, (IMAGES, maps)).astype(np.float32))
+    classes = [(int(label), f"class {label}") for label in dice.integers(0, 1000, IMAGES)]
+    drawn = lots(f"part {number}", positions)
+    made.add(values, torch.zeros(IMAGES, maps, dtype=torch.int64), positions, drawn, classes)
+    seen = Seen([Picture(Sample("", "", b""), position) for position in range(IMAGES)])
+    return statistics_table(net, made, seen)
 
 
 def _heap(net: Net, number: int, top_k: int) -> pa.Table:

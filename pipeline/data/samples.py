@@ -105,6 +105,12 @@ class Part:
         """About how many pictures it has, by their number or its size."""
         return len(self.keys) or sum(self.sizes) // BYTES
 
+    @property
+    def most_classes(self) -> int:
+        """About how many classes its pictures have at most: of folders as many as there are."""
+        folders = {key.rpartition("/")[0] for key in self.keys}
+        return self.approximate_count if folders in ({""}, set()) else len(folders)
+
     def of_keys(self, positions: Iterable[int]) -> "Part":
         """The same part with some of its files alone."""
         chosen = [(self.keys[position], self.sizes[position]) for position in positions]

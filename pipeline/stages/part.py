@@ -52,7 +52,8 @@ class _Tally:
         self._part = part.name
         self.statistics = []
         for miner in miners:
-            classed = share_classed(part.approximate_count, len(miner.bounds))
+            classes, maps = part.most_classes, len(miner.bounds)
+            classed = share_classed(part.approximate_count, classes, maps)
             # what is screened is only near: those images are looked at again
             exact = 0.0 if miner.screens else kept
             self.statistics.append(Statistics.empty(miner.bounds, exact, classed))

@@ -57,15 +57,13 @@ def spread_columns(counts: NDArray[np.integer]) -> dict[str, Any]:
     return {"first": first, "counts": lists_of(pa.array(counts[within]), within.sum(1))}
 
 
-def counts_of(table: pa.Table, buckets: int) -> NDArray[np.int64]:
-    """And back: (M, buckets)."""
+def add_counts(table: pa.Table, counts: NDArray[np.int64]) -> None:
+    """And back: added to what there is of the maps, (M, BUCKETS)."""
     lists = table["counts"].combine_chunks()
     lengths = np.diff(lists.offsets.to_numpy())
-    places = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
-    columns = places + np.repeat(table["first"].to_numpy(), lengths)
-    counts = np.zeros((len(table), buckets), np.int64)
-    counts[np.repeat(np.arange(len(table)), lengths), columns] = lists.flatten().to_numpy()
-    return counts
+    starts = np.arange(len(table)) * counts.shape[1] + table["first"].to_numpy()
+    places = np.repeat(starts - (lengths.cumsum() - lengths), lengths) + np.arange(lengths.sum())
+    counts.ravel()[places] += lists.flatten().to_numpy()
 
 
 def class_columns(

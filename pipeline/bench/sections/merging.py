@@ -27,6 +27,7 @@ _COLUMNS = {
     "peak": Column("peak,\nMiB", 0),
     "before": Column("of it\nbefore", 0),
     "gigabytes": Column("heaps,\nGB", 2),
+    "statistics": Column("statistics,\nGB", 2),
 }
 _NOTES = (
     "One process does all layers, one after the other; on a cluster each share of them is a task.",
@@ -45,14 +46,15 @@ def measure(order: Order) -> Iterator[Finding]:
         made = MadeUp(net, run, top_k)
         for number, name in enumerate(names):
             made.put(number, name)
-        spec, size = made.spec, sum(run.list(schema.HEAPS).values())
+        folders = (schema.HEAPS, schema.STATISTICS)
+        spec, sizes = made.spec, [sum(run.list(folder).values()) for folder in folders]
         ((bound, *_),) = at_once([partial(_timed, _read_numbers, run, spec, names)])
         ((seconds, before, peak),) = at_once([partial(_timed, merge, run, spec, names)])
         rows[f"k = {top_k}"] = {
             "seconds": seconds, "bound": bound, "share": bound / seconds, "peak": peak,
-            "before": before, "gigabytes": size / 1e9,
+            "before": before, "gigabytes": sizes[0] / 1e9, "statistics": sizes[1] / 1e9,
         }  # fmt: skip
-        for name in run.list(schema.HEAPS):
+        for name in [*run.list(schema.HEAPS), *run.list(schema.STATISTICS)]:
             run.remove(name)
     title = f"Merging {parts} parts of {net.name}: {maps:,} feature maps"
     yield Finding(title, _COLUMNS, rows, {"net": net.name, "parts": parts, "maps": maps}, _NOTES)

@@ -27,8 +27,9 @@ BUCKETS = (int(np.float32(_MOST).view(np.int32)) >> _BITS) - _FIRST
 _KEPT = 512
 """Images of a dataset, about, of which all activations are kept, to choose examples from."""
 
-_CELLS = 2**21
-"""Of a part, images times feature maps, from which on its classes are counted by fewer images."""
+_CELLS, _FEWEST = 2**18, 48
+"""Classes times feature maps of a part, from which on its classes are counted by fewer images, but
+by so many at least: of ImageNet's shards by 228 for AlexNet's maps, by 48 for ResNet-50's."""
 
 Class = tuple[int | None, str | None]
 """A label and a name, of which one may be unknown."""
@@ -89,9 +90,15 @@ def share_kept(images: int) -> float:
     return min(1.0, _KEPT / max(1, images))
 
 
-def share_classed(images: int, maps: int) -> float:
-    """The share of a part of so many images by which classes are counted, for so many maps."""
-    return min(1.0, _CELLS / max(1, images * maps))
+def share_classed(images: int, classes: int, maps: int) -> float:
+    """The share of a part's images by which its classes are counted.
+
+    Args:
+        images: in the part, about.
+        classes: of these, at most.
+        maps: feature maps of all layers.
+    """
+    return min(1.0, max(_CELLS / max(1, classes * maps), _FEWEST / max(1, images)))
 
 
 @dataclass

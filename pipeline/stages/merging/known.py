@@ -16,7 +16,7 @@ from pipeline.data.store import Store
 from pipeline.data.stored import part_columns
 from pipeline.data.stored.heaps import read_statistics
 from pipeline.stages.heap_files import in_first_row, lists_of
-from pipeline.stages.statistics_file import class_columns, counts_of, spread_columns
+from pipeline.stages.statistics_file import add_counts, class_columns, spread_columns
 
 _LABEL = ("label", "class_name")
 
@@ -96,7 +96,7 @@ class Known:
                 self.maps = table.select(["layer", "feature_map"])
                 self.counts = np.zeros((len(table), BUCKETS), np.int64)
                 self.classes = Classes(len(table))
-            self.counts += counts_of(table, BUCKETS)
+            add_counts(table, self.counts)
             self.classes.add(table, classes)
             kept.append(_kept(table, samples, share, self.samples))
             self.samples += int(table.schema.metadata[schema.SAMPLES_IN_PART])

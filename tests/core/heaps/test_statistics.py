@@ -143,9 +143,11 @@ def test_lots_are_spread_evenly_and_stay_as_they_are() -> None:
 def test_shares() -> None:
     assert share_kept(10) == 1.0
     assert share_kept(51_200) == pytest.approx(0.01)
-    assert share_classed(0, 1152) == 1.0
-    assert share_classed(1281, 1152) == 1.0  # AlexNet's maps on a shard of ImageNet
-    assert share_classed(1281, 22_720) == pytest.approx(module._CELLS / 1281 / 22_720)
+    assert share_classed(0, 0, 1152) == 1.0
+    assert share_classed(64, 64, 3944) == 1.0
+    assert share_classed(1281, 20, 1152) == 1.0  # of a folder with its classes one by one
+    assert share_classed(1281, 1281, 1152) == pytest.approx(module._CELLS / 1281 / 1152)
+    assert share_classed(1281, 1281, 22_720) == pytest.approx(48 / 1281)
 
 
 def test_classes_are_counted_by_a_share_of_the_images() -> None:
