@@ -253,7 +253,18 @@ RANKS_SHOWN = 9
 
 _WHOLE = pa.field("picture", pa.binary())  # a JPEG of the net's input; up to `RANKS_SHOWN`
 
-PROJECTION = pa.schema([*_RANKED, *_SHARD_AND_KEY, _SAMPLE, *_LABEL, *_BOX, *_PICTURES, _WHOLE])
+MASK_SIDES = tuple(f"mask_{side}" for side in SIDES)
+MASK = [
+    pa.field("mask", pa.binary()),  # a PNG of one bit a cell, from the box's top left
+    pa.field("mask_share", pa.float32()),
+    *(pa.field(side, pa.int16()) for side in MASK_SIDES),
+]
+"""Where a projection is strong: the cells, how much of its magnitude lies in them, and their box in
+the net's input."""
+
+PROJECTION = pa.schema(
+    [*_RANKED, *_SHARD_AND_KEY, _SAMPLE, *_LABEL, *_BOX, *_PICTURES, *MASK, _WHOLE]
+)
 """One row per winner; with `--arrays` also `PROJECTION_ARRAY`."""
 
 PROJECTION_ARRAY = pa.field("projection_array", pa.binary())

@@ -37,7 +37,11 @@ SPRITE_COLUMNS = 8
 SPRITE_CELLS = SPRITE_COLUMNS**2
 """Feature maps in a sprite, at most: so many are loaded where one is seen."""
 
-Kind = Literal["projection", "patch"]
+Kind = Literal["projection", "patch", "mask"]
+"""Of what a block shows; of masks it is what dims the patches below it."""
+
+_DARK = 200
+"""Of 255, how much is dimmed."""
 
 _GREY = (MID_GREY, MID_GREY, MID_GREY, 255)
 _CLEAR = (0, 0, 0, 0)
@@ -86,8 +90,13 @@ class Layout:
         return self.columns * pitch - GUTTER, self.rows * pitch - GUTTER
 
 
-def sheet(rows: pd.DataFrame, layout: Layout) -> Image.Image:
+def sheet(rows: pd.DataFrame, layout: Layout, *, dimmed: bool = False) -> Image.Image:
     """A feature map at a glance: the block of its projections, and that of the patches beside it.
+
+    Args:
+        rows: as for `block`.
+        layout: of the blocks.
+        dimmed: whether of the patches only what the projections keep is bright.
 
     Returns:
         RGBA, with transparent gutters.
@@ -95,7 +104,10 @@ def sheet(rows: pd.DataFrame, layout: Layout) -> Image.Image:
     width, height = layout.size
     picture = Image.new("RGBA", (2 * width + SPINE, height), _CLEAR)
     picture.paste(block(rows, "projection", layout), (0, 0))
-    picture.paste(block(rows, "patch", layout), (width + SPINE, 0))
+    patches = block(rows, "patch", layout)
+    if dimmed:
+        patches.alpha_composite(block(rows, "mask", layout))
+    picture.paste(patches, (width + SPINE, 0))
     return picture
 
 
@@ -117,7 +129,8 @@ def block(rows: pd.DataFrame, kind: Kind, layout: Layout) -> Image.Image:
         if row["rank"] <= layout.cells:
             down, right = divmod(int(row["rank"]) - 1, layout.columns)
             corner = right * (layout.cell + GUTTER), down * (layout.cell + GUTTER)
-            picture.paste(cell(row, kind, layout.cell, layout), corner)
+            of_row = _shade(row, layout) if kind == "mask" else cell(row, kind, layout.cell, layout)
+            picture.paste(of_row, corner)
     return picture
 
 
@@ -138,9 +151,32 @@ def cell(row: Mapping[str, Any], kind: Kind, side: int, layout: Layout) -> Image
         how = Image.Resampling.NEAREST if few else Image.Resampling.HAMMING
         picture = picture.resize((width, height), how)
     square = Image.new("RGBA", (side, side), _GREY)
+    square.paste(picture, _corner(row, picture, side, layout))
+    return square
+
+
+def _corner(
+    row: Mapping[str, Any], picture: Image.Image, side: int, layout: Layout
+) -> tuple[int, int]:
+    """Where a picture of a winner's box stands in its square."""
     down = _share_before(row["top"], row["bottom"], layout.limits[0])
     right = _share_before(row["left"], row["right"], layout.limits[1])
-    square.paste(picture, (round((side - width) * right), round((side - height) * down)))
+    return round((side - picture.width) * right), round((side - picture.height) * down)
+
+
+def _shade(row: Mapping[str, Any], layout: Layout) -> Image.Image:
+    """What dims of a patch what its projection does not keep: black, and clear elsewhere."""
+    with Image.open(io.BytesIO(row["mask"])) as opened:
+        dark = np.where(np.asarray(opened), 0, _DARK).astype(np.uint8)
+    height, width = row["bottom"] - row["top"], row["right"] - row["left"]
+    size = max(1, -(-max(height, width) // max(dark.shape)))  # pixels of a cell
+    scaled = [min(layout.cell, max(1, round(layout.scale * pixels))) for pixels in (width, height)]
+    seen = (0, 0, width / size, height / size)  # of the cells: the last ones may reach beyond
+    alpha = Image.fromarray(dark).resize(tuple(scaled), Image.Resampling.BILINEAR, seen)
+    picture = Image.new("RGBA", alpha.size, _CLEAR)
+    picture.putalpha(alpha)
+    square = Image.new("RGBA", (layout.cell, layout.cell), _CLEAR)
+    square.paste(picture, _corner(row, picture, layout.cell, layout))
     return square
 
 

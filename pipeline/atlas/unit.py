@@ -82,7 +82,7 @@ def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
         is_there = there.keys() >= set(before.names)
         if is_there and drawn.signatures(rows, examples, method) == before.signatures:
             return 0
-    columns = [*drawn.IDENTITY, *unit.kinds.values()]
+    columns = [*drawn.IDENTITY, *unit.kinds.values(), "mask"]
     rows = _rows(run, unit, blocks, layout.cells, columns)
     examples = _rows(run, unit, others, row.cells, columns)
     now, changed = Drawn(drawn.signatures(rows, examples, method)), 0
@@ -119,6 +119,7 @@ def _draw(assets: Assets, unit: Unit, name: str, rows: pa.Table, layout: sheets.
     files = {"projections": assets.write(f"{stem}.avif", projections)}
     if unit.patches:
         files["patches"] = assets.write(f"{stem}.webp", sheets.as_webp(block("patch")))
+        files["masks"] = assets.write(f"{stem}-masks.webp", sheets.as_webp(block("mask")))
     return files
 
 

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import schema
+from pipeline.core.mask import Mask, mask_of
 from pipeline.core.nets.known import Net
 from pipeline.core.projection.deconvnet import Seeds, Unpooling
 from pipeline.core.projection.either_way import Projected, project_either_way, whole_depths
@@ -213,10 +214,22 @@ def _rows(
         row["activation"] = activation
         row["projection"] = png(projection_contrast(projection))
         row["patch"] = png(in_colour(patch).transpose(1, 2, 0))
+        row |= _mask(row, mask_of(projection))
         row["picture"] = pictures[image] if row["rank"] <= schema.RANKS_SHOWN else None
         if settings.arrays:
             row["projection_array"] = projection.cpu().numpy().astype("<f4").tobytes()
     return rows
+
+
+def _mask(row: Mapping[str, Any], mask: Mask) -> dict[str, Any]:
+    """Where the projection of a row is strong."""
+    height, width = row["bottom"] - row["top"], row["right"] - row["left"]
+    top, left, bottom, right = mask.box(height, width)
+    box = (row["top"] + top, row["left"] + left, row["top"] + bottom, row["left"] + right)
+    stream = BytesIO()
+    Image.fromarray(mask.cells).save(stream, "PNG")
+    columns = {"mask": stream.getvalue(), "mask_share": mask.share}
+    return columns | dict(zip(schema.MASK_SIDES, box, strict=True))
 
 
 def _check(layer: str, winners: pa.Table, activations: np.ndarray) -> None:

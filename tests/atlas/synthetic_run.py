@@ -183,8 +183,29 @@ def _projected(winner, pictures):
         **columns,
         "projection": png(projection),
         "patch": png(patch),
+        "mask": png_of_mask(height, width),
+        "mask_share": 0.9,
+        **dict(zip(schema.MASK_SIDES, box_of(winner), strict=True)),
         "picture": jpeg(picture),
     }
+
+
+def box_of(winner):
+    """The middle of a winner's box."""
+    top, left, bottom, right = (winner[side] for side in schema.SIDES)
+    high, wide = (bottom - top) // 4, (right - left) // 4
+    return top + high, left + wide, bottom - high, right - wide
+
+
+def png_of_mask(height, width):
+    """The mask of the middle of a box."""
+    size = -(-max(height, width) // 32)
+    cells = np.zeros((-(-height // size), -(-width // size)), bool)
+    high, wide = (side // 4 for side in cells.shape)
+    cells[high : cells.shape[0] - high, wide : cells.shape[1] - wide] = True
+    sink = io.BytesIO()
+    Image.fromarray(cells).save(sink, "PNG")
+    return sink.getvalue()
 
 
 def png(pixels):

@@ -3,11 +3,13 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.atlas import sheets
+from pipeline.core.mask import mask_of
 from pipeline.core.render import MID_GREY
 from tests.atlas.synthetic_run import png
 
@@ -55,6 +57,31 @@ def test_projections_stand_in_order_beside_their_patches():
         assert at(picture, 497 + sheets.SPINE + x, y) == (0, 0, rank * 20, 255)
     assert at(picture, 164, 80)[3] == 0  # a gutter is the page's own colour
     assert at(picture, 500, 80)[3] == 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(163, 163), (163, 90), (60, 163), (12, 12), (7, 12)])
+def test_patches_are_dim_where_their_projections_keep_nothing(height, width):
+    """The mask's cells lie where the projection's pixels do, the last ones beyond the box too."""
+    projection = torch.zeros(3, height, width)
+    projection[:, : height // 2, : width // 2] = torch.randn(3, height // 2, width // 2)
+    mask, sink = mask_of(projection), io.BytesIO()
+    Image.fromarray(mask.cells).save(sink, "PNG")
+    row = {**winner(1, height, width, colour=RED), "mask": sink.getvalue()}
+    rows = pd.DataFrame([row])
+    layout = layout_of(rows)
+    alpha = np.asarray(sheets.block(rows, "mask", layout))[..., 3]
+    patch = np.asarray(sheets.block(rows, "patch", layout))
+    shown = (patch[..., :3] == RED[::-1]).all(-1)
+    assert (alpha[~shown] == 0).all()  # what is beside the box stays grey
+    rows_of, columns = (np.flatnonzero(shown.any(axis)) for axis in (1, 0))
+    high, wide = len(rows_of), len(columns)
+    of_box = alpha[rows_of[0] : rows_of[-1] + 1, columns[0] : columns[-1] + 1]
+    assert of_box[: high // 4, : wide // 4].max() < 60  # bright
+    assert of_box[-high // 4 :, -wide // 4 :].min() > 190
+    dimmed = np.asarray(sheets.sheet(rows, layout, dimmed=True))[:, -layout.size[0] :]
+    usual = np.asarray(sheets.sheet(rows, layout))[:, -layout.size[0] :]
+    darker = dimmed[..., 2].astype(int) < usual[..., 2]
+    assert (darker == (alpha > 2)).mean() > 0.98
 
 
 @pytest.mark.parametrize(("left", "where"), [(0, 163 - 40), (184, 0), (90, 61)])

@@ -313,6 +313,25 @@ def test_a_map_shows_what_is_ordinary_for_it(open_page):
     assert page.locator(".line .mean").count() == 3
 
 
+def test_patches_are_dimmed_where_their_projections_keep_nothing(open_page):
+    page = open_page("#/layer2.0.conv1/1")
+    page.wait_for_selector(".dimmer input")
+    assert not page.locator(".masks").is_visible()
+    page.click(".dimmer input")
+    page.wait_for_function("document.querySelector('.masks').naturalWidth > 0")
+    assert page.url.endswith("#/layer2.0.conv1/1?dim=1")
+    boxes = [
+        page.locator(one).bounding_box() for one in (".masks", ".half:nth-child(2) img >> nth=0")
+    ]
+    assert all(abs(boxes[0][side] - boxes[1][side]) < 1 for side in ("x", "y", "width", "height"))
+    page.reload()
+    page.wait_for_function("document.querySelector('.masks')?.naturalWidth > 0")
+    assert page.locator(".masks").is_visible()
+    page.click(".dimmer input")
+    assert not page.locator(".masks").is_visible()
+    assert page.url.endswith("#/layer2.0.conv1/1")
+
+
 def test_a_kind_of_classes_is_found_and_leads_to_its_maps(open_page):
     """ImageNet's red fox and Persian cat are carnivores, after WordNet."""
     page = open_page("#/")

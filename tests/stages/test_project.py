@@ -213,6 +213,28 @@ def test_pictures_are_the_box_of_the_input(run: Store, dataset: Dataset) -> None
         assert projection.shape == patch.shape
 
 
+def test_masks_say_where_the_projections_are_strong(run: Store, dataset: Dataset) -> None:
+    """The share is that of the unnormalised projection; what is not in the mask's box is weak."""
+    projected(run, dataset, settings=ProjectSettings(arrays=True))
+    some = 0
+    for row in [row for layer in LAYERS for row in rows_of(run, layer)]:
+        top, left, bottom, right = (row[side] for side in ("top", "left", "bottom", "right"))
+        shape = 3, bottom - top, right - left  # type: ignore[operator]
+        made = np.frombuffer(row["projection_array"], "<f4").reshape(shape)  # type: ignore[call-overload]
+        magnitude = np.sqrt((made.astype(np.float64) ** 2).sum(0))
+        cells = np.asarray(Image.open(io.BytesIO(row["mask"])))  # type: ignore[arg-type]
+        assert cells.shape == magnitude.shape  # a field of so few pixels has a cell for each
+        expected = magnitude[cells].sum() / max(magnitude.sum(), 1e-30)
+        assert row["mask_share"] == pytest.approx(expected, rel=1e-5)
+        box = [row[f"mask_{side}"] for side in ("top", "left", "bottom", "right")]
+        assert top <= box[0] < box[2] <= bottom  # type: ignore[operator]
+        assert left <= box[1] < box[3] <= right  # type: ignore[operator]
+        inside = magnitude[box[0] - top : box[2] - top, box[1] - left : box[3] - left]  # type: ignore[operator]
+        assert inside.sum() >= magnitude[cells].sum() * (1 - 1e-6)
+        some += bool(cells.any())
+    assert some > 10
+
+
 def test_unpooling_is_a_setting(run: Store, dataset: Dataset) -> None:
     other = Store(f"memory://{uuid.uuid4().hex}")
     for name in run.list():

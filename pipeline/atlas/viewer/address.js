@@ -3,18 +3,19 @@
 //
 //   #/                                      all layers
 //   #/LAYER?view=wall&order=max&kind=patches&only=dead
-//   #/LAYER/MAP?order=max                   in which order the arrows go on
+//   #/LAYER/MAP?order=max&dim=1             in which order the arrows go on
 //   #?class=NAME&in=LAYER  #?kind=NAME  #?classes  #?picture=SAMPLE  #?compare=LAYER/MAP,LAYER  #?about
 
 /**
  * How maps are shown: their order, what is shown of them, which of them, as a grid or as a wall, and
- * how much of the patches shines through on the wall (0 to 100), and where one stands before it.
- * @typedef {{order: string, kind: string, only: string, view: string, blend: number, at: string}} State
+ * how much of the patches shines through on the wall (0 to 100), where one stands before it, and
+ * whether patches are dimmed where their projections keep nothing.
+ * @typedef {{order: string, kind: string, only: string, view: string, blend: number, at: string, dim: string}} State
  * @typedef {{path: string[], query: URLSearchParams, state: State}} Address
  */
 
 /** @type {State} */
-const USUAL = { order: "number", kind: "projections", only: "all", view: "grid", blend: 0, at: "" };
+const USUAL = { order: "number", kind: "projections", only: "all", view: "grid", blend: 0, at: "", dim: "" };
 
 /** @param {string} text */
 function decoded(text) {
@@ -31,7 +32,7 @@ function parsed(hash) {
     state: {
       order: query.get("order") || USUAL.order, kind: query.get("kind") || USUAL.kind,
       only: query.get("only") || USUAL.only, view: query.get("view") || USUAL.view,
-      blend: blend >= 0 && blend <= 100 ? blend : 0, at: query.get("at") || USUAL.at,
+      blend: blend >= 0 && blend <= 100 ? blend : 0, at: query.get("at") || USUAL.at, dim: query.get("dim") || USUAL.dim,
     },
   };
 }
@@ -47,7 +48,7 @@ const routes = {
   /** @param {Layer} layer @param {Partial<State>} [state] */
   layer: (layer, state = {}) => `#/${encodeURIComponent(layer.name)}${queryOf(state)}`,
   /** @param {Layer} layer @param {number} map @param {Partial<State>} [state] */
-  map: (layer, map, state = {}) => `#/${encodeURIComponent(layer.name)}/${map}${queryOf({ order: state.order || USUAL.order, only: state.only || USUAL.only })}`,
+  map: (layer, map, state = {}) => `#/${encodeURIComponent(layer.name)}/${map}${queryOf({ order: state.order || USUAL.order, only: state.only || USUAL.only, dim: state.dim || USUAL.dim })}`,
   /** @param {string} name @param {Layer} [layer] */
   class: (name, layer) => `#?class=${encodeURIComponent(name)}${layer ? `&in=${encodeURIComponent(layer.name)}` : ""}`,
   /** @param {string} name */

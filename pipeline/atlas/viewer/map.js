@@ -19,7 +19,7 @@ function mapBody(layer, map, of, state) {
   const at = all.indexOf(map);
   const body = lack === "dead" ? null : later(ATLAS.ofMap(layer, map), (data) => {
     if (stepped) prefetch(layer, of, [all[at + 1], all[at - 1]]);
-    return mapWinners(layer, map, of, data);
+    return mapWinners(layer, map, of, data, state);
   }, "map-body");
   return [
     el("div", { class: "head" },
@@ -53,12 +53,12 @@ function prefetch(layer, of, maps) {
   }
 }
 
-/** @param {Layer} layer @param {number} map @param {Statistics} of @param {MapData} data */
-function mapWinners(layer, map, of, data) {
+/** @param {Layer} layer @param {number} map @param {Statistics} of @param {MapData} data @param {State} state */
+function mapWinners(layer, map, of, data, state) {
   const panel = el("div", { class: "panel", "aria-live": "polite" });
-  const shown = data.files.projections ? el("figure", { class: "figure" }, sheet(layer, map, data),
+  const shown = data.files.projections ? el("figure", { class: "figure" }, sheet(layer, map, data, Boolean(state.dim)),
     ATLAS.root.pictures ? panel : null) : null;
-  const root = el("div", { class: "winners" }, shown, classChips(data), distribution(of, map, data),
+  const root = el("div", { class: "winners" }, shown, shown && data.files.masks ? dimmer(layer, map, data, state) : null, classChips(data), distribution(of, map, data),
     examples(layer, map, data), preferred(of, map, data), winnersTable(data.winners), nearMaps(data), actions(layer, map, data));
   const look = (/** @type {number} */ rank) => {
     const winner = data.winners.find((one) => one.rank === rank);
@@ -67,6 +67,20 @@ function mapWinners(layer, map, of, data) {
   panel.replaceChildren(el("p", { class: "note" }, "Point at a winner, or tap it: here is its whole picture then, with what the map sees of it."));
   linkWinners(root, look);
   return root;
+}
+
+/** Fields of deep layers are as large as the picture: what of them matters.
+ * @param {Layer} layer @param {number} map @param {MapData} data @param {State} state */
+function dimmer(layer, map, data, state) {
+  return el("label", { class: "dimmer" }, el("input", {
+    type: "checkbox", checked: Boolean(state.dim),
+    onchange: (/** @type {any} */ event) => {
+      const masks = /** @type {HTMLImageElement} */ (document.querySelector(".masks"));
+      masks.src = ATLAS.address(data.files.masks);
+      masks.hidden = !event.target.checked;
+      restate(routes.map(layer, map, { ...state, dim: masks.hidden ? "" : "1" }));
+    },
+  }), " dim of the patches what their projections do not keep");
 }
 
 /** @param {Winner} winner */

@@ -8,9 +8,10 @@ const showsPixels = (layer) => layer.layout.scale >= ATLAS.root.pixels;
 
 /**
  * The two halves of a map's sheet; each winner in it can be pointed at, tapped, or reached by keys.
- * @param {Layer} layer @param {number} map @param {MapData} data
+ * @param {Layer} layer @param {number} map @param {MapData} data @param {boolean} [dim] the patches,
+ *   where their projections keep nothing
  */
-function sheet(layer, map, data) {
+function sheet(layer, map, data, dim = false) {
   const { columns, cell, gutter, cells } = layer.layout;
   const extent = (/** @type {number} */ places) => places * (cell + gutter) - gutter;
   const [width, height] = [extent(columns), extent(Math.ceil(cells / columns))];
@@ -34,6 +35,7 @@ function sheet(layer, map, data) {
         alt: `${KINDS[kind]} of ${layer.name}, map ${map}, strongest first`,
         onerror: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).replaceWith(sorry(`${data.files[kind]} could not be loaded.`)),
       }),
+      kind === "patches" && data.files.masks ? el("img", { class: "masks", src: dim ? ATLAS.address(data.files.masks) : null, hidden: !dim, alt: "" }) : null,
       data.winners.filter((winner) => winner.rank <= cells).map(spot)));
   const made = el("div", { class: "sheet" }, ATLAS.root.kinds.map(half));
   for (const block of made.querySelectorAll(".block")) roving(block, ".spot");
