@@ -422,6 +422,30 @@ def test_maps_and_layers_side_by_side(open_page):
     assert "names no layer" in page.locator("[role=status]").inner_text()
 
 
+@both
+def test_a_map_of_another_run_stands_beside(open_page):
+    """By the address of its atlas, which is shown as it is embedded; this one is as good."""
+    page = open_page("#/conv2/3")
+    other = page.url.split("#")[0] + "#/conv2/4"
+    page.click("text=Compare")
+    page.wait_for_selector(".column img")
+    page.fill("#add", other)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("iframe")
+    inside = page.frame_locator("iframe")
+    inside.locator(".sheet img >> nth=0").wait_for()
+    assert "4" in inside.locator("h1").inner_text()
+    assert not inside.locator(".bar").is_visible()
+    page.reload()
+    page.frame_locator("iframe").locator(".sheet img >> nth=0").wait_for()
+    assert page.locator(".column h2 a").nth(1).get_attribute("href") == other
+    page.get_by_label("Leave out").nth(1).click()
+    page.wait_for_selector("iframe", state="detached")
+    page.evaluate("location.hash = '#?compare=conv2/3,@javascript%253Aalert(1)'")
+    page.wait_for_function("document.querySelectorAll('.column').length === 1")
+    assert not page.locator("iframe").count()
+
+
 def test_a_map_is_copied_as_link_pandas_and_citation(open_page, folder):
     page = open_page("#/conv2/3")
     page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")

@@ -4,7 +4,7 @@
 //   #/                                      all layers
 //   #/LAYER?view=wall&order=max&kind=patches&only=dead
 //   #/LAYER/MAP?order=max&dim=1             in which order the arrows go on
-//   #?class=NAME&in=LAYER  #?kind=NAME  #?classes  #?picture=SAMPLE  #?compare=LAYER/MAP,LAYER  #?about
+//   #?class=NAME&in=LAYER  #?kind=NAME  #?classes  #?picture=SAMPLE  #?compare=LAYER/MAP,LAYER,@ADDRESS  #?about
 
 /**
  * How maps are shown: their order, what is shown of them, which of them, as a grid or as a wall, and
@@ -56,8 +56,11 @@ const routes = {
   classes: () => "#?classes",
   /** @param {number} sample */
   picture: (sample) => `#?picture=${sample}`,
-  /** @param {{layer: Layer, map?: number}[]} items */
-  compare: (items) => `#?compare=${items.map(({ layer, map }) => encodeURIComponent(encodeURIComponent(layer.name)) + (map === undefined ? "" : `/${map}`)).join(",")}`,
+  /** @param {Item[]} items */
+  compare: (items) => `#?compare=${items.map((item) => {
+    const twice = (/** @type {string} */ text) => encodeURIComponent(encodeURIComponent(text));
+    return "address" in item ? `@${twice(item.address)}` : twice(item.layer.name) + (item.map === undefined ? "" : `/${item.map}`);
+  }).join(",")}`,
   about: () => "#?about",
 };
 
