@@ -4,11 +4,15 @@ import io
 from collections import defaultdict
 from collections.abc import Iterator
 
-from PIL import Image
+import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
 
 from pipeline import schema
 from pipeline.atlas.assets import Assets
 from pipeline.data.store import Store
+from pipeline.data.stored.tables import intact, read_table
+
+_TABLE = pa.schema([schema.WINNER.field("sample")])
 
 _WIDEST = 1800
 """Pixels: what a large screen shows; the run has the figures in full."""
@@ -24,11 +28,14 @@ Figures = dict[int, list[dict[str, str | int]]]
 
 
 def write_figures(assets: Assets, run: Store) -> Figures:
-    """Write the figures of the run's own pictures; of others there are no pages."""
+    """Write the figures of the run's own pictures; of others there are no pages.
+
+    Raises:
+        IncompleteError: a figure or its table is damaged.
+    """
     figures: Figures = defaultdict(list)
     for kind, sample, name in _figures(run):
-        with Image.open(io.BytesIO(run.read(name))) as opened:
-            picture = opened.convert("RGB")
+        picture = _opened(run, name)
         picture.thumbnail((_WIDEST, 8 * _WIDEST))
         sink = io.BytesIO()
         picture.save(sink, "WEBP", quality=85, method=2)
@@ -38,6 +45,15 @@ def write_figures(assets: Assets, run: Store) -> Figures:
     return dict(figures)
 
 
+def _opened(run: Store, name: str) -> Image.Image:
+    data = run.read(name)
+    with intact(run, name):
+        try:
+            return Image.open(io.BytesIO(data)).convert("RGB")
+        except (UnidentifiedImageError, OSError) as error:  # Pillow's are not known for damage
+            raise ValueError(str(error)) from error
+
+
 def _figures(run: Store) -> Iterator[tuple[str, int, str]]:
     """Kind, sample and name of each."""
     for kind, (tables, drawn) in _KINDS.items():
@@ -45,6 +61,6 @@ def _figures(run: Store) -> Iterator[tuple[str, int, str]]:
         for table in (name for name in run.list(tables) if name.endswith(".parquet")):
             figure = f"{drawn}/{table.rpartition('/')[2].removesuffix('.parquet')}.png"
             if figure in there:
-                samples = run.read_table(table, ["sample"])["sample"]
+                samples = read_table(run, table, _TABLE, ["sample"])["sample"]
                 if len(samples) and (sample := samples[0].as_py()) is not None:
                     yield kind, sample, figure

@@ -6,6 +6,7 @@ and who is reading an older atlas goes on reading that one. The index comes last
 run gives the same bytes; what is drawn already is not drawn again.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ from pipeline.data.stored.results import (
     read_spec,
     read_winners,
 )
+from pipeline.data.stored.tables import intact
 from pipeline.errors import IncompleteError, RequestError
 
 _READERS = 16
@@ -193,7 +195,8 @@ def _content(
 
 
 def _unpooling(run: Store) -> str:
-    return "max" if b'"max"' in run.read(schema.PROJECTION_SETTINGS) else "sum"
+    with intact(run, schema.PROJECTION_SETTINGS):
+        return str(json.loads(run.read(schema.PROJECTION_SETTINGS))["unpooling"])
 
 
 def _statistics(run: Store, spec: RunSpec) -> dict[str, pd.DataFrame]:

@@ -79,6 +79,7 @@ def _handler(atlas: Store) -> type[BaseHTTPRequestHandler]:
             tag = f'"{hashlib.sha256(data).hexdigest()[:20]}"'
             kept: Kept = "never" if name == INDEX else "forever"
             headers = {"ETag": tag, "Cache-Control": cache_control(kept), "Accept-Ranges": "bytes"}
+            headers["Vary"] = "Accept-Encoding"
             status, part = HTTPStatus.OK, _range(self.headers.get("Range"), len(data))
             if tag in self.headers.get("If-None-Match", ""):
                 status, data = HTTPStatus.NOT_MODIFIED, b""

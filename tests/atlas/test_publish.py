@@ -1,6 +1,7 @@
 import hashlib
 import io
 import os
+import re
 import uuid
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -152,6 +153,24 @@ def test_figures_of_its_pictures_are_shown_with_them(run, atlas, tmp_path):
     hidden = Store(tmp_path / "hidden")
     published(run, hidden, Appearance(patches=False))
     assert not hidden.list("figures")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        (f"{schema.OCCLUSION_MAPS}/a.parquet", "remove it and give .* occlude` command again"),
+        (f"{schema.OCCLUSION_FIGURES}/a.png", "remove it and give .* occlude` command again"),
+        (schema.PROJECTION_SETTINGS, "remove it and .*/projections, and give the same"),
+    ],
+)
+def test_what_is_damaged_is_named(run, tmp_path, name, remedy):
+    run, dest = copied(run, tmp_path / "run"), Store(tmp_path / "atlas")
+    run.write_table(f"{schema.OCCLUSION_MAPS}/a.parquet", pa.table({"sample": pa.array([3])}))
+    run.write(f"{schema.OCCLUSION_FIGURES}/a.png", synthetic_run.png(np.zeros((9, 9, 3), "u1")))
+    published(run, dest)
+    run.write(name, run.read(name)[:20])
+    with pytest.raises(IncompleteError, match=rf"{re.escape(name)} is damaged.*; {remedy}"):
+        published(run, dest)
 
 
 def test_what_is_known_of_the_net_is_shown(run, atlas, tmp_path):

@@ -27,6 +27,10 @@ _REMEDIES = {
     schema.CLASSES: _MERGED,
     schema.EXAMPLES: _MERGED,
     schema.FEATURE_MAPS: _MERGED,
+    schema.PROJECTION_SETTINGS: "remove it and {run}/projections, and give the same "
+    "`deconv-atlas project` command again",
+    schema.EXPLAIN: "remove it and give the same `deconv-atlas explain` command again",
+    "occlusion": "remove it and give the same `deconv-atlas occlude` command again",
     **{
         folder: "remove it and give the same `deconv-atlas project` command again"
         for pick in schema.PICKS
