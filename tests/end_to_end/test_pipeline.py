@@ -45,6 +45,13 @@ WINNERS = {
 BOX = ["top", "left", "bottom", "right"]
 
 
+STATISTICS = [
+    *("images", "active", "max", "mean", "std"),
+    *("q10", "q25", "q50", "q75", "q90", "q95", "q99", "q999"),
+    *("selectivity", "class_entropy", "best_class", "best_class_name", "common_ancestor"),
+]
+
+
 def test_the_columns_are_those_of_the_contract(undisturbed: Run) -> None:
     (name, *_) = undisturbed.objects("winners/layer=conv3")
     schema = pq.read_schema(Path(undisturbed.url) / name)
@@ -63,10 +70,21 @@ def test_the_columns_are_those_of_the_contract(undisturbed: Run) -> None:
         }.items()
     )
     maps = undisturbed.feature_maps()
-    statistics = ["images", "active", "max", "mean", "std"]
-    assert list(maps.columns) == ["layer", "feature_map", *statistics, "certified"]
+    assert list(maps.columns) == ["layer", "feature_map", *STATISTICS, "certified"]
     assert (maps["images"] == 150).all()
     assert maps["certified"].all()
+    for folder, columns in (
+        ("examples", {**WINNERS, "quantile": "float"}),
+        ("distributions", {"feature_map": "int32", "lower": "float", "upper": "float"}),
+        ("classes", {"feature_map": "int32", "label": "int32", "mean": "double"}),
+    ):
+        (name,) = undisturbed.objects(f"{folder}/layer=conv3")
+        found = pq.read_schema(Path(undisturbed.url) / name)
+        assert {field.name: str(field.type) for field in found}.items() >= columns.items()
+    examples = pd.read_parquet(f"{undisturbed.url}/examples")
+    projected_too = pd.read_parquet(f"{undisturbed.url}/example_projections")
+    assert len(projected_too) == len(examples) > 300
+    assert set(examples["quantile"]) == {np.float32(share) for share in (0.99, 0.9, 0.5)}
 
 
 def test_winners_are_ranked_by_activation_then_sample(undisturbed: Run) -> None:
@@ -136,8 +154,10 @@ def test_the_atlas_is_complete(undisturbed: Run) -> None:
     objects = undisturbed.objects("atlas")
     assert "atlas/index.html" in objects
     alive = undisturbed.winners()[["layer", "feature_map"]].drop_duplicates()
-    sheets = sum(name.endswith(".avif") for name in objects)
-    assert sheets == len(alive) > 180
+    sheets = [name for name in objects if name.endswith(".avif")]
+    of_examples = sum("-examples." in name for name in sheets)
+    assert len(sheets) - of_examples == len(alive) > 180
+    assert 0 < of_examples <= len(alive)
     atlas = Store(f"{undisturbed.url}/atlas")
     assert {f"atlas/{name}" for name in named(atlas)} <= objects.keys()
 
