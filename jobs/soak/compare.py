@@ -7,19 +7,25 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.data.store import Store
 
-_TABLES = (schema.WINNERS, schema.PROJECTIONS, schema.FEATURE_MAPS, schema.SKIPPED)
+_KNOWN = (schema.DISTRIBUTIONS, schema.CLASSES)
+_TABLES = (
+    *(folder for pick in schema.PICKS for folder in (pick.rows, pick.projections)),
+    *_KNOWN,
+    schema.FEATURE_MAPS,
+    schema.SKIPPED,
+)
 _SAME_NAMES = (
     schema.HEAPS,
-    schema.WINNERS,
+    schema.STATISTICS,
     schema.SKIPPED,
-    schema.PROJECTED,
-    schema.PROJECTIONS,
+    *(folder for pick in schema.PICKS for folder in pick),
+    *_KNOWN,
     schema.ATLAS,
 )
 _DAY = re.compile(rb'\["Mined on","[^"]*"\]|"year":"\d*"')
 """In the index: on which a run was mined, which two runs need not have in common."""
 
-_ORDER = ("folder", "feature_map", "rank", "shard", "key")
+_ORDER = ("folder", "feature_map", "rank", "lower", "label", "shard", "key")
 
 
 class DifferenceError(Exception):

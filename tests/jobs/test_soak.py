@@ -46,6 +46,10 @@ def a_run() -> Store:
     run = Store(f"memory://{uuid.uuid4().hex}")
     run.write_table("winners/layer=a/part-0.parquet", rows(activation=[1.0, 2.0]))
     run.write_table("projections/layer=a/0.parquet", rows(projection=[b"x", b"y"]))
+    run.write_table("examples/layer=a/part-0.parquet", rows(quantile=[0.9, 0.9]))
+    run.write_table("example_projections/layer=a/0.parquet", rows(projection=[b"x", b"y"]))
+    run.write_table("distributions/layer=a/part-0.parquet", rows(lower=[0.5, 0.5]))
+    run.write_table("classes/layer=a/part-0.parquet", rows(mean=[1.0, 2.0]))
     run.write_table(schema.FEATURE_MAPS, rows())
     run.write_table("skipped/part-0.parquet", pa.table({"shard": ["s"], "key": ["k"]}))
     run.write("heaps/part-0.parquet", b"")
@@ -63,6 +67,9 @@ def test_runs_that_are_alike() -> None:
         lambda run: run.write_table("winners/layer=a/part-0.parquet", rows(activation=[1.0, 2.1])),
         lambda run: run.write_table("projections/layer=a/1.parquet", rows(projection=[b"x", b"y"])),
         lambda run: run.write("projections/layer=a/half", b""),
+        lambda run: run.write_table("examples/layer=a/part-0.parquet", rows(quantile=[0.9, 0.5])),
+        lambda run: run.write_table("classes/layer=a/part-0.parquet", rows(mean=[1.0, 2.1])),
+        lambda run: run.write("statistics/part-0.parquet", b""),
         lambda run: run.write("projected/part-0.parquet", b""),
         lambda run: run.write("heaps/part-1.parquet", b""),
         lambda run: run.write("atlas/index.html", b"<b>"),
