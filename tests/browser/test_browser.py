@@ -350,6 +350,14 @@ def test_a_kind_of_classes_is_found_and_leads_to_its_maps(open_page):
     page.wait_for_selector("h1:has-text('Not here')")
 
 
+def test_what_a_run_lacks_is_said(open_page):
+    page = open_page("#/layer2.0.conv1/1")
+    page.wait_for_selector(".examples .pairs")
+    page.evaluate("ATLAS.root.examples = 0; location.hash = '#/layer2.0.conv1/2'")
+    page.wait_for_function("document.querySelector('.examples')?.innerText.includes('--examples')")
+    assert not page.locator(".examples .pairs").count()
+
+
 def test_maps_in_order_of_their_selectivity(open_page):
     page = open_page("#/layer2.0.conv1?order=selective")
     page.wait_for_selector(".grid a")

@@ -27,7 +27,10 @@ function distribution(of, map, { bars, winners, examples: ordinary }) {
 
 /** Images from the middle of the distribution. @param {Layer} layer @param {number} map @param {MapData} data */
 function examples(layer, map, { examples: rows, files }) {
-  if (!rows.length) return null;
+  const lacks = !ATLAS.root.examples ? "This run has chosen none; deconv-atlas mine with --examples does, without mining again."
+    : !rows.length ? "At none of the quantiles of which this run has examples is the map active."
+      : !files["example-projections"] ? "They are not projected yet; deconv-atlas project does that, and publish then shows them." : "";
+  if (lacks) return el("section", { class: "examples" }, el("h2", {}, "From the middle"), el("p", { class: "note" }, lacks));
   const { cell, gutter } = layer.layout;
   const pitch = cell + gutter;
   const width = ATLAS.root.examples * pitch - gutter;
