@@ -94,9 +94,8 @@ def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
             changed += not files
             if not files:
                 files = _draw(assets, unit, f"{feature_map}", of_map, layout)
-                if its_examples.num_rows:
-                    drawn_too = _draw(assets, unit, f"{feature_map}-examples", its_examples, row)
-                    files |= {f"example-{kind}": name for kind, name in drawn_too.items()}
+                files |= _draw_masks(assets, unit, feature_map, of_map, layout)
+                files |= _draw_examples(assets, unit, feature_map, its_examples, row)
             now.of_map[feature_map] = files
         strongest.append(next(iter(of_map.slice(0, 1).to_pylist()), None))
     now.sprites.update(_draw_sprites(assets, unit, strongest, layout))
@@ -119,8 +118,28 @@ def _draw(assets: Assets, unit: Unit, name: str, rows: pa.Table, layout: sheets.
     files = {"projections": assets.write(f"{stem}.avif", projections)}
     if unit.patches:
         files["patches"] = assets.write(f"{stem}.webp", sheets.as_webp(block("patch")))
-        files["masks"] = assets.write(f"{stem}-masks.webp", sheets.as_webp(block("mask")))
     return files
+
+
+def _draw_masks(
+    assets: Assets, unit: Unit, feature_map: int, rows: pa.Table, layout: sheets.Layout
+) -> Files:
+    """Draw what dims the patches, where these are shown."""
+    if not unit.patches:
+        return {}
+    masks = sheets.as_webp(sheets.block(rows.to_pandas(), "mask", layout))
+    name = f"{layer_folder(unit.layer)}/{feature_map}-masks.webp"
+    return {"masks": assets.write(name, masks)}
+
+
+def _draw_examples(
+    assets: Assets, unit: Unit, feature_map: int, rows: pa.Table, layout: sheets.Layout
+) -> Files:
+    """Draw a map's examples, if it has any."""
+    if not rows.num_rows:
+        return {}
+    drawn_too = _draw(assets, unit, f"{feature_map}-examples", rows, layout)
+    return {f"example-{kind}": name for kind, name in drawn_too.items()}
 
 
 def _draw_sprites(
