@@ -316,7 +316,7 @@ def test_a_map_shows_what_is_ordinary_for_it(open_page):
 def test_patches_are_dimmed_where_their_projections_keep_nothing(open_page):
     page = open_page("#/layer2.0.conv1/1")
     page.wait_for_selector(".dimmer input")
-    assert not page.locator(".masks").is_visible()
+    assert not page.locator(".masks").count()
     page.click(".dimmer input")
     page.wait_for_function("document.querySelector('.masks').naturalWidth > 0")
     assert page.url.endswith("#/layer2.0.conv1/1?dim=1")
@@ -328,7 +328,7 @@ def test_patches_are_dimmed_where_their_projections_keep_nothing(open_page):
     page.wait_for_function("document.querySelector('.masks')?.naturalWidth > 0")
     assert page.locator(".masks").is_visible()
     page.click(".dimmer input")
-    assert not page.locator(".masks").is_visible()
+    assert not page.locator(".masks").count()
     assert page.url.endswith("#/layer2.0.conv1/1")
 
 

@@ -32,8 +32,8 @@ _SCRIPTS = (
 )
 """The viewer's, in the order in which they stand in one file."""
 
-_COMMENTS = re.compile(rb"/\*\*[\s\S]*?\*/ ?|^[ \t]*//.*\n", re.MULTILINE)
-"""Types are among them; they are for those who read the source, and a quarter of it."""
+_COMMENTS = re.compile(rb"/\*\*[\s\S]*?\*/ ?|^ *//.*\n|^ +", re.MULTILINE)
+"""And indents. With types, they are for those who read the source, and a third of it."""
 
 _STRIP_SHOWN = 24
 

@@ -19,7 +19,7 @@ function compared(text) {
 function atlasAt(text) {
   try {
     const address = new URL(text, location.href);
-    return ["http:", "https:", "file:"].includes(address.protocol) ? [{ address: address.href }] : [];
+    return /^(https?|file):$/.test(address.protocol) ? [{ address: address.href }] : [];
   } catch { return []; }
 }
 

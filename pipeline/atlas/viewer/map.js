@@ -56,7 +56,7 @@ function prefetch(layer, of, maps) {
 /** @param {Layer} layer @param {number} map @param {Statistics} of @param {MapData} data @param {State} state */
 function mapWinners(layer, map, of, data, state) {
   const panel = el("div", { class: "panel", "aria-live": "polite" });
-  const shown = data.files.projections ? el("figure", { class: "figure" }, sheet(layer, map, data, Boolean(state.dim)),
+  const shown = data.files.projections ? el("figure", { class: "figure" }, sheet(layer, map, data, Boolean(state.dim && data.files.masks)),
     ATLAS.root.pictures ? panel : null) : null;
   const root = el("div", { class: "winners" }, shown, shown && data.files.masks ? dimmer(layer, map, data, state) : null, classChips(data), distribution(of, map, data),
     examples(layer, map, data), preferred(of, map, data), winnersTable(data.winners), nearMaps(data), actions(layer, map, data));
@@ -75,10 +75,10 @@ function dimmer(layer, map, data, state) {
   return el("label", { class: "dimmer" }, el("input", {
     type: "checkbox", checked: Boolean(state.dim),
     onchange: (/** @type {any} */ event) => {
-      const masks = /** @type {HTMLImageElement} */ (document.querySelector(".masks"));
-      masks.src = ATLAS.address(data.files.masks);
-      masks.hidden = !event.target.checked;
-      restate(routes.map(layer, map, { ...state, dim: masks.hidden ? "" : "1" }));
+      const dim = event.target.checked;
+      if (dim) document.querySelector(".half[data-kind=patches] .block")?.append(masksOf(data));
+      else document.querySelector(".masks")?.remove();
+      restate(routes.map(layer, map, { ...state, dim: dim ? "1" : "" }));
     },
   }), " dim of the patches what their projections do not keep");
 }

@@ -35,12 +35,15 @@ function sheet(layer, map, data, dim = false) {
         alt: `${KINDS[kind]} of ${layer.name}, map ${map}, strongest first`,
         onerror: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).replaceWith(sorry(`${data.files[kind]} could not be loaded.`)),
       }),
-      kind === "patches" && data.files.masks ? el("img", { class: "masks", src: dim ? ATLAS.address(data.files.masks) : null, hidden: !dim, alt: "" }) : null,
+      kind === "patches" && dim ? masksOf(data) : null,
       data.winners.filter((winner) => winner.rank <= cells).map(spot)));
   const made = el("div", { class: "sheet" }, ATLAS.root.kinds.map(half));
   for (const block of made.querySelectorAll(".block")) roving(block, ".spot");
   return made;
 }
+
+/** What dims the patches below it. @param {MapData} data */
+const masksOf = (data) => el("img", { class: "masks", src: ATLAS.address(data.files.masks), alt: "" });
 
 /**
  * Looking at one of the winners: it is marked everywhere in `root`, and told to `look`.
