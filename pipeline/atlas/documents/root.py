@@ -32,8 +32,7 @@ _SCRIPTS = (
 )
 """The viewer's, in the order in which they stand in one file."""
 
-_COMMENTS = re.compile(rb"/\*\*[\s\S]*?\*/ ?|^ *//.*\n|^ +", re.MULTILINE)
-"""And indents. With types, they are for those who read the source, and a third of it."""
+_COMMENTS = re.compile(rb"/\*\*[\s\S]*?\*/ ?|^ *//.*\n", re.MULTILINE)
 
 _STRIP_SHOWN = 24
 
@@ -41,7 +40,7 @@ _STRIP_SHOWN = 24
 def write_viewer(assets: Assets) -> Mapping[str, str]:
     """Write the pages' own files; their names, for the index."""
     viewer = resources.files("pipeline.atlas") / "viewer"
-    code = _COMMENTS.sub(b"", b"\n".join((viewer / name).read_bytes() for name in _SCRIPTS))
+    code = _bare(b"\n".join((viewer / name).read_bytes() for name in _SCRIPTS))
     kept = viewer / "openseadragon"
     licence = (kept / "LICENSE.txt").read_bytes()
     wall = (kept / "openseadragon.min.js").read_bytes()
@@ -51,6 +50,12 @@ def write_viewer(assets: Assets) -> Mapping[str, str]:
         "wall": assets.write("viewer/openseadragon.js", wall),
         "licence": assets.write("viewer/openseadragon-licence.txt", licence),
     }
+
+
+def _bare(code: bytes) -> bytes:
+    """Scripts without comments, types and indents, for those who read the source: a third of it."""
+    lines = (line.strip() for line in _COMMENTS.sub(b"", code).splitlines())
+    return b"\n".join(filter(None, lines)) + b"\n"
 
 
 def root(content: Content, layers: Sequence[Json], files: Mapping[str, str]) -> Json:
