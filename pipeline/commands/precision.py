@@ -42,7 +42,7 @@ def require_decoder(request: MineRequest) -> None:
     """Refuse what a GPU would have to decode, and cannot.
 
     Raises:
-        RequestError: exact mining is asked for, or there is no GPU, or no decoder for it.
+        RequestError: exact mining is asked for, or there is no GPU.
     """
     if request.decoder == "libjpeg":
         return

@@ -50,10 +50,7 @@ def write_classes(assets: Assets, content: Content) -> str:
 
 def _kinds(content: Content) -> list[tuple[str, list[int]]]:
     """What some classes are, but not all, by name, and which; where these are ImageNet's."""
-    seen = [
-        class_synset(None if pd.isna(label) else int(label), None if pd.isna(name) else name)
-        for label, name in content.seen_classes
-    ]
+    seen = [class_synset(*of_class) for of_class in content.seen_classes]
     kinds = [
         (synsets()[wnid].name, places)
         for wnid, places in kinds_of(seen).items()

@@ -22,6 +22,11 @@ COLUMNS = [
 """Of winners."""
 
 
+def _known(label: float | None, name: str | None) -> tuple[int | None, str | None]:
+    """A label and a class's name, None where they are not known."""
+    return None if pd.isna(label) else int(label), None if pd.isna(name) else name
+
+
 @dataclass(frozen=True)
 class Layer:
     """A layer.
@@ -135,25 +140,21 @@ class Content:
 
     def class_name(self, label: float, name: str | None) -> str:
         """What a class is called here, also one that no winner has; "" where it is not known."""
-        known = (None if pd.isna(label) else int(label), None if pd.isna(name) else name)
+        known = _known(label, name)
         if known in self._names:
             return self._names[known]
         return known[1] or ("" if known[0] is None else f"class {known[0]}")
 
     @cached_property
     def _names(self) -> dict[tuple[int | None, str | None], str]:
-        seen = (
-            (None if pd.isna(label) else int(label), None if pd.isna(name) else name)
-            for label, name in self.seen_classes
-        )
-        return dict(zip(seen, self.classes, strict=True))
+        return dict(zip(self.seen_classes, self.classes, strict=True))
 
     @cached_property
     def seen_classes(self) -> list[tuple[int | None, str | None]]:
         """Label and name of those that occur, as `classes` has them."""
         frames = [layer.winners[["label", "class_name"]] for layer in self.layers]
         met = pd.concat(frames).drop_duplicates().dropna(how="all")
-        return list(met.astype({"label": "Int64"}).itertuples(index=False, name=None))
+        return [_known(label, name) for label, name in met.itertuples(index=False, name=None)]
 
     def _class_numbers(self, frame: pd.DataFrame) -> NDArray[np.int64]:
         """-1 where neither label nor name is known."""

@@ -19,8 +19,6 @@ _BEST = 5
 """Classes of a map that are told of."""
 
 _EXAMPLES = ["feature_map", "rank", "quantile", "activation", "key", "label", "class_name"]
-
-
 _OF_CLASS = ["feature_map", "label", "class_name", "mean", "share"]
 
 

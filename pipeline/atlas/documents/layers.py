@@ -105,7 +105,7 @@ def _maps(
     start = page * sheets.SPRITE_CELLS
     maps = range(start, min(start + sheets.SPRITE_CELLS, layer.maps))
     counts = winners["feature_map"].value_counts().reindex(maps, fill_value=0)
-    names = Names()
+    names = _Names()
     classes = [names.code(content.classes[n] if n >= 0 else "") for n in winners["class"]]
     known = _known(layer, maps, content, names)
     size = content.spec.preprocessing.input_size
@@ -129,7 +129,7 @@ def _maps(
     }
 
 
-class Names:
+class _Names:
     """Names, each told once."""
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class Names:
         return list(self._codes)
 
 
-def _known(layer: Layer, maps: range, content: Content, names: Names) -> Json:
+def _known(layer: Layer, maps: range, content: Content, names: _Names) -> Json:
     """Of some maps what is known beside the winners, as `_maps` has these."""
 
     def rows_of(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pipeline.core.heaps.topk import Bounds
 
-PER_OCTAVE = 16
-"""Buckets from a power of two to the next, all as wide: their middle is at most 1/33 off."""
+_BITS = 23 - 4
+"""Of a float32's mantissa that are cut off: from a power of two to the next there are 16 buckets,
+all as wide, and the middle of one is at most 1/33 off."""
 
-_BITS = 23 - 4  # of a float32's mantissa that are cut off
 _LEAST, _MOST = 2.0**-20, 2.0**20
 _FIRST = int(np.float32(_LEAST).view(np.int32)) >> _BITS
 BUCKETS = (int(np.float32(_MOST).view(np.int32)) >> _BITS) - _FIRST

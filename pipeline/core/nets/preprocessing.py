@@ -112,7 +112,7 @@ class Preprocessing:
         """Resize and crop: uint8 (C, H, W) to uint8 (C, *input_size); what is missing is black.
 
         Args:
-            picture: to prepare; nearly so, on any device.
+            picture: on a processor, or, if only `nearly` so, on any device.
             nearly: in float32 throughout, whoever's code is asked for: a grey level off.
 
         Raises:

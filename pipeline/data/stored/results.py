@@ -176,7 +176,6 @@ def read_projections(
     layer: str,
     maps: Collection[int],
     ranks: int | None = None,
-    pick: Pick = WINNING,
 ) -> "pd.DataFrame":
     """The projections of some feature maps of a layer, by map and rank.
 
@@ -185,13 +184,12 @@ def read_projections(
         layer: one of the run's.
         maps: feature maps; one that has no projection (yet) has no rows.
         ranks: only up to this one.
-        pick: of winners or of examples.
 
     Raises:
         IncompleteError: a file is damaged.
     """
     tables = [schema.PROJECTION.empty_table()]
-    for block in projection_blocks(run, layer, pick):
+    for block in projection_blocks(run, layer):
         here = sorted(each for each in maps if each in block.maps)
         if here:
             wanted = pc.field("feature_map").isin(here)

@@ -18,8 +18,7 @@ _REMEDIES = {
     schema.LISTING: "remove it, and DATA is listed again",
     schema.HEAPS: _OF_PART,
     schema.SCREEN: _OF_PART,
-    schema.STATISTICS: f"remove it, the part's other files and {{run}}/{schema.FEATURE_MAPS}, "
-    f"and {_MINE}",
+    schema.STATISTICS: _OF_PART,
     schema.SKIPPED: f"remove it, the part's other files and {{run}}/{schema.FEATURE_MAPS}, "
     f"and {_MINE}",
     schema.WINNERS: _MERGED,
