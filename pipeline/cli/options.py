@@ -25,7 +25,10 @@ _BOUNDS = {"ge": "min", "le": "max"}
 _SECRET = ("storage_options",)
 """What is never shown."""
 
-_FORMS = {"mean": "three numbers with commas between"}
+_FORMS = {
+    "mean": "three numbers with commas between",
+    "examples": "shares between 0 and 1 with commas between, or none",
+}
 
 PROGRAM = "deconv-atlas {}"
 """What the program is called on a command line, with {} for the command."""

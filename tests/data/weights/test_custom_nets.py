@@ -304,6 +304,7 @@ def test_the_command_line_shows_and_refuses_them(capsys: pytest.CaptureFixture[s
         ("--mean", "1,2", "--mean is three numbers with commas between, not '1,2'."),
         ("--mean", "1,2,inf", "--mean is three numbers with commas between"),
         ("--mean", "red", "--mean is three numbers with commas between, not 'red'."),
+        ("--examples", "1.5", "--examples is shares between 0 and 1 with commas between, or none"),
     ],
 )
 def test_colours_that_are_none(
