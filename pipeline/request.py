@@ -191,6 +191,15 @@ class PublishRequest(OfRun):
     address: Address = None
 
 
+_WIDE = 297.0
+FigureWidth = Annotated[
+    float,
+    Field(
+        ge=150,
+        le=600,
+        description="Of the figure, in millimetres: 183 is both columns of a journal.",
+    ),
+]
 SVG = Annotated[bool, Field(description="Also as SVG, for drawing programs.")]
 
 
@@ -200,8 +209,7 @@ class ExplainRequest(OnCluster):
     images: tuple[str, ...]
     """Paths or URLs, or numbers or keys of samples of the run."""
     layers: Layers = None
-    width: float = Field(default=297.0, ge=150, le=600)
-    """Of the figure, in millimetres: 183 is both columns of a journal."""
+    width: FigureWidth = _WIDE
     svg: SVG = False
 
 
@@ -219,8 +227,22 @@ class OccludeRequest(OnCluster):
     """Whose strongest feature map is watched; by default the top one's."""
     label: int | None = None
     """The correct class; by default the sample's, else the net's prediction."""
-    width: float = Field(default=297.0, ge=80, le=600)
+    width: float = Field(default=_WIDE, ge=80, le=600)
     """Of the figure, in millimetres: 89 is one column of a journal, 183 are both."""
+    svg: SVG = False
+
+
+class ControlRequest(OnCluster):
+    """Project winners of a run through weights that are drawn anew."""
+
+    layers: Layers = None
+    maps: int = Field(default=32, ge=1)
+    """Feature maps of each layer, evenly spaced among those alive."""
+    rank_limit: int = Field(default=1, ge=1)
+    """Only their winners up to this rank."""
+    seed: int = Field(default=0, ge=0)
+    """Of the weights that are drawn."""
+    width: FigureWidth = _WIDE
     svg: SVG = False
 
 

@@ -95,18 +95,19 @@ class Run:
             raise RequestError(f"Layer {layer}, feature map {feature_map}: {why}.")
         return rows
 
-    def sheet(self, layer: str, feature_map: int, *, dimmed: bool = False) -> Image.Image:
+    def sheet(self, layer: str, feature_map: int, *, kept: sheets.Kept = "") -> Image.Image:
         """The sheet of a feature map: its projections beside their patches.
 
         Args:
             layer: of the run.
             feature_map: which one.
-            dimmed: whether of the patches only what the projections keep is bright.
+            kept: of what the projections keep: ``dimmed``, where patches are dark elsewhere, or
+                ``cropped``, where both show it alone.
         """
         rows = self.projections(layer, feature_map)
         limits, side = self.spec.preprocessing.input_size, sheets.longest_side(rows)
         layout = sheets.Layout.of(int(rows["rank"].max()), side, limits)
-        return sheets.sheet(rows, layout, dimmed=dimmed)
+        return sheets.sheet(rows, layout, kept=kept)
 
     def projection(self, layer: str, feature_map: int, rank: int = 1) -> Image.Image:
         """The projection of one winner, as large as its receptive field."""

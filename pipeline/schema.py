@@ -23,6 +23,9 @@ CLASSES, EXAMPLES = "classes", "examples"
 MERGING = "merging"
 PROJECTED, PROJECTIONS = "projected", "projections"
 EXPLAIN, ATLAS = "explain", "atlas"
+CONTROL = "control"
+LIKENESS, REDRAWN = f"{CONTROL}/likeness.parquet", f"{CONTROL}/redrawn.parquet"
+CONTROL_FIGURE = f"{CONTROL}/figure"
 
 
 class Pick(NamedTuple):
@@ -246,7 +249,8 @@ QUANTILE = pa.field("quantile", pa.float32())
 EXAMPLE = pa.schema([*WINNER, QUANTILE])
 """As a winner, but at a quantile of the map's activations; ranks count these from the highest."""
 
-_PICTURES = [pa.field("projection", pa.binary()), pa.field("patch", pa.binary())]
+PICTURES = ("projection", "patch")
+_PICTURES = [pa.field(name, pa.binary()) for name in PICTURES]
 
 RANKS_SHOWN = 9
 """How many winners of a map an atlas shows at most, as in Zeiler and Fergus' figures."""

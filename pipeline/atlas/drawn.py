@@ -23,6 +23,9 @@ from pipeline.data.stored.results import read_spec
 IDENTITY = ["feature_map", "rank", "activation", "y", "x", "shard", "key", *schema.SIDES]
 """The columns of projections that tell what is to be drawn without the pictures themselves."""
 
+PLACES = [*schema.SIDES, *schema.MASK_SIDES]
+"""Where the boxes of winners are, and what of them is kept."""
+
 _DIGITS = 16
 
 Signatures = dict[int, str]
@@ -40,11 +43,13 @@ class Drawn:
         signatures: of the maps that have pictures.
         of_map: feature map → its files: ``projections`` and ``patches``.
         sprites: ``projections-small`` and so on → a picture of all maps.
+        kept: feature map → of each winner shown, `sheets.kept_square`.
     """
 
     signatures: Signatures = field(default_factory=dict)
     of_map: dict[int, Files] = field(default_factory=dict)
     sprites: Files = field(default_factory=dict)
+    kept: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
 
     @property
     def names(self) -> Iterator[str]:
@@ -62,13 +67,15 @@ def read_drawn(dest: Store, name: str) -> Drawn:
     """What was stored; nothing where that is not there, or not to be read."""
     try:
         stored: Any = json.loads(dest.read(name))
-        signatures, of_map = ({int(m): of for m, of in stored[key].items()} for key in _BY_MAP)
-        return Drawn(signatures, of_map, stored["sprites"])
+        signatures, of_map, kept = (
+            {int(m): of for m, of in stored[key].items()} for key in _BY_MAP
+        )
+        return Drawn(signatures, of_map, stored["sprites"], kept)
     except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
         return Drawn()
 
 
-_BY_MAP = ("signatures", "of_map")
+_BY_MAP = ("signatures", "of_map", "kept")
 
 
 def method(run: Store, layout: Layout, *, patches: bool) -> str:

@@ -1,4 +1,4 @@
-"""The figures of single pictures that a run has, for the pages of these pictures."""
+"""The figures that a run has, for the pages of an atlas: of single pictures, and the control."""
 
 import io
 from collections import defaultdict
@@ -35,14 +35,28 @@ def write_figures(assets: Assets, run: Store) -> Figures:
     """
     figures: Figures = defaultdict(list)
     for kind, sample, name in _figures(run):
-        picture = _opened(run, name)
-        picture.thumbnail((_WIDEST, 8 * _WIDEST))
-        sink = io.BytesIO()
-        picture.save(sink, "WEBP", quality=85, method=2)
-        file = assets.write(f"figures/{sample}-{kind}.webp", sink.getvalue())
-        width, height = picture.size
+        file, (width, height) = _write(assets, run, name, f"figures/{sample}-{kind}.webp")
         figures[sample].append({"kind": kind, "file": file, "width": width, "height": height})
     return dict(figures)
+
+
+def write_control(assets: Assets, run: Store) -> str:
+    """Write the control's figure; its name, or "" where the run has none.
+
+    Raises:
+        IncompleteError: it is damaged.
+    """
+    name = f"{schema.CONTROL_FIGURE}.png"
+    return _write(assets, run, name, "figures/control.webp")[0] if run.exists(name) else ""
+
+
+def _write(assets: Assets, run: Store, name: str, to: str) -> tuple[str, tuple[int, int]]:
+    """Write a figure as it is shown; its name, width and height."""
+    picture = _opened(run, name)
+    picture.thumbnail((_WIDEST, 8 * _WIDEST))
+    sink = io.BytesIO()
+    picture.save(sink, "WEBP", quality=85, method=2)
+    return assets.write(to, sink.getvalue()), picture.size
 
 
 def _opened(run: Store, name: str) -> Image.Image:

@@ -25,7 +25,7 @@ from pipeline.atlas.documents.layers import write_layers
 from pipeline.atlas.documents.names import INDEX, drawn_name, picture_name, pictures_folder
 from pipeline.atlas.documents.root import index_page, root, write_viewer
 from pipeline.atlas.drawn import Drawn, read_drawn
-from pipeline.atlas.figures import write_figures
+from pipeline.atlas.figures import write_control, write_figures
 from pipeline.atlas.outline import Outline
 from pipeline.atlas.preview import write_preview
 from pipeline.atlas.unit import Unit, layout_of
@@ -149,6 +149,7 @@ def publish_pages(
     files = {
         "wall": viewer["wall"],
         "licence": viewer["licence"],
+        "control": write_control(assets, run) if look.patches else "",
         "diagram": assets.write("viewer/net.svg", outline.diagram) if outline.diagram else "",
         "classes": write_classes(assets, content) if content.classes else "",
         "pictures": write_pictures(assets, content, figures),

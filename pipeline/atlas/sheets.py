@@ -40,6 +40,12 @@ SPRITE_CELLS = SPRITE_COLUMNS**2
 Kind = Literal["projection", "patch", "mask"]
 """Of what a block shows; of masks it is what dims the patches below it."""
 
+Kept = Literal["", "dimmed", "cropped"]
+"""What is made of a mask: patches are dimmed elsewhere, or both are cropped to it."""
+
+_LEAST_KEPT = 0.125
+"""Of a cell's side, what is cropped to at least."""
+
 _DARK = 200
 """Of 255, how much is dimmed."""
 
@@ -90,28 +96,28 @@ class Layout:
         return self.columns * pitch - GUTTER, self.rows * pitch - GUTTER
 
 
-def sheet(rows: pd.DataFrame, layout: Layout, *, dimmed: bool = False) -> Image.Image:
+def sheet(rows: pd.DataFrame, layout: Layout, *, kept: Kept = "") -> Image.Image:
     """A feature map at a glance: the block of its projections, and that of the patches beside it.
 
     Args:
         rows: as for `block`.
         layout: of the blocks.
-        dimmed: whether of the patches only what the projections keep is bright.
+        kept: what is made of the masks.
 
     Returns:
         RGBA, with transparent gutters.
     """
     width, height = layout.size
     picture = Image.new("RGBA", (2 * width + SPINE, height), _CLEAR)
-    picture.paste(block(rows, "projection", layout), (0, 0))
-    patches = block(rows, "patch", layout)
-    if dimmed:
+    picture.paste(block(rows, "projection", layout, cropped=kept == "cropped"), (0, 0))
+    patches = block(rows, "patch", layout, cropped=kept == "cropped")
+    if kept == "dimmed":
         patches.alpha_composite(block(rows, "mask", layout))
     picture.paste(patches, (width + SPINE, 0))
     return picture
 
 
-def block(rows: pd.DataFrame, kind: Kind, layout: Layout) -> Image.Image:
+def block(rows: pd.DataFrame, kind: Kind, layout: Layout, *, cropped: bool = False) -> Image.Image:
     """The projections of a feature map, or the patches, in the order of their ranks.
 
     Args:
@@ -119,6 +125,7 @@ def block(rows: pd.DataFrame, kind: Kind, layout: Layout) -> Image.Image:
             order. The cell of a rank that is not there stays empty.
         kind: which of them.
         layout: shared by the layer's sheets.
+        cropped: whether a cell shows what is in the mask alone.
 
     Returns:
         RGBA, of `layout.size`, with transparent gutters.
@@ -129,7 +136,10 @@ def block(rows: pd.DataFrame, kind: Kind, layout: Layout) -> Image.Image:
         if row["rank"] <= layout.cells:
             down, right = divmod(int(row["rank"]) - 1, layout.columns)
             corner = right * (layout.cell + GUTTER), down * (layout.cell + GUTTER)
-            of_row = _shade(row, layout) if kind == "mask" else cell(row, kind, layout.cell, layout)
+            if kind == "mask":
+                of_row = _shade(row, layout)
+            else:
+                of_row = (_cropped if cropped else _whole)(row, kind, layout)
             picture.paste(of_row, corner)
     return picture
 
@@ -151,17 +161,47 @@ def cell(row: Mapping[str, Any], kind: Kind, side: int, layout: Layout) -> Image
         how = Image.Resampling.NEAREST if few else Image.Resampling.HAMMING
         picture = picture.resize((width, height), how)
     square = Image.new("RGBA", (side, side), _GREY)
-    square.paste(picture, _corner(row, picture, side, layout))
+    square.paste(picture, _corner(row, picture.size, side, layout))
     return square
 
 
+def _whole(row: Mapping[str, Any], kind: Kind, layout: Layout) -> Image.Image:
+    return cell(row, kind, layout.cell, layout)
+
+
+def _cropped(row: Mapping[str, Any], kind: Kind, layout: Layout) -> Image.Image:
+    """What is kept, as large as a cell, out of a cell that is as much larger."""
+    top, left, side = kept_square(row, layout)
+    larger = round(layout.cell * layout.cell / side)
+    x, y = (round(place * larger / layout.cell) for place in (left, top))
+    return cell(row, kind, larger, layout).crop((x, y, x + layout.cell, y + layout.cell))
+
+
+def kept_square(row: Mapping[str, Any], layout: Layout) -> tuple[int, int, int]:
+    """Top, left and side, in pixels of a winner's cell, of a square around its mask."""
+    sides = [row["bottom"] - row["top"], row["right"] - row["left"]]
+    high, wide = (min(layout.cell, max(1, round(layout.scale * pixels))) for pixels in sides)
+    x, y = _corner(row, (wide, high), layout.cell, layout)
+    top, bottom = (
+        y + layout.scale * (row[f"mask_{end}"] - row["top"]) for end in ("top", "bottom")
+    )
+    left, right = (
+        x + layout.scale * (row[f"mask_{end}"] - row["left"]) for end in ("left", "right")
+    )
+    side = math.ceil(max(bottom - top, right - left, _LEAST_KEPT * layout.cell))
+    side = min(side, layout.cell)
+    places = (round((first + last - side) / 2) for first, last in ((top, bottom), (left, right)))
+    top, left = (min(max(0, place), layout.cell - side) for place in places)
+    return top, left, side
+
+
 def _corner(
-    row: Mapping[str, Any], picture: Image.Image, side: int, layout: Layout
+    row: Mapping[str, Any], size: tuple[int, int], side: int, layout: Layout
 ) -> tuple[int, int]:
-    """Where a picture of a winner's box stands in its square."""
+    """Where a picture of a winner's box, of a width and height, stands in its square."""
     down = _share_before(row["top"], row["bottom"], layout.limits[0])
     right = _share_before(row["left"], row["right"], layout.limits[1])
-    return round((side - picture.width) * right), round((side - picture.height) * down)
+    return round((side - size[0]) * right), round((side - size[1]) * down)
 
 
 def _shade(row: Mapping[str, Any], layout: Layout) -> Image.Image:
@@ -176,7 +216,7 @@ def _shade(row: Mapping[str, Any], layout: Layout) -> Image.Image:
     picture = Image.new("RGBA", alpha.size, _CLEAR)
     picture.putalpha(alpha)
     square = Image.new("RGBA", (layout.cell, layout.cell), _CLEAR)
-    square.paste(picture, _corner(row, picture, layout.cell, layout))
+    square.paste(picture, _corner(row, picture.size, layout.cell, layout))
     return square
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli import bench, mine, pictures
+from pipeline.cli import bench, experiments, mine, pictures
 from pipeline.cli.config_file import ConfigFile
 from pipeline.cli.options import PROGRAM, asks_for, called_as, checked, next_command, say
 from pipeline.errors import AtlasError, RequestError
@@ -188,6 +188,7 @@ app.command(epilog="Example: deconv-atlas explain dog.jpg --run runs/alexnet")(p
 app.command(epilog="Example: deconv-atlas occlude --run runs/alexnet --images dog.jpg,17")(
     pictures.occlude
 )
+app.command(epilog="Example: deconv-atlas control runs/alexnet --maps 64")(experiments.control)
 app.command(epilog="Example: deconv-atlas poster --run runs/alexnet --out poster")(pictures.poster)
 app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json bench.json")(
     bench.bench

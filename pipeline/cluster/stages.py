@@ -9,6 +9,7 @@ came of its units in any order, as soon as they are done, and raises:
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -21,10 +22,8 @@ from pipeline.cluster.sight import look_for
 from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.batches import ON_PROCESSOR
-from pipeline.data.findings import Made
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.nvjpeg import nvjpeg_if_there
-from pipeline.data.pictures import Wanted
 from pipeline.data.samples import Part
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
@@ -39,6 +38,9 @@ from pipeline.stages.mine import Miner
 from pipeline.stages.part import PartDone, mine_part
 from pipeline.stages.project import ProjectSettings, project_unit
 from pipeline.stages.rescore import SecondLook, rescore_unit
+
+_Unit = TypeVar("_Unit")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -173,18 +175,18 @@ def _named_by_first(unit: tuple[Pick, pa.Table]) -> str:
     return f"the {pick.rows} from sample {table['sample'][0].as_py()} on"
 
 
-def pictures(
+def with_net(
     net: Net,
-    units: Sequence[Sequence[Wanted]],
-    do: Callable[[Net, Sequence[Wanted]], Made],
+    units: Sequence[_Unit],
+    do: Callable[[Net, _Unit], _Result],
     workforce: Workforce,
-) -> Iterator[Made]:
-    """Explain or occlude pictures; yields what came of each unit."""
+    what: str,
+    name: Callable[[_Unit], str],
+) -> Iterator[_Result]:
+    """Whatever needs the whole net and no other state; yields what came of each unit."""
     layers = [layer.name for layer in net.graph.layers]
     job = Job(Recipe.of(net, layers, whole=True).make, do)
-    yield from bounded(
-        job, units, seats(workforce), "pictures", lambda unit: f"picture {unit[0].name}"
-    )
+    yield from bounded(job, units, seats(workforce), what, name)
 
 
 def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None) -> Iterator[int]:

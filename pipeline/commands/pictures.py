@@ -201,7 +201,8 @@ def _do(
         elif units:
             with session.connected(request.address):  # tracing needs processes of their own
                 session.require_in_sight(Store(request.run, request.storage_options))
-                for made in cluster.pictures(net, units, work, request):
+                named = "picture {0[0].name}".format
+                for made in cluster.with_net(net, units, work, request, "pictures", named):
                     for so_far, more in zip(all_made, made, strict=True):
                         so_far.extend(more)
                     advance(_tables(made.stored) + len(made.unusable))

@@ -13,6 +13,7 @@ from pipeline.cluster import stages as cluster
 from pipeline.commands.estimate import project_seconds
 from pipeline.commands.report import reported
 from pipeline.config import choose_projectable, say_opaque
+from pipeline.core.projection.deconvnet import Unpooling
 from pipeline.data.formats.dataset import Dataset, find_dataset
 from pipeline.data.labels import load_labels
 from pipeline.data.samples import Asked
@@ -124,6 +125,11 @@ def _require_same_settings(run: Store, settings: ProjectSettings) -> None:
                 f"{getattr(settings, name)}; use the same, or remove {run.url}/projections and "
                 f"{run.url}/{schema.PROJECTION_SETTINGS}."
             )
+
+
+def unpooling_of(run: Store) -> Unpooling:
+    """How the projections of a run are unpooled, or would be."""
+    return _settings_of(run).unpooling if run.exists(schema.PROJECTION_SETTINGS) else "sum"
 
 
 def _settings_of(run: Store) -> ProjectSettings:

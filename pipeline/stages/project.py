@@ -89,7 +89,7 @@ def project_unit(
     """
     rows = [
         row
-        for images, chunk in _images(net, dataset, winners)
+        for images, chunk in images_of(net, dataset, winners)
         for row in _project_images(net, images, chunk, settings)
     ]
     fields = list(schema.PROJECTED_ROW)
@@ -101,7 +101,7 @@ def project_unit(
     return len(rows)
 
 
-def _images(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Tensor, pa.Table]]:
+def images_of(net: Net, dataset: Dataset, winners: pa.Table) -> Iterator[tuple[Tensor, pa.Table]]:
     """Some images (N, C, H, W) at a time, and their winners with the `image` of each."""
     located = [
         Located(row["shard"], row["key"], row["offset"], row["length"])

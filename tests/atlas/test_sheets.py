@@ -78,10 +78,33 @@ def test_patches_are_dim_where_their_projections_keep_nothing(height, width):
     of_box = alpha[rows_of[0] : rows_of[-1] + 1, columns[0] : columns[-1] + 1]
     assert of_box[: high // 4, : wide // 4].max() < 60  # bright
     assert of_box[-high // 4 :, -wide // 4 :].min() > 190
-    dimmed = np.asarray(sheets.sheet(rows, layout, dimmed=True))[:, -layout.size[0] :]
+    dimmed = np.asarray(sheets.sheet(rows, layout, kept="dimmed"))[:, -layout.size[0] :]
     usual = np.asarray(sheets.sheet(rows, layout))[:, -layout.size[0] :]
     darker = dimmed[..., 2].astype(int) < usual[..., 2]
     assert (darker == (alpha > 2)).mean() > 0.98
+
+
+def test_what_a_projection_keeps_fills_its_cell_when_it_is_cropped():
+    """Drawn out of the full picture: the square of a field of 300 pixels keeps its edges."""
+    pixels = np.full((300, 300, 3), BLUE, np.uint8)
+    pixels[120:180, 60:120] = RED
+    sink = io.BytesIO()
+    Image.fromarray(pixels).save(sink, "PNG")
+    mask = dict(
+        zip(
+            ["mask_top", "mask_left", "mask_bottom", "mask_right"], (120, 60, 180, 120), strict=True
+        )
+    )
+    box = {"rank": 1, "top": 0, "left": 0, "bottom": 300, "right": 300}
+    rows = pd.DataFrame([{**box, **mask, "projection": sink.getvalue(), "patch": sink.getvalue()}])
+    layout = sheets.Layout.of(1, 300, (300, 300))
+    top, left, side = sheets.kept_square(rows.iloc[0], layout)
+    assert side == pytest.approx(60 * layout.scale, abs=1)
+    assert (top, left) == pytest.approx((120 * layout.scale, 60 * layout.scale), abs=1)
+    cropped = np.asarray(sheets.sheet(rows, layout, kept="cropped"))
+    for start in (0, layout.cell + sheets.SPINE):
+        inside = cropped[6:-6, start + 6 : start + layout.cell - 6, :3]
+        assert (inside == RED).all()
 
 
 @pytest.mark.parametrize(("left", "where"), [(0, 163 - 40), (184, 0), (90, 61)])

@@ -2,15 +2,19 @@
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+import pipeline.atlas
 from pipeline.data.store import Store
 from tests.browser.site import LAYERS, both, without_browser
 
 pytestmark = without_browser
 
+VIEWER = Path(pipeline.atlas.__file__).parent / "viewer"
 ODD = '<b>&amp; "quoted"</b>'
 
 
@@ -315,11 +319,11 @@ def test_a_map_shows_what_is_ordinary_for_it(open_page):
 
 def test_patches_are_dimmed_where_their_projections_keep_nothing(open_page):
     page = open_page("#/layer2.0.conv1/1")
-    page.wait_for_selector(".dimmer input")
+    page.wait_for_selector(".keeping")
     assert not page.locator(".masks").count()
-    page.click(".dimmer input")
+    page.click("text=Dim the rest")
     page.wait_for_function("document.querySelector('.masks').naturalWidth > 0")
-    assert page.url.endswith("#/layer2.0.conv1/1?dim=1")
+    assert page.url.endswith("#/layer2.0.conv1/1?kept=dimmed")
     boxes = [
         page.locator(one).bounding_box() for one in (".masks", ".half:nth-child(2) img >> nth=0")
     ]
@@ -327,9 +331,49 @@ def test_patches_are_dimmed_where_their_projections_keep_nothing(open_page):
     page.reload()
     page.wait_for_function("document.querySelector('.masks')?.naturalWidth > 0")
     assert page.locator(".masks").is_visible()
-    page.click(".dimmer input")
+    page.click("text=Whole fields")
     assert not page.locator(".masks").count()
     assert page.url.endswith("#/layer2.0.conv1/1")
+
+
+def test_winners_are_cropped_to_what_their_projections_keep(open_page):
+    """Each cell shows the part of the sheet that the atlas says, at its true proportions."""
+    page = open_page("#/layer2.0.conv1/1")
+    page.click("text=Crop to it")
+    assert page.url.endswith("#/layer2.0.conv1/1?kept=cropped")
+    page.reload()
+    page.wait_for_selector(".keeping")
+    shown = page.evaluate(
+        """async () => {
+          const layer = ATLAS.named.get("layer2.0.conv1");
+          const { winners, files } = await ATLAS.ofMap(layer, 1);
+          const { cell, gutter, columns } = layer.layout;
+          return [...document.querySelectorAll(".spot")].map((spot) => {
+            const { backgroundImage, backgroundSize, backgroundPosition } = spot.style;
+            const kind = spot.closest(".half").dataset.kind;
+            const rank = Number(spot.dataset.rank);
+            const [top, left, side] = winners.find((one) => one.rank === rank).kept;
+            const [right, down] = [(rank - 1) % columns, Math.floor((rank - 1) / columns)];
+            const enlarged = parseFloat(backgroundSize) / 100 * spot.clientWidth;
+            const sheet = spot.parentNode.clientWidth;
+            const share = parseFloat(backgroundPosition) / 100;
+            return {
+              right: backgroundImage.includes(files[kind]),
+              by: enlarged / sheet, wanted: cell / side,
+              at: share * (enlarged - spot.clientWidth) / (enlarged / sheet),
+              starts: (right * (cell + gutter) + left) * spot.clientWidth / cell,
+            };
+          });
+        }"""
+    )
+    assert len(shown) == 2 * page.locator(".half:first-child .spot").count()
+    assert any(one["wanted"] > 1.2 for one in shown)
+    for one in shown:
+        assert one["right"]
+        assert one["by"] == pytest.approx(one["wanted"], rel=0.02)
+        assert one["at"] == pytest.approx(one["starts"], abs=2)
+    page.click("text=Whole fields")
+    assert page.locator(".spot").first.evaluate("spot => spot.style.backgroundImage") == ""
 
 
 def test_a_kind_of_classes_is_found_and_leads_to_its_maps(open_page):
@@ -506,8 +550,11 @@ def test_going_back_returns_to_where_one_was(open_page):
 def test_all_links_are_relative(folder):
     atlas = folder / "some folder" / "atlas"
     ours = [path for path in atlas.rglob("*") if path.suffix in (".html", ".css", ".js")]
-    for page in (path for path in ours if "openseadragon" not in path.name):
-        text = page.read_text().replace("http://www.w3.org/2000/svg", "")  # a name, not an address
+    viewer = (VIEWER / "openseadragon" / "openseadragon.min.js").read_text()
+    for page in ours:
+        text = (
+            page.read_text().removeprefix(viewer).replace("http://www.w3.org/2000/svg", "")
+        )  # a name, not an address
         text = re.sub(r"^\s*(//|\*).*|\s// .*|/\*\*.*?\*/", "", text, flags=re.MULTILINE)
         assert not re.search(r"(?<![:\w\\])//\w|https?:", text), page
         for link in re.findall(r'(?:href|src)="([^"$]*)"', text):

@@ -45,7 +45,7 @@ BROKEN = {
     "layers/conv2/layer.": ("#/conv2", "[role=alert]", "could not be loaded"),
     "layers/conv2/maps-0.": ("#/conv2/3", "[role=alert]", "could not be loaded"),
     "layers/conv2/3.": ("#/conv2/3", "[role=alert]", "could not be loaded"),
-    "viewer/openseadragon.": ("#/conv2?view=wall", "[role=alert]", "could not be loaded"),
+    "viewer/wall.": ("#/conv2?view=wall", "[role=alert]", "could not be loaded"),
     "classes/classes.": ("#?classes", "[role=alert]", "could not be loaded"),
     "pictures/pictures.": ("#?picture=1", "[role=alert]", "could not be loaded"),
 }

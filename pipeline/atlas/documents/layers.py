@@ -99,7 +99,8 @@ def _maps(
     The winners of the page's map m are those from ``first[m]`` up to ``first[m + 1]``; ``box`` and
     ``source`` have four numbers for each (top, left, bottom, right in pixels of the net's input and
     of the original picture), ``centre`` two (y, x: what the strongest position looks at). Those
-    in ``without`` have no whole picture.
+    in ``without`` have no whole picture. ``kept`` has of each map's projections, by rank, the
+    square of their cell that they keep: top, left, side.
     """
     layer = content.layers[number]
     start = page * sheets.SPRITE_CELLS
@@ -124,6 +125,7 @@ def _maps(
         "box": winners[list(schema.SIDES)].to_numpy().ravel().tolist(),
         "centre": layer.spec.receptive_field.centres(y, x, size).ravel().tolist(),
         "source": _rounded(winners[[f"source_{side}" for side in schema.SIDES]]),
+        "kept": [layer.pages[page].kept.get(m, []) for m in maps],
         "near": [overlap.nearest(number, m) for m in maps],
         "files": _columns(files),
     }

@@ -20,7 +20,6 @@ FORMAT = 2
 _SCRIPTS = (
     *("data.js", "search.js", "address.js", "elements.js", "sheet.js", "home.js", "layer.js"),
     *(
-        "wall.js",
         "known.js",
         "map.js",
         "picture.js",
@@ -43,11 +42,12 @@ def write_viewer(assets: Assets) -> Mapping[str, str]:
     code = _bare(b"\n".join((viewer / name).read_bytes() for name in _SCRIPTS))
     kept = viewer / "openseadragon"
     licence = (kept / "LICENSE.txt").read_bytes()
-    wall = (kept / "openseadragon.min.js").read_bytes()
+    wall = (kept / "openseadragon.min.js").read_bytes() + b"\n"
+    wall += _bare((viewer / "wall.js").read_bytes())
     return {
         "style": assets.write("viewer/style.css", (viewer / "style.css").read_bytes()),
         "script": assets.write("viewer/atlas.js", code),
-        "wall": assets.write("viewer/openseadragon.js", wall),
+        "wall": assets.write("viewer/wall.js", wall),
         "licence": assets.write("viewer/openseadragon-licence.txt", licence),
     }
 

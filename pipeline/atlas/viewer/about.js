@@ -17,6 +17,12 @@ function aboutPage() {
       + "deconvnet: maxima are unpooled to where they came from, signals rectified, and filtered with the transposed filters (Zeiler and Fergus, 2013)."),
     el("p", { class: "prose" }, "A projection shows zero as mid-grey and has a contrast of its own; the patch beside it is what the map's strongest position "
       + "sees of the picture. The nine strongest are what a map likes best, and look purer than what it usually answers to."),
+    el("h2", {}, "A control"),
+    el("p", { class: "prose" }, "How much of a projection is the picture's edges, and how much what the net has learned? Winners are projected again "
+      + "while the weights of more and more layers, from the top down, are drawn anew; what stays alike owes nothing to these weights."),
+    files.control ? el("a", { class: "diagram", href: ATLAS.address(files.control) },
+      el("img", { src: ATLAS.address(files.control), loading: "lazy", alt: "How like projections stay as the weights of more and more layers are drawn anew, and winners of several layers" }))
+      : el("p", { class: "note" }, "There is no such figure here: deconv-atlas control makes it, and publish then shows it, unless pictures of the dataset are not to be shown."),
     el("h2", {}, "The net"),
     files.diagram ? el("a", { class: "diagram", href: ATLAS.address(files.diagram) },
       el("img", { src: ATLAS.address(files.diagram), alt: `The layers of ${ATLAS.root.net}, and the way back through the deconvnet` }))

@@ -3,19 +3,19 @@
 //
 //   #/                                      all layers
 //   #/LAYER?view=wall&order=max&kind=patches&only=dead
-//   #/LAYER/MAP?order=max&dim=1             in which order the arrows go on
+//   #/LAYER/MAP?order=max&kept=cropped       in which order the arrows go on
 //   #?class=NAME&in=LAYER  #?kind=NAME  #?classes  #?picture=SAMPLE  #?compare=LAYER/MAP,LAYER,@ADDRESS  #?about
 
 /**
  * How maps are shown: their order, what is shown of them, which of them, as a grid or as a wall, and
- * how much of the patches shines through on the wall (0 to 100), where one stands before it, and
- * whether patches are dimmed where their projections keep nothing.
- * @typedef {{order: string, kind: string, only: string, view: string, blend: number, at: string, dim: string}} State
+ * how much of the patches shines through on the wall (0 to 100), where one stands before it, and how
+ * what projections keep is shown: dimmed elsewhere, or cropped to it.
+ * @typedef {{order: string, kind: string, only: string, view: string, blend: number, at: string, kept: string}} State
  * @typedef {{path: string[], query: URLSearchParams, state: State}} Address
  */
 
 /** @type {State} */
-const USUAL = { order: "number", kind: "projections", only: "all", view: "grid", blend: 0, at: "", dim: "" };
+const USUAL = { order: "number", kind: "projections", only: "all", view: "grid", blend: 0, at: "", kept: "" };
 
 /** @param {string} text */
 function decoded(text) {
@@ -32,7 +32,7 @@ function parsed(hash) {
     state: {
       order: query.get("order") || USUAL.order, kind: query.get("kind") || USUAL.kind,
       only: query.get("only") || USUAL.only, view: query.get("view") || USUAL.view,
-      blend: blend >= 0 && blend <= 100 ? blend : 0, at: query.get("at") || USUAL.at, dim: query.get("dim") || USUAL.dim,
+      blend: blend >= 0 && blend <= 100 ? blend : 0, at: query.get("at") || USUAL.at, kept: query.get("kept") || USUAL.kept,
     },
   };
 }
@@ -48,7 +48,7 @@ const routes = {
   /** @param {Layer} layer @param {Partial<State>} [state] */
   layer: (layer, state = {}) => `#/${encodeURIComponent(layer.name)}${queryOf(state)}`,
   /** @param {Layer} layer @param {number} map @param {Partial<State>} [state] */
-  map: (layer, map, state = {}) => `#/${encodeURIComponent(layer.name)}/${map}${queryOf({ order: state.order || USUAL.order, only: state.only || USUAL.only, dim: state.dim || USUAL.dim })}`,
+  map: (layer, map, state = {}) => `#/${encodeURIComponent(layer.name)}/${map}${queryOf({ order: state.order || USUAL.order, only: state.only || USUAL.only, kept: state.kept || USUAL.kept })}`,
   /** @param {string} name @param {Layer} [layer] */
   class: (name, layer) => `#?class=${encodeURIComponent(name)}${layer ? `&in=${encodeURIComponent(layer.name)}` : ""}`,
   /** @param {string} name */

@@ -13,7 +13,8 @@
  *   selectivity: (number|null)[], uncertified: number[], missing: number[], outputs: string[], classes: string[], usual: number[],
  *   pages: Record<string, string>[]}} Statistics
  * @typedef {{rank: number, activation: number, name: string, key: string, sample: number,
- *   whole: boolean, box: number[], centre: number[], source: (number|null)[]}} Winner
+ *   whole: boolean, box: number[], centre: number[], source: (number|null)[],
+ *   kept?: number[]}} Winner
  * @typedef {{rank: number, quantile: number, activation: number, name: string, key: string}} Example
  * @typedef {{name: string, mean: number, share: number}} Preferred
  * @typedef {{winners: Winner[], near: {layer: Layer, map: number, shared: number}[],
@@ -95,7 +96,7 @@ const ATLAS = (() => {
         whole: Boolean(root.pictures) && !all.without.includes(i),
         name: name(all.class[i]),
         box: all.box.slice(4 * i, 4 * i + 4), centre: all.centre.slice(2 * i, 2 * i + 2),
-        source: all.source.slice(4 * i, 4 * i + 4),
+        source: all.source.slice(4 * i, 4 * i + 4), kept: all.kept[at][all.rank[i] - 1],
       });
     }
     /** @type {Record<string, string>} */

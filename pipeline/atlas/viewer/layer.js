@@ -77,10 +77,10 @@ function layerBody(layer, of, state) {
     const maps = ordered(of, now);
     const note = (/** @type {number} */ map) => ATLAS.lack(of, map) ? "" : (ORDERS[now.order] || ORDERS.number).note(of, map);
     if (!maps.length) holder.replaceChildren(el("p", { class: "note" }, "This layer has no such maps."));
-    else if (now.view === "wall") holder.replaceChildren(wall(layer, of, maps, now, (to) => {
+    else if (now.view === "wall") holder.replaceChildren(later(ATLAS.run(ATLAS.root.files.wall), () => wall(layer, of, maps, now, (to) => {
       now = { ...now, ...to };
       restate(routes.layer(layer, now));
-    }));
+    })));
     else holder.replaceChildren(grid(maps, (map) => thumbnail(layer, of, map, { kind: now.kind, state: now, note: note(map) })));
   }
   fill();

@@ -56,9 +56,10 @@ function prefetch(layer, of, maps) {
 /** @param {Layer} layer @param {number} map @param {Statistics} of @param {MapData} data @param {State} state */
 function mapWinners(layer, map, of, data, state) {
   const panel = el("div", { class: "panel", "aria-live": "polite" });
-  const shown = data.files.projections ? el("figure", { class: "figure" }, sheet(layer, map, data, Boolean(state.dim && data.files.masks)),
+  const winnersSheet = data.files.projections ? sheet(layer, map, data, state.kept) : null;
+  const shown = winnersSheet ? el("figure", { class: "figure" }, winnersSheet,
     ATLAS.root.pictures ? panel : null) : null;
-  const root = el("div", { class: "winners" }, shown, shown && data.files.masks ? dimmer(layer, map, data, state) : null, classChips(data), distribution(of, map, data),
+  const root = el("div", { class: "winners" }, shown, winnersSheet ? keeping(layer, map, data, state, winnersSheet) : null, classChips(data), distribution(of, map, data),
     examples(layer, map, data), preferred(of, map, data), winnersTable(data.winners), nearMaps(data), actions(layer, map, data));
   const look = (/** @type {number} */ rank) => {
     const winner = data.winners.find((one) => one.rank === rank);
@@ -70,17 +71,17 @@ function mapWinners(layer, map, of, data, state) {
 }
 
 /** Fields of deep layers are as large as the picture: what of them matters.
- * @param {Layer} layer @param {number} map @param {MapData} data @param {State} state */
-function dimmer(layer, map, data, state) {
-  return el("label", { class: "dimmer" }, el("input", {
-    type: "checkbox", checked: Boolean(state.dim),
-    onchange: (/** @type {any} */ event) => {
-      const dim = event.target.checked;
-      if (dim) document.querySelector(".half[data-kind=patches] .block")?.append(masksOf(data));
-      else document.querySelector(".masks")?.remove();
-      restate(routes.map(layer, map, { ...state, dim: dim ? "1" : "" }));
+ * @param {Layer} layer @param {number} map @param {MapData} data @param {State} state @param {HTMLElement} shown */
+function keeping(layer, map, data, state, shown) {
+  const radio = (/** @type {string} */ kept, /** @type {string} */ text) => el("label", {}, el("input", {
+    type: "radio", name: "kept", value: kept, checked: state.kept === kept,
+    onchange: () => {
+      showKept(shown, layer, data, kept);
+      restate(routes.map(layer, map, { ...state, kept }));
     },
-  }), " dim of the patches what their projections do not keep");
+  }), el("span", {}, text));
+  return el("div", { class: "controls keeping" }, el("fieldset", { class: "switch" }, el("legend", {}, "What the projections keep"),
+    radio("", "Whole fields"), data.files.masks ? radio("dimmed", "Dim the rest") : null, radio("cropped", "Crop to it")));
 }
 
 /** @param {Winner} winner */

@@ -8,13 +8,11 @@ const showsPixels = (layer) => layer.layout.scale >= ATLAS.root.pixels;
 
 /**
  * The two halves of a map's sheet; each winner in it can be pointed at, tapped, or reached by keys.
- * @param {Layer} layer @param {number} map @param {MapData} data @param {boolean} [dim] the patches,
- *   where their projections keep nothing
+ * @param {Layer} layer @param {number} map @param {MapData} data @param {string} [kept] as of a state
  */
-function sheet(layer, map, data, dim = false) {
+function sheet(layer, map, data, kept = "") {
   const { columns, cell, gutter, cells } = layer.layout;
-  const extent = (/** @type {number} */ places) => places * (cell + gutter) - gutter;
-  const [width, height] = [extent(columns), extent(Math.ceil(cells / columns))];
+  const [width, height] = sheetSize(layer);
   const part = (/** @type {number} */ length, /** @type {number} */ of) => `${100 * length / of}%`;
   const spot = (/** @type {Winner} */ winner) => {
     const i = winner.rank - 1;
@@ -35,15 +33,50 @@ function sheet(layer, map, data, dim = false) {
         alt: `${KINDS[kind]} of ${layer.name}, map ${map}, strongest first`,
         onerror: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).replaceWith(sorry(`${data.files[kind]} could not be loaded.`)),
       }),
-      kind === "patches" && dim ? masksOf(data) : null,
       data.winners.filter((winner) => winner.rank <= cells).map(spot)));
   const made = el("div", { class: "sheet" }, ATLAS.root.kinds.map(half));
   for (const block of made.querySelectorAll(".block")) roving(block, ".spot");
+  showKept(made, layer, data, kept);
   return made;
 }
 
-/** What dims the patches below it. @param {MapData} data */
-const masksOf = (data) => el("img", { class: "masks", src: ATLAS.address(data.files.masks), alt: "" });
+/** Of each half, in pixels. @param {Layer} layer @returns {Pair} */
+function sheetSize(layer) {
+  const { columns, cell, gutter, cells } = layer.layout;
+  const extent = (/** @type {number} */ places) => places * (cell + gutter) - gutter;
+  return [extent(columns), extent(Math.ceil(cells / columns))];
+}
+
+/**
+ * Of a sheet, dim the patches where their projections keep nothing, or crop both to what they keep.
+ * @param {HTMLElement} shown @param {Layer} layer @param {MapData} data @param {string} kept as of a state
+ */
+function showKept(shown, layer, data, kept) {
+  shown.querySelector(".masks")?.remove();
+  if (kept === "dimmed" && data.files.masks) {
+    shown.querySelector("[data-kind=patches] .block")?.append(el("img", { class: "masks", src: ATLAS.address(data.files.masks), alt: "" }));
+  }
+  for (const spot of /** @type {NodeListOf<HTMLElement>} */ (shown.querySelectorAll(".spot"))) {
+    const winner = data.winners.find((one) => one.rank === Number(spot.dataset.rank));
+    const kind = /** @type {HTMLElement} */ (spot.closest(".half")).dataset.kind || "";
+    Object.assign(spot.style, kept === "cropped" && winner?.kept ? cropped(layer, winner, data.files[kind]) : { backgroundImage: "" });
+  }
+}
+
+/** The part of a sheet that a winner's projection keeps, as a background. @param {Layer} layer @param {Winner} winner @param {string} file */
+function cropped(layer, winner, file) {
+  const { columns, cell, gutter } = layer.layout;
+  const [width, height] = sheetSize(layer);
+  const [top, left, side] = winner.kept || [0, 0, cell];
+  const [down, right] = [Math.floor((winner.rank - 1) / columns), (winner.rank - 1) % columns];
+  const at = (/** @type {number} */ start, /** @type {number} */ of) => `${100 * start / Math.max(1, of - side)}%`;
+  return {
+    backgroundImage: `url("${ATLAS.address(file)}")`,
+    backgroundSize: `${100 * width / side}% ${100 * height / side}%`,
+    backgroundPosition: `${at(right * (cell + gutter) + left, width)} ${at(down * (cell + gutter) + top, height)}`,
+    imageRendering: showsPixels(layer) ? "pixelated" : "auto",
+  };
+}
 
 /**
  * Looking at one of the winners: it is marked everywhere in `root`, and told to `look`.

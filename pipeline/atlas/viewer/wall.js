@@ -1,7 +1,8 @@
 
 // The wall: all maps of a layer side by side, from the whole layer to the single projection. The
 // viewer is OpenSeadragon; its tiles are put together here, out of the same sprites and sheets as
-// everything else, so that a wall stands in any order without a file of its own.
+// everything else, so that a wall stands in any order without a file of its own. This file is loaded
+// with the viewer, when a wall is opened.
 
 /** Pixels of a map's square at the deepest level: about what a sheet of nine has. */
 const SQUARE = 512;
@@ -41,8 +42,7 @@ function wall(layer, of, maps, state, changed) {
   const blend = both ? el("label", { class: "blend" }, "Projections",
     el("input", { type: "range", id: "blend", min: 0, max: 100, value: state.blend, "aria-label": "How much of the patches shines through" }), "Patches") : null;
   const made = el("div", {}, el("div", { class: "wall-head" }, told, blend), place);
-  const placed = () => requestAnimationFrame(start); // it needs a size
-  ATLAS.run(ATLAS.root.files.wall).then(placed, (error) => place.replaceChildren(sorry(error)));
+  requestAnimationFrame(start); // it needs a size
 
   function start() {
     if (!place.isConnected) return;

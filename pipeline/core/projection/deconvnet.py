@@ -31,7 +31,12 @@ faster."""
 
 
 def project(
-    graph: Graph, layer: Layer, ascent: Ascent, seeds: Seeds, unpooling: Unpooling = "sum"
+    graph: Graph,
+    layer: Layer,
+    ascent: Ascent,
+    seeds: Seeds,
+    unpooling: Unpooling = "sum",
+    strengths: Tensor | None = None,
 ) -> list[Tensor]:
     """Project positions of one layer back to the input, each seeded with its own activation.
 
@@ -42,17 +47,19 @@ def project(
         seeds: n positions.
         unpooling: where one place is the maximum of several overlapping windows, add what they
             send down (the adjoint of pooling), or keep the largest.
+        strengths: (n,) what is sent down in place of the activations.
 
     Returns:
         For each seed the projection of its receptive field clipped to the input (its
         `ReceptiveField.boxes`), (3, bottom - top, right - left); elsewhere it is zero.
     """
     projections: dict[int, Tensor] = {}
+    sent = ascent.at(layer.name, seeds) if strengths is None else strengths
     with torch.inference_mode():
         for which, batch in _batches(graph, clipping_of(graph, layer), seeds):
             switches = partial(_switches, batch, ascent)
             descent = Descent(batch, unpooling, switches, ascent.scales)
-            made = descent.run(layer, ascent.at(layer.name, batch.seeds))
+            made = descent.run(layer, sent[which])
             projections.update(zip(which, made, strict=True))
     return [projections[number] for number in range(len(seeds))]
 

@@ -1,0 +1,161 @@
+"""The figure of the control: what becomes of projections as weights are drawn anew."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from pipeline.atlas.drawing.chart import Chart
+from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
+from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.style import HAIR, QUIET, depth_colours
+from pipeline.atlas.drawing.type import broken, text_width
+
+_MEASURES = {
+    "rank_correlation": "Rank correlation",
+    "rank_correlation_of_magnitudes": "… of magnitudes",
+    "structural_similarity": "Structural similarity",
+}
+_MOST_ROWS, _MOST_COLUMNS = 6, 8
+
+READING = (
+    "Left to right, the weights of more and more layers are drawn anew, from the top down; the "
+    "rest of the net stays as it is. Lines: how like the winners' projections still are to those through the "
+    "net's own weights (1: equal; 0: nothing in common), the mean over the winners of a layer. What "
+    "stays alike at the right is the picture's edges and the net's architecture, not what it has "
+    "learned."
+)
+
+
+def control_page(
+    likenesses: pd.DataFrame,
+    pictures: pd.DataFrame,
+    layers: Sequence[str],
+    caption: Sequence[str] = (),
+    width: float = WIDE,
+) -> Page:
+    """The whole figure, on a page as high as it needs.
+
+    Args:
+        likenesses: rows of `experiment_columns.LIKENESS`.
+        pictures: of `experiment_columns.REDRAWN`.
+        layers: in the order of the forward pass.
+        caption: lines about the run.
+        width: in millimetres.
+    """
+    m = Measures(width)
+    lines = [line for text in (*caption, READING) for line in broken(text, m.size, m.inner)]
+    shown = [name for name in layers if (pictures["layer"] == name).any()]
+    rows = _spread(shown[::-1], _MOST_ROWS)
+    columns = _spread(layers[::-1], _MOST_COLUMNS)
+    side = (m.inner - (len(columns) + 1) * _GAP) / (len(columns) + 2)
+    chart = 0.62 * m.side(3)
+    head = 2.2 * m.line + len(lines) * m.line
+    charts = _charts_height(chart, m)
+    pitch = side + m.small_line + _GAP
+    height = head + charts + m.line + len(rows) * pitch
+    page = Page(m.width, 2 * m.margin + height, PRINT)
+    title = "Control: projections through weights drawn anew"
+    y = page.text(m.margin, m.margin, title, 1.75 * m.size, bold=True, width=m.inner)
+    for line in lines:
+        y = page.text(m.margin, y, line, m.size, colour=QUIET)
+    colours = dict(zip(layers, depth_colours(len(layers)), strict=True))
+    _legend(page, m.margin + head, {name: colours[name] for name in columns}, m)
+    _charts(page, m.margin + head + 1.6 * m.line, chart, likenesses, colours, m)
+    _pictures(page, m.margin + head + charts, side, pictures, rows, columns, m)
+    return page
+
+
+_GAP = 2.0
+
+
+def _spread(names: Sequence[str], most: int) -> list[str]:
+    """Some names, evenly spaced, the first and the last among them."""
+    places = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
+    return [names[place] for place in places]
+
+
+def _charts_height(chart: float, m: Measures) -> float:
+    down = -(-len(_MEASURES) // m.across(3))
+    return 1.6 * m.line + down * (chart + 4.4 * m.line) + m.gap
+
+
+def _legend(page: Page, y: float, colours: Mapping[str, str], m: Measures) -> None:
+    """Whose winners a line is of; of many layers, some."""
+    x = m.margin
+    for name, colour in colours.items():
+        page.box(Area(x, y + 0.35 * m.line, 4, 0.3 * m.line), colour, 0, fill=colour)
+        page.text(x + 5, y, name, m.size)
+        x += 8 + text_width(name, m.size)
+
+
+def _charts(
+    page: Page,
+    y: float,
+    height: float,
+    likenesses: pd.DataFrame,
+    colours: Mapping[str, str],
+    m: Measures,
+) -> None:
+    """A chart for each measure: one line per layer, from the net's own weights to none of them."""
+    lowered = list(colours)[::-1]
+    for number, (measure, title) in enumerate(_MEASURES.items()):
+        down, right = divmod(number, m.across(3))
+        x, top = m.margin + right * (m.side(3) + m.gap), y + down * (height + 4.4 * m.line)
+        page.text(x, top, title, 1.125 * m.size, bold=True, width=m.side(3))
+        means = likenesses.groupby(["layer", "drawn_down_to"])[measure].mean()
+        low = min(0.0, float(np.floor(5 * means.min() + 0.25) / 5))
+        area = Area(x + 6, top + 1.6 * m.line, m.side(3) - 8, height)
+        chart = Chart(page, area, (-1, len(lowered) - 1), (low, 1), m.small)
+        ticks = {-1.0: "own"} | {float(n): name for n, name in enumerate(lowered)}
+        chart.axes(ticks, {v: f"{v:g}" for v in (low, 0.0, 0.5, 1.0) if v >= low})
+        for name, colour in colours.items():
+            ys = [float(means.get((name, lowest), np.nan)) for lowest in lowered]
+            start = lowered.index(name) - 1  # what lies above it changes nothing
+            xs = [*range(start, len(lowered))]
+            chart.line(xs, [1.0, *ys[start + 1 :]], colour, 0.5)
+            chart.dots(xs[-1:], ys[-1:], colour, 1.4)
+        below = area.bottom + 0.8 * m.line + 0.4
+        page.text(
+            area.x + area.width / 2, below + 0.3 * m.line, "weights drawn anew down to",
+            m.small, colour=QUIET, align="center",
+        )  # fmt: skip
+
+
+def _pictures(
+    page: Page,
+    y: float,
+    side: float,
+    pictures: pd.DataFrame,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    m: Measures,
+) -> None:
+    """A winner of each layer: its patch, and its projections."""
+    titles = ["Patch", "own weights", *(f"down to {name}" for name in columns)]
+    xs = [m.margin + n * (side + _GAP) for n in range(len(titles))]
+    for x, title in zip(xs, titles, strict=True):
+        page.text(x, y, title, m.small, bold=True, width=side)
+    y += m.line
+    for name in rows:
+        of_layer = pictures[pictures["layer"] == name]
+        own = of_layer[of_layer["layers_drawn"] == 0].iloc[0]
+        by_level = dict(zip(of_layer["drawn_down_to"], of_layer["projection"], strict=True))
+        cells = [own["patch"], own["projection"], *(by_level.get(level) for level in columns)]
+        for x, cell in zip(xs, cells, strict=True):
+            if cell is not None:
+                page.picture(*_placed(cell, Area(x, y, side, side)), HAIR)
+        text = f"{name}, map {own['feature_map']}"
+        page.text(m.margin, y + side + 0.3, text, m.small, colour=QUIET, width=m.inner)
+        y += side + m.small_line + _GAP
+
+
+def _placed(data: bytes, area: Area) -> tuple[Area, np.ndarray]:
+    """A picture and where it stands in an area, as large as it fits."""
+    with Image.open(io.BytesIO(data)) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+    high, wide = pixels.shape[:2]
+    scale = min(area.width / wide, area.height / high)
+    return Area(area.x, area.y, wide * scale, high * scale), pixels

@@ -1,0 +1,28 @@
+"""The commands that ask more of a run than its winners: a control, and the paper's experiments."""
+
+from typing import Any
+
+from pipeline.cli.options import asks_for, checked, say
+from pipeline.request import ControlRequest
+from pipeline.terminal import waiting
+
+
+@asks_for(ControlRequest, positional=["run"], metavars={"run": "RUN"})
+def control(**options: Any) -> None:
+    """How much of the projections is what the net has learned, and how much the picture's edges?
+
+    Winners are projected again through weights that are drawn anew, from the top down layer by
+    layer, and compared with what they were: rank correlation and structural similarity, as a
+    figure and as tables.
+    """
+    with waiting("Loading torch"):
+        from pipeline.commands.experiments.control import control_run
+
+    request = checked(ControlRequest, options)
+    _tell(request.run, control_run(request))
+
+
+def _tell(run: str, names: list[str]) -> None:
+    """Where everything is."""
+    for name in names:
+        say(f"{run.rstrip('/')}/{name}")

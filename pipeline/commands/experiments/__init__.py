@@ -1,0 +1,1 @@
+"""The experiments, from a request to tables and a figure in the run."""

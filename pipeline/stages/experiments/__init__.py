@@ -1,0 +1,1 @@
+"""The experiments: what is asked of a run beyond its winners, unit by unit."""
