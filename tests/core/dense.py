@@ -209,12 +209,18 @@ class Chain:
         self.image = image
 
     def project(
-        self, level: int, feature_map: int, y: int, x: int, unpooling: str = "sum"
+        self,
+        level: int,
+        feature_map: int,
+        y: int,
+        x: int,
+        unpooling: str = "sum",
+        strength: float | None = None,
     ) -> Array:
-        """The projection of one position of one level, the whole input."""
+        """The projection of one position of one level, or of a strength there; the whole input."""
         top = self.levels[level][2]
         signal = np.zeros_like(top)
-        signal[feature_map, y, x] = top[feature_map, y, x]
+        signal[feature_map, y, x] = top[feature_map, y, x] if strength is None else strength
         for index in range(level, -1, -1):
             module, made, _ = self.levels[index]
             below = self.levels[index - 1][2] if index else self.image

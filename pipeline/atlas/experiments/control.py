@@ -22,10 +22,10 @@ _MOST_ROWS, _MOST_COLUMNS = 6, 8
 
 READING = (
     "Left to right, the weights of more and more layers are drawn anew, from the top down; the "
-    "rest of the net stays as it is. Lines: how like the winners' projections still are to those through the "
-    "net's own weights (1: equal; 0: nothing in common), the mean over the winners of a layer. What "
-    "stays alike at the right is the picture's edges and the net's architecture, not what it has "
-    "learned."
+    "rest of the net stays as it is. Lines: how like the winners' projections still are to those "
+    "through the net's own weights (1: equal; 0: nothing in common), the mean over the winners of "
+    "a layer. What stays alike at the right is the picture's edges and the net's architecture, not "
+    "what it has learned."
 )
 
 
