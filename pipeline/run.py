@@ -95,7 +95,9 @@ class Run:
             raise RequestError(f"Layer {layer}, feature map {feature_map}: {why}.")
         return rows
 
-    def sheet(self, layer: str, feature_map: int, *, kept: sheets.Kept = "") -> Image.Image:
+    def sheet(
+        self, layer: str, feature_map: int, *, kept: sheets.Kept = "", duplicates: bool = True
+    ) -> Image.Image:
         """The sheet of a feature map: its projections beside their patches.
 
         Args:
@@ -103,8 +105,12 @@ class Run:
             feature_map: which one.
             kept: of what the projections keep: ``dimmed``, where patches are dark elsewhere, or
                 ``cropped``, where both show it alone.
+            duplicates: whether winners are shown whose picture an earlier one has already.
         """
         rows = self.projections(layer, feature_map)
+        if not duplicates:
+            rows = rows[rows["same_as"].isna()]
+            rows = rows.assign(rank=range(1, len(rows) + 1))
         limits, side = self.spec.preprocessing.input_size, sheets.longest_side(rows)
         layout = sheets.Layout.of(int(rows["rank"].max()), side, limits)
         return sheets.sheet(rows, layout, kept=kept)

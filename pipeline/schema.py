@@ -266,8 +266,13 @@ MASK = [
 """Where a projection is strong: the cells, how much of its magnitude lies in them, and their box in
 the net's input."""
 
+_AGAIN = [
+    pa.field("picture_hash", pa.binary()),  # of the net's input, `duplicates.picture_hashes`
+    pa.field("same_as", pa.int16()),  # the rank of the map that has this picture already, or null
+]
+
 PROJECTION = pa.schema(
-    [*_RANKED, *_SHARD_AND_KEY, _SAMPLE, *_LABEL, *_BOX, *_PICTURES, *MASK, _WHOLE]
+    [*_RANKED, *_SHARD_AND_KEY, _SAMPLE, *_LABEL, *_BOX, *_PICTURES, *MASK, _WHOLE, *_AGAIN]
 )
 """One row per winner; with `--arrays` also `PROJECTION_ARRAY`."""
 

@@ -23,8 +23,8 @@ from pipeline.data.stored.results import read_spec
 IDENTITY = ["feature_map", "rank", "activation", "y", "x", "shard", "key", *schema.SIDES]
 """The columns of projections that tell what is to be drawn without the pictures themselves."""
 
-PLACES = [*schema.SIDES, *schema.MASK_SIDES]
-"""Where the boxes of winners are, and what of them is kept."""
+SAID = [*schema.SIDES, *schema.MASK_SIDES, "same_as"]
+"""Those that tell what is said of the pictures."""
 
 _DIGITS = 16
 
@@ -44,12 +44,15 @@ class Drawn:
         of_map: feature map → its files: ``projections`` and ``patches``.
         sprites: ``projections-small`` and so on → a picture of all maps.
         kept: feature map → of each winner shown, `sheets.kept_square`.
+        again: feature map → of each winner shown, the rank that has its picture already, or 0; of
+            maps with such winners.
     """
 
     signatures: Signatures = field(default_factory=dict)
     of_map: dict[int, Files] = field(default_factory=dict)
     sprites: Files = field(default_factory=dict)
     kept: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
+    again: dict[int, list[int]] = field(default_factory=dict)
 
     @property
     def names(self) -> Iterator[str]:
@@ -67,15 +70,13 @@ def read_drawn(dest: Store, name: str) -> Drawn:
     """What was stored; nothing where that is not there, or not to be read."""
     try:
         stored: Any = json.loads(dest.read(name))
-        signatures, of_map, kept = (
-            {int(m): of for m, of in stored[key].items()} for key in _BY_MAP
-        )
-        return Drawn(signatures, of_map, stored["sprites"], kept)
+        by_map = {key: {int(m): of for m, of in stored[key].items()} for key in _BY_MAP}
+        return Drawn(sprites=stored["sprites"], **by_map)
     except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
         return Drawn()
 
 
-_BY_MAP = ("signatures", "of_map", "kept")
+_BY_MAP = ("signatures", "of_map", "kept", "again")
 
 
 def method(run: Store, layout: Layout, *, patches: bool) -> str:

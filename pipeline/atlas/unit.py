@@ -82,7 +82,7 @@ def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
         is_there = there.keys() >= set(before.names)
         if is_there and drawn.signatures(rows, examples, method) == before.signatures:
             return 0
-    columns = [*drawn.IDENTITY, *unit.kinds.values(), "mask", *schema.MASK_SIDES]
+    columns = [*drawn.IDENTITY, *unit.kinds.values(), "mask", *schema.MASK_SIDES, "same_as"]
     rows = _rows(run, unit, blocks, layout.cells, columns)
     examples = _rows(run, unit, others, row.cells, columns)
     now, changed = Drawn(drawn.signatures(rows, examples, method)), 0
@@ -97,8 +97,10 @@ def publish_unit(run: Store, dest: Store, unit: Unit) -> int:
                 files |= _draw_masks(assets, unit, feature_map, of_map, layout)
                 files |= _draw_examples(assets, unit, feature_map, its_examples, row)
             now.of_map[feature_map] = files
-            shown = of_map.select(drawn.PLACES).to_pylist()
+            shown = of_map.select(drawn.SAID).to_pylist()
             now.kept[feature_map] = [sheets.kept_square(winner, layout) for winner in shown]
+            again = [winner["same_as"] or 0 for winner in shown]
+            now.again.update({feature_map: again} if any(again) else {})
         strongest.append(next(iter(of_map.slice(0, 1).to_pylist()), None))
     now.sprites.update(_draw_sprites(assets, unit, strongest, layout))
     dest.write(record, now.encoded())

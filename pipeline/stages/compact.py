@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import schema
+from pipeline.core.duplicates import same_as
 from pipeline.data.store import Store
 from pipeline.data.stored.blocks import Block
 from pipeline.data.stored.results import (
@@ -149,4 +152,16 @@ def _sorted(run: Store, block: Block, tables: Sequence[pa.Table]) -> pa.Table:
         raise IncompleteError(
             f"{missing} winners of {block.layer} are not projected; give the same command again."
         )
-    return rows.take(first[place])
+    return _marked(rows.take(first[place]))
+
+
+def _marked(rows: pa.Table) -> pa.Table:
+    """The rows, by map and rank, with the rank that has their picture already."""
+    marks: list[int | None] = []
+    columns = rows.select(["feature_map", "rank", "picture_hash"]).to_pylist()
+    for _, of_map in groupby(columns, key=itemgetter("feature_map")):
+        winners = list(of_map)
+        earlier = same_as([winner["picture_hash"] for winner in winners])
+        marks += [None if place is None else winners[place]["rank"] for place in earlier]
+    field = schema.PROJECTION.field("same_as")
+    return rows.set_column(rows.column_names.index(field.name), field, pa.array(marks, field.type))

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import schema
+from pipeline.core.duplicates import picture_hashes
 from pipeline.core.mask import Mask, mask_of
 from pipeline.core.nets.known import Net
 from pipeline.core.projection.deconvnet import Seeds, Unpooling
@@ -171,9 +172,12 @@ def _project_images(
     prepared = net.preprocessing.normalise(images).contiguous(memory_format=torch.channels_last)
     made = project_either_way(net.graph, prepared, seeds, settings.unpooling, depths)
     pixels = images.cpu().numpy()
-    pictures = _whole_pictures(pixels, left.values())
+    whole = _whole_pictures(pixels, left.values())
+    hashes = picture_hashes(images)
     for name, of_layer in left.items():
-        yield from _rows(name, pixels, pictures, of_layer, made[name], settings)
+        for row, image in _rows(name, pixels, of_layer, made[name], settings):
+            row["picture"] = whole[image] if row["rank"] <= schema.RANKS_SHOWN else None
+            yield row | {"picture_hash": hashes[image]}
 
 
 def _whole_pictures(pixels: NDArray[np.uint8], winners: Iterable[pa.Table]) -> Mapping[int, bytes]:
@@ -196,12 +200,11 @@ def seeds_of(winners: pa.Table, device: torch.device) -> Seeds:
 def _rows(
     layer: str,
     pixels: NDArray[np.uint8],
-    pictures: Mapping[int, bytes],
     winners: pa.Table,
     projected: Projected,
     settings: ProjectSettings,
-) -> list[dict[str, Any]]:
-    """One row per winner of one layer; the images are (N, C, H, W)."""
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """One row per winner of one layer, and the number of its image; these are (N, C, H, W)."""
     activations, projections = projected[0].cpu().numpy(), projected[1]
     _check(layer, winners, activations)
     names = [*schema.PROJECTED_ROW.names, schema.QUANTILE.name]
@@ -215,10 +218,9 @@ def _rows(
         row["projection"] = png(projection_contrast(projection))
         row["patch"] = png(in_colour(patch).transpose(1, 2, 0))
         row |= _mask(row, mask_of(projection))
-        row["picture"] = pictures[image] if row["rank"] <= schema.RANKS_SHOWN else None
         if settings.arrays:
             row["projection_array"] = projection.cpu().numpy().astype("<f4").tobytes()
-    return rows
+        yield row, image
 
 
 def _mask(row: Mapping[str, Any], mask: Mask) -> dict[str, Any]:

@@ -187,6 +187,8 @@ def _projected(winner, pictures):
         "mask_share": 0.9,
         **dict(zip(schema.MASK_SIDES, box_of(winner), strict=True)),
         "picture": jpeg(picture),
+        "picture_hash": winner["sample"].to_bytes(32, "big"),
+        "same_as": 2 if (winner["feature_map"], winner["rank"]) == (3, 5) else None,
     }
 
 

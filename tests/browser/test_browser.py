@@ -336,6 +336,17 @@ def test_patches_are_dimmed_where_their_projections_keep_nothing(open_page):
     assert page.url.endswith("#/layer2.0.conv1/1")
 
 
+def test_a_picture_that_wins_twice_is_marked(open_page):
+    page = open_page("#/layer2.0.conv1/3")
+    page.wait_for_selector(".again")
+    assert page.locator(".half .again").all_inner_texts() == ["= 2", "= 2"]
+    assert page.locator("tr[data-rank='5'] .rank").inner_text().split() == ["5", "=", "2"]
+    assert page.get_by_label("the same picture as rank 2").count() == 2
+    page = open_page("#/layer2.0.conv1/4")
+    page.wait_for_selector(".keeping")
+    assert page.locator(".again").count() == 0
+
+
 def test_winners_are_cropped_to_what_their_projections_keep(open_page):
     """Each cell shows the part of the sheet that the atlas says, at its true proportions."""
     page = open_page("#/layer2.0.conv1/1")

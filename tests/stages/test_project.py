@@ -235,6 +235,24 @@ def test_masks_say_where_the_projections_are_strong(run: Store, dataset: Dataset
     assert some > 10
 
 
+def test_winners_that_are_an_earlier_one_again_are_marked(run: Store, dataset: Dataset) -> None:
+    """Every fifth picture is a copy of another one; in whatever order the ranks are projected."""
+    projected(run, dataset, rank_limit=2)
+    projected(run, dataset)
+    some = 0
+    for layer in LAYERS:
+        rows = rows_of(run, layer)
+        for feature_map in {row["feature_map"] for row in rows}:
+            seen: dict[bytes, int] = {}
+            of_map = [row for row in rows if row["feature_map"] == feature_map]
+            for row in sorted(of_map, key=lambda row: row["rank"]):  # type: ignore[arg-type, return-value]
+                picture = tiny.picture(row["sample"]).tobytes()  # type: ignore[arg-type]
+                assert row["same_as"] == seen.get(picture)
+                seen.setdefault(picture, row["rank"])  # type: ignore[arg-type]
+                some += row["same_as"] is not None
+    assert some > 3
+
+
 def test_unpooling_is_a_setting(run: Store, dataset: Dataset) -> None:
     other = Store(f"memory://{uuid.uuid4().hex}")
     for name in run.list():

@@ -100,7 +100,8 @@ def _maps(
     ``source`` have four numbers for each (top, left, bottom, right in pixels of the net's input and
     of the original picture), ``centre`` two (y, x: what the strongest position looks at). Those
     in ``without`` have no whole picture. ``kept`` has of each map's projections, by rank, the
-    square of their cell that they keep: top, left, side.
+    square of their cell that they keep: top, left, side; ``again``, of the maps where there are
+    any, the earlier rank that has the same picture, or 0.
     """
     layer = content.layers[number]
     start = page * sheets.SPRITE_CELLS
@@ -126,6 +127,7 @@ def _maps(
         "centre": layer.spec.receptive_field.centres(y, x, size).ravel().tolist(),
         "source": _rounded(winners[[f"source_{side}" for side in schema.SIDES]]),
         "kept": [layer.pages[page].kept.get(m, []) for m in maps],
+        "again": {m - start: of for m in maps if (of := layer.pages[page].again.get(m))},
         "near": [overlap.nearest(number, m) for m in maps],
         "files": _columns(files),
     }

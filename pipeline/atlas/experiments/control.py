@@ -144,11 +144,14 @@ def _pictures(
         own = of_layer[of_layer["layers_drawn"] == 0].iloc[0]
         by_level = dict(zip(of_layer["drawn_down_to"], of_layer["projection"], strict=True))
         cells = [own["patch"], own["projection"], *(by_level.get(level) for level in columns)]
+        bottom = y
         for x, cell in zip(xs, cells, strict=True):
             if cell is not None:
-                page.picture(*_placed(cell, Area(x, y, side, side)), HAIR)
+                area, pixels = _placed(cell, Area(x, y, side, side))
+                page.picture(area, pixels, HAIR)
+                bottom = max(bottom, area.bottom)
         text = f"{name}, map {own['feature_map']}"
-        page.text(m.margin, y + side + 0.3, text, m.small, colour=QUIET, width=m.inner)
+        page.text(m.margin, bottom + 0.3, text, m.small, colour=QUIET, width=m.inner)
         y += side + m.small_line + _GAP
 
 

@@ -14,7 +14,7 @@
  *   pages: Record<string, string>[]}} Statistics
  * @typedef {{rank: number, activation: number, name: string, key: string, sample: number,
  *   whole: boolean, box: number[], centre: number[], source: (number|null)[],
- *   kept?: number[]}} Winner
+ *   kept?: number[], again: number}} Winner
  * @typedef {{rank: number, quantile: number, activation: number, name: string, key: string}} Example
  * @typedef {{name: string, mean: number, share: number}} Preferred
  * @typedef {{winners: Winner[], near: {layer: Layer, map: number, shared: number}[],
@@ -97,6 +97,7 @@ const ATLAS = (() => {
         name: name(all.class[i]),
         box: all.box.slice(4 * i, 4 * i + 4), centre: all.centre.slice(2 * i, 2 * i + 2),
         source: all.source.slice(4 * i, 4 * i + 4), kept: all.kept[at][all.rank[i] - 1],
+        again: all.again[at]?.[all.rank[i] - 1] || 0,
       });
     }
     /** @type {Record<string, string>} */

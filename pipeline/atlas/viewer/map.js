@@ -116,7 +116,7 @@ function winnersTable(rows) {
   const gauge = (/** @type {number} */ value) => el("span", { class: "gauge", style: { width: `${Math.max(2, 60 * value / strongest)}px` } });
   const head = (/** @type {string} */ text, /** @type {string | null} */ kind) => el("th", { scope: "col", class: kind }, text);
   const row = (/** @type {Winner} */ one) => el("tr", { "data-rank": one.rank },
-    el("td", { class: "rank" }, String(one.rank)),
+    el("td", { class: "rank" }, String(one.rank), one.again ? el("small", { title: `The same picture as rank ${one.again}` }, ` = ${one.again}`) : null),
     named ? el("td", { class: "class" }, one.name ? el("a", { href: routes.class(one.name) }, bdi(one.name)) : "") : null,
     el("td", { class: "activation" }, gauge(one.activation), short(one.activation)),
     el("td", { class: "key" }, el("a", { href: routes.picture(one.sample), title: one.key }, bdi(one.key))),

@@ -18,12 +18,12 @@ function sheet(layer, map, data, kept = "") {
     const i = winner.rank - 1;
     return el("button", {
       type: "button", class: "spot", "data-rank": winner.rank,
-      "aria-label": `Rank ${winner.rank}${winner.name ? `, ${winner.name}` : ""}, activation ${short(winner.activation)}`,
+      "aria-label": `Rank ${winner.rank}${winner.name ? `, ${winner.name}` : ""}, activation ${short(winner.activation)}${winner.again ? `, the same picture as rank ${winner.again}` : ""}`,
       style: {
         left: part((i % columns) * (cell + gutter), width), width: part(cell, width),
         top: part(Math.floor(i / columns) * (cell + gutter), height), height: part(cell, height),
       },
-    });
+    }, winner.again ? el("span", { class: "again", title: `The same picture as rank ${winner.again}` }, `= ${winner.again}`) : null);
   };
   const half = (/** @type {string} */ kind) => el("div", { class: "half", "data-kind": kind },
     el("h2", {}, KINDS[kind]),
