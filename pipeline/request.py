@@ -246,6 +246,21 @@ class ControlRequest(OnCluster):
     svg: SVG = False
 
 
+class CorrespondenceRequest(OnCluster):
+    """Hide the same parts of several pictures before a run's net."""
+
+    parts: str
+    """CSV or Parquet with the columns image (as for occlude), part, top, left, bottom, right in
+    pixels of the original pictures. Random parts lie in the part called object, or about all."""
+    layers: Layers = None
+    draws: int = Field(default=5, ge=0)
+    """Random parts hidden in each picture."""
+    seed: int = Field(default=0, ge=0)
+    """Of the places of random parts."""
+    width: FigureWidth = _WIDE
+    svg: SVG = False
+
+
 class PosterRequest(OfRun):
     """One page with what a run has found."""
 

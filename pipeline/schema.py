@@ -26,6 +26,8 @@ EXPLAIN, ATLAS = "explain", "atlas"
 CONTROL = "control"
 LIKENESS, REDRAWN = f"{CONTROL}/likeness.parquet", f"{CONTROL}/redrawn.parquet"
 CONTROL_FIGURE = f"{CONTROL}/figure"
+CORRESPONDENCE, CORRESPONDENCE_FIGURE = "correspondence/distances.parquet", "correspondence/figure"
+INVARIANCE, INVARIANCE_FIGURE = "invariance/distances.parquet", "invariance/figure"
 
 
 class Pick(NamedTuple):

@@ -189,6 +189,9 @@ app.command(epilog="Example: deconv-atlas occlude --run runs/alexnet --images do
     pictures.occlude
 )
 app.command(epilog="Example: deconv-atlas control runs/alexnet --maps 64")(experiments.control)
+app.command(
+    epilog="Example: deconv-atlas correspondence atlas-demo/run --parts atlas-demo/parts.csv"
+)(experiments.correspondence)
 app.command(epilog="Example: deconv-atlas poster --run runs/alexnet --out poster")(pictures.poster)
 app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json bench.json")(
     bench.bench

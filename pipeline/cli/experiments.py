@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.cli.options import asks_for, checked, say
-from pipeline.request import ControlRequest
+from pipeline.request import ControlRequest, CorrespondenceRequest
 from pipeline.terminal import waiting
 
 
@@ -20,6 +20,22 @@ def control(**options: Any) -> None:
 
     request = checked(ControlRequest, options)
     _tell(request.run, control_run(request))
+
+
+@asks_for(CorrespondenceRequest, positional=["run"], metavars={"run": "RUN"})
+def correspondence(**options: Any) -> None:
+    """Does the net know the same part in different pictures? Zeiler and Fergus' table 1.
+
+    The same part (eyes, nose) is hidden in several pictures, and random parts are; how alike are
+    the changes of each layer, by the share of features whose signs differ?
+    """
+    with waiting("Loading torch"):
+        from pipeline.commands.experiments.correspondence import correspond
+
+    request = checked(CorrespondenceRequest, options)
+    names, table = correspond(request)
+    say(table)
+    _tell(request.run, names)
 
 
 def _tell(run: str, names: list[str]) -> None:

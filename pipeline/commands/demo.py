@@ -1,12 +1,15 @@
 """The whole pipeline on generated images and the bundled net."""
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from pipeline.cluster import session
 from pipeline.commands.mine import mine_run
 from pipeline.commands.project import project_run
 from pipeline.commands.publish import publish_run
-from pipeline.data.demo.images import shard_bytes
+from pipeline.data.demo.images import CLASS_NAMES, draw, label_of, shard_bytes
+from pipeline.data.object_parts import Parted, as_csv
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
 from pipeline.request import MineRequest, ProjectRequest, PublishRequest
@@ -14,6 +17,9 @@ from pipeline.terminal import progress
 
 _SHARD = 128
 """Images in one."""
+
+_FACES = 10
+"""Pictures of which it is told where their parts are, for `correspondence`."""
 
 
 def make_demo(out: Path, images: int, workers: int | None = None) -> str:
@@ -32,6 +38,7 @@ def make_demo(out: Path, images: int, workers: int | None = None) -> str:
     """
     data = Store(out / "images")
     _draw(data, images)
+    Store(out).write("parts.csv", as_csv(list(islice(_faces(images), _FACES))))
     run = str(out / "run")
     with session.connected(pictures=images):
         mine_run(
@@ -40,6 +47,13 @@ def make_demo(out: Path, images: int, workers: int | None = None) -> str:
         project_run(ProjectRequest(run=run, workers=workers))
         _, atlas = publish_run(PublishRequest(run=run, workers=workers))
     return atlas
+
+
+def _faces(images: int) -> Iterator[Parted]:
+    """The faces among so many images, as samples of the run, and where their parts are."""
+    for index in range(images):
+        if CLASS_NAMES[label_of(index)] == "faces":
+            yield Parted(str(index), draw(index).parts)
 
 
 def _draw(data: Store, images: int) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.atlas.experiments.control import control_page
 from pipeline.atlas.occlusion.figure import run_caption
-from pipeline.commands.experiments.gather import gathered
+from pipeline.commands.experiments.gather import gathered, stored
 from pipeline.commands.project import dataset_of, unpooling_of
 from pipeline.config import choose_projectable
 from pipeline.errors import RequestError
@@ -53,10 +53,5 @@ def control_run(request: ControlRequest) -> list[str]:
     page = control_page(
         likenesses.to_pandas(), pictures.to_pandas(), layers, run_caption(run.spec), request.width
     )
-    figures = {
-        f"{schema.CONTROL_FIGURE}.{form}": data
-        for form, data in page.figures(svg=request.svg).items()
-    }
-    for name, data in figures.items():
-        run.store.write(name, data)
+    figures = stored(run.store, schema.CONTROL_FIGURE, page, svg=request.svg)
     return [schema.LIKENESS, schema.REDRAWN, *figures]

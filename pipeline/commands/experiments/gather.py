@@ -1,11 +1,13 @@
-"""An experiment's units of work, done here or on a cluster."""
+"""What all experiments need: units of work done here or on a cluster, and figures stored."""
 
 from collections.abc import Callable, Sequence, Sized
 from typing import TypeVar
 
+from pipeline.atlas.drawing.page import Page
 from pipeline.cluster import session
 from pipeline.cluster import stages as cluster
 from pipeline.core.nets.known import Net
+from pipeline.data.store import Store
 from pipeline.request import OnCluster
 from pipeline.terminal import progress
 
@@ -45,3 +47,12 @@ def gathered(
             done.append(result)
             advance(size)
     return done
+
+
+def stored(run: Store, name: str, page: Page, *, svg: bool) -> list[str]:
+    """Store a figure in each of its forms; their names."""
+    names = []
+    for form, data in page.figures(svg=svg).items():
+        names.append(f"{name}.{form}")
+        run.write(names[-1], data)
+    return names

@@ -165,14 +165,37 @@ class Preprocessing:
             (n, 4), in the same order.
         """
         sizes = np.stack([height, width], axis=1)
+        margins, scale = self._moves(sizes)
+        place = (boxes + margins) * scale
+        clipped: NDArray[np.float32] = np.clip(place, 0, np.tile(sizes, 2)).astype(np.float32)
+        return clipped
+
+    def input_boxes(
+        self, boxes: NDArray[np.floating], height: NDArray[np.integer], width: NDArray[np.integer]
+    ) -> NDArray[np.float64]:
+        """The other way: boxes of original pictures in pixels of the input, clipped to it.
+
+        Args:
+            boxes: (n, 4) of top, left, bottom, right.
+            height: (n,) pixels of each original picture.
+            width: likewise.
+
+        Returns:
+            (n, 4), in the same order; empty where the crop leaves nothing of a box.
+        """
+        margins, scale = self._moves(np.stack([height, width], axis=1))
+        place: NDArray[np.float64] = np.asarray(boxes, np.float64) / scale - margins
+        return np.clip(place, 0, np.tile(self.input_size, 2))
+
+    def _moves(
+        self, sizes: NDArray[np.integer]
+    ) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+        """Of pictures (n, 2): where the input starts, and pixels of them for one; (n, 4) each."""
         distinct, which = np.unique(sizes, axis=0, return_inverse=True)
         resized = np.array([self.resized(*size) for size in distinct.tolist()]).reshape(-1, 2)
         margins = np.array([self._margins(*size) for size in resized.tolist()]).reshape(-1, 2)
-        scale = distinct / resized
         # twice each: (top, left) and (bottom, right)
-        place = (boxes + np.tile(margins, 2)[which]) * np.tile(scale, 2)[which]
-        clipped: NDArray[np.float32] = np.clip(place, 0, np.tile(sizes, 2)).astype(np.float32)
-        return clipped
+        return np.tile(margins, 2)[which], np.tile(distinct / resized, 2)[which]
 
 
 @cache

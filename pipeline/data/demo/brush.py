@@ -16,6 +16,7 @@ from PIL import Image, ImageChops, ImageDraw
 Colour = tuple[int, int, int]
 Points = npt.NDArray[np.float64]  # N×2: x, y
 Rng = np.random.Generator
+Box = tuple[float, float, float, float]  # top, left, bottom, right
 
 FINE = 3  # drawn pixels per picture pixel, along each side
 REACH = 1.2  # how far from its centre a thing may reach, in its own units
@@ -155,10 +156,15 @@ class Brush:
         radius: picture pixels per unit.
         angle: how far the thing is turned, in radians, clockwise.
         mirror: whether it is flipped left to right before it is turned.
+
+    Attributes:
+        parts: where those of the thing are that `note` was told, in pixels of the canvas.
     """
 
     def __init__(self, radius: float, angle: float, mirror: bool = False) -> None:
         self.side = 2 * math.ceil(radius * REACH)  # of the canvas, in picture pixels
+        self.mirror = mirror
+        self.parts: dict[str, Box] = {}
         self._scale = radius * FINE
         self._matrix = self._scale * turned(np.diag([-1.0 if mirror else 1.0, 1.0]), angle)
         self._middle = self.side * FINE / 2
@@ -182,6 +188,11 @@ class Brush:
         self._draw("line", self._flat(points), colour, width=thick, joint="curve")
         for x, y in (points[0], points[-1]):
             self.disc(x, y, width / 2, colour)
+
+    def note(self, part: str, points: Points) -> None:
+        """Remember where a part is: the box around these points."""
+        x, y = np.reshape(self._flat(points), (-1, 2)).T / FINE
+        self.parts[part] = float(y.min()), float(x.min()), float(y.max()), float(x.max())
 
     def clip(self, outline: Points) -> None:
         """Keep only what lies inside a polygon."""

@@ -7,14 +7,15 @@ another and of the background, so that only its form tells what it is.
 
 import io
 import tarfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.data.demo.brush import Brush, Palette, Rng
+from pipeline.data.demo.brush import Box, Brush, Palette, Rng
 from pipeline.data.demo.scene import background, composed
 from pipeline.data.demo.things import THINGS
 
@@ -33,11 +34,13 @@ class DemoPicture:
         image: H×W, RGB.
         mask: H×W bool, true where the thing covers at least half of the pixel.
         label: the thing's class, an index into ``CLASS_NAMES``.
+        parts: of faces, where their parts are: top, left, bottom, right in pixels of the picture.
     """
 
     image: Image.Image
     mask: npt.NDArray[np.bool_]
     label: int
+    parts: Mapping[str, Box] = field(default_factory=dict)
 
 
 def draw(index: int, *, seed: int = 0, size: tuple[int, int] | None = None) -> DemoPicture:
@@ -59,8 +62,13 @@ def draw(index: int, *, seed: int = 0, size: tuple[int, int] | None = None) -> D
     mirrored = thing.mirror and rng.random() < 0.5
     brush = Brush(radius, rng.uniform(-thing.turn, thing.turn), mirrored)
     thing.draw(brush, palette, rng)
-    pixels, mask = composed(scene, brush, _corner(rng, width, height, brush.side), rng)
-    return DemoPicture(Image.fromarray(pixels), mask, label)
+    x, y = corner = _corner(rng, width, height, brush.side)
+    pixels, mask = composed(scene, brush, corner, rng)
+    parts = {
+        name: (top + y, left + x, bottom + y, right + x)
+        for name, (top, left, bottom, right) in brush.parts.items()
+    }
+    return DemoPicture(Image.fromarray(pixels), mask, label, parts)
 
 
 def label_of(index: int, *, seed: int = 0) -> int:

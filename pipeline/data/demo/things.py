@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.data.demo.brush import Brush, Palette, Rng, arc, moved, oval, turned, varied
 from pipeline.data.demo.textures import bricks, checks, dots, glyphs, rings, stripes
+from pipeline.data.object_parts import WHOLE
 
 FULL_TURN = 2 * math.pi
 
@@ -58,14 +59,21 @@ def faces(brush: Brush, palette: Palette, rng: Rng) -> None:
             brush.disc(side * 0.86, 0.05, 0.2, skin)
     if extra > 0:
         brush.polygon(oval(0, -0.28, 0.86, 0.68), palette.third)
-    brush.polygon(oval(0, 0.06, 0.82, rng.uniform(0.8, 0.92)), skin)
+    head = oval(0, 0.06, 0.82, rng.uniform(0.8, 0.92))
+    brush.polygon(head, skin)
+    brush.note(WHOLE, head)
     apart, size = rng.uniform(0.29, 0.36), rng.uniform(0.15, 0.2)
     for side in (-1, 1):
         eye(brush, side * apart, -0.14, size, palette)
+        place = "right eye" if (side > 0) != brush.mirror else "left eye"
+        brush.note(place, oval(side * apart, -0.14, size, size * 1.15))
         brow = np.array([(-0.16, rng.uniform(-0.06, 0.06)), (0.0, -0.05), (0.16, 0.02)])
         brush.stroke(moved(brow * (side, 1), side * apart, -0.44), 0.06, palette.deep)
         brush.disc(side * 0.52, 0.28, 0.12, varied(hair, rng))
-    brush.polygon(oval(0, 0.16, 0.09, 0.12), hair)
+    nose = oval(0, 0.16, 0.09, 0.12)
+    brush.polygon(nose, hair)
+    brush.note("nose", 1.5 * (nose - (0, 0.16)) + (0, 0.16))
+    brush.note("mouth", oval(0, 0.46, 0.36, 0.2))
     mouth(brush, palette, rng)
 
 

@@ -28,3 +28,32 @@ is to the one through the net's own weights."""
 
 REDRAWN = pa.schema([*_WINNER, *_DRAWN, *(schema.PROJECTION.field(n) for n in schema.PICTURES)])
 """Some of these winners as pictures, through the net's own weights (``layers_drawn`` 0) too."""
+
+CORRESPONDENCE = pa.schema(
+    [
+        pa.field("layer", pa.string()),
+        pa.field("part", pa.string()),  # what was hidden; "random" at random places
+        pa.field("draw", pa.int16()),  # of these, which one; null of a part
+        pa.field("image", pa.string()),
+        pa.field("other_image", pa.string()),
+        pa.field("distance", pa.float64()),
+    ]
+)
+"""One row per layer, hidden part and pair of pictures: the share of features whose changes have
+different signs."""
+
+INVARIANCE = pa.schema(
+    [
+        pa.field("image", pa.string()),
+        pa.field("transform", pa.string()),  # translation, scale or rotation
+        pa.field("amount", pa.float64()),  # pixels of the net's input down, a factor, degrees
+        pa.field("layer", pa.string()),
+        pa.field("distance", pa.float64()),  # of the feature vectors, Euclid's
+        pa.field("relative", pa.float64()),  # the same, by the length of the picture's own
+        pa.field("label", pa.int32()),
+        pa.field("class_name", pa.string()),
+        pa.field("class_from", pa.string()),  # label or prediction
+        pa.field("probability", pa.float64()),  # of that class
+    ]
+)
+"""One row per picture, transform, amount and layer."""
