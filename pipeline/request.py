@@ -261,6 +261,16 @@ class CorrespondenceRequest(OnCluster):
     svg: SVG = False
 
 
+class InvarianceRequest(OnCluster):
+    """Move, enlarge and turn pictures before a run's net."""
+
+    images: tuple[str, ...] = ()
+    """Pictures, as for occlude; by default winners of the top layer."""
+    layers: Layers = None
+    width: FigureWidth = _WIDE
+    svg: SVG = False
+
+
 class PosterRequest(OfRun):
     """One page with what a run has found."""
 

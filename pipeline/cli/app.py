@@ -192,6 +192,9 @@ app.command(epilog="Example: deconv-atlas control runs/alexnet --maps 64")(exper
 app.command(
     epilog="Example: deconv-atlas correspondence atlas-demo/run --parts atlas-demo/parts.csv"
 )(experiments.correspondence)
+app.command(epilog="Example: deconv-atlas invariance runs/alexnet --images dog.jpg,cat.jpg")(
+    experiments.invariance
+)
 app.command(epilog="Example: deconv-atlas poster --run runs/alexnet --out poster")(pictures.poster)
 app.command(epilog="Example: deconv-atlas bench photos/ --net alexnet --json bench.json")(
     bench.bench

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.cli.options import asks_for, checked, say
-from pipeline.request import ControlRequest, CorrespondenceRequest
+from pipeline.request import ControlRequest, CorrespondenceRequest, InvarianceRequest
 from pipeline.terminal import waiting
 
 
@@ -36,6 +36,20 @@ def correspondence(**options: Any) -> None:
     names, table = correspond(request)
     say(table)
     _tell(request.run, names)
+
+
+@asks_for(InvarianceRequest, repeated=["images"], positional=["run"], metavars={"run": "RUN"})
+def invariance(**options: Any) -> None:
+    """What do features bear? Zeiler and Fergus' figure 5: pictures moved, enlarged and turned.
+
+    How far the features of each layer go from those of the picture as it was, and what becomes of
+    the probability of its class; the figure shows the first and the last layer.
+    """
+    with waiting("Loading torch"):
+        from pipeline.commands.experiments.invariance import transform_pictures
+
+    request = checked(InvarianceRequest, options)
+    _tell(request.run, transform_pictures(request))
 
 
 def _tell(run: str, names: list[str]) -> None:

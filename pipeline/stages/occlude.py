@@ -187,7 +187,7 @@ def occlude_picture(
         NumericsError: an activation or a probability is not finite.
     """
     image = net.preprocessing.normalise(picture.image[None].to(net.device))
-    label, source = _correct_class(net, picture.wanted, settings, names)
+    label, source = correct_class(net, picture.wanted, names, settings.label)
     found = plan.measure(image[0], label)
     if not (np.isfinite(found.total).all() and np.isfinite(found.probability).all()):
         raise NumericsError(
@@ -213,11 +213,22 @@ def occlude_picture(
     )
 
 
-def _correct_class(
-    net: Net, wanted: Wanted, settings: OccludeSettings, names: ClassNames | None
+def correct_class(
+    net: Net, wanted: Wanted, names: ClassNames | None, given: int | None = None
 ) -> tuple[int | None, ClassFrom]:
-    if settings.label is not None:
-        return settings.label, "given"
+    """The class of a picture, and who says so; None where it is what the net takes it for.
+
+    Args:
+        net: whose classes.
+        wanted: the picture.
+        names: of the net's classes, and whether labels mean these.
+        given: what a user has said.
+
+    Raises:
+        RequestError: the picture's label is no class of the net.
+    """
+    if given is not None:
+        return given, "given"
     if wanted.label is None:
         return None, "prediction"
     if names is None or not names.means(wanted.label, wanted.class_name):

@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.data.demo.images import CLASS_NAMES, draw, label_of
+from pipeline.data.object_parts import Parted, as_csv
+from tests.end_to_end.conftest import IMAGES
 from tests.end_to_end.runs import Run, command
 
 
@@ -41,6 +44,47 @@ def test_the_control_is_the_same_by_any_number_of_workers(mined: Run) -> None:
     (published,) = (Path(mined.url) / "atlas" / "figures").glob("control.*.webp")
     index = (Path(mined.url) / "atlas" / "index.html").read_text()
     assert f"figures/{published.name}" in index
+
+
+def test_correspondence_is_the_same_by_any_number_of_workers(
+    mined: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = [n for n in range(IMAGES) if CLASS_NAMES[label_of(n)] == "faces"][:4]
+    parts = tmp_path / "parts.csv"
+    parts.write_bytes(as_csv([Parted(str(number), draw(number).parts) for number in faces]))
+    asked = ["correspondence", mined.url, "--parts", parts, "--draws", 2, "--svg"]
+    command(*asked, "--workers", 2)
+    said = capsys.readouterr().out
+    table = pd.read_parquet(f"{mined.url}/correspondence/distances.parquet")
+    assert len(table) == 3 * (4 + 2) * 6
+    mean = table[(table["layer"] == "conv5") & (table["part"] == "nose")]["distance"].mean()
+    assert f"{mean:.3f} ±" in next(line for line in said.splitlines() if line.startswith("nose"))
+    names = {name.rpartition("/")[2] for name in mined.objects("correspondence")}
+    assert names == {"distances.parquet", "figure.png", "figure.pdf", "figure.svg"}
+    command(*asked, "--workers", 1)
+    again = pd.read_parquet(f"{mined.url}/correspondence/distances.parquet")
+    pd.testing.assert_frame_equal(again, table)
+    alone = "image,part,top,left,bottom,right\n0,eye,1,2,5,4\n"
+    parts.write_text(alone)
+    command(*asked, code=2)
+    assert "eye of one picture alone" in capsys.readouterr().err
+
+
+def test_invariance_is_the_same_by_any_number_of_workers(mined: Run) -> None:
+    command("invariance", mined.url, "--workers", 2)  # of winners of the top layer
+    table = pd.read_parquet(f"{mined.url}/invariance/distances.parquet")
+    assert table["image"].nunique() == 5
+    assert set(table["layer"]) == {"conv1", "conv3", "conv5"}
+    still = table[(table["transform"] == "translation") & (table["amount"] == 0)]
+    assert (still["distance"] < 1e-3).all()
+    far = table[table["transform"] == "translation"].groupby("layer")["relative"].max()
+    assert far["conv1"] > 0.5
+    assert table["probability"].between(0, 1).all()
+    command("invariance", mined.url, "--workers", 1)
+    again = pd.read_parquet(f"{mined.url}/invariance/distances.parquet")
+    pd.testing.assert_frame_equal(again, table)
+    command("invariance", mined.url, "--images", "3,4", "--layers", "conv1", "--width", 183)
+    assert pd.read_parquet(f"{mined.url}/invariance/distances.parquet")["layer"].unique() == "conv1"
 
 
 def test_a_control_of_what_is_no_run_is_refused(

@@ -72,7 +72,7 @@ class Hidden:
     box: tuple[int, int, int, int]
 
 
-def hide_unit(net: Net, unit: Sequence[Hiding], dataset: Dataset) -> list[Hidden]:
+def hide_unit(net: Net, unit: Sequence[Hiding], dataset: Dataset | None) -> list[Hidden]:
     """Hide what there is to hide in some pictures.
 
     Raises:
@@ -81,7 +81,7 @@ def hide_unit(net: Net, unit: Sequence[Hiding], dataset: Dataset) -> list[Hidden
     return [hidden for hiding in unit for hidden in _hide(net, hiding, dataset)]
 
 
-def _hide(net: Net, hiding: Hiding, dataset: Dataset) -> Iterator[Hidden]:
+def _hide(net: Net, hiding: Hiding, dataset: Dataset | None) -> Iterator[Hidden]:
     picture = read_picture(hiding.wanted, net.preprocessing, dataset)
     places = list(hiding.places())
     sizes = np.array([picture.size] * len(places)).T
