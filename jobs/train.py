@@ -132,13 +132,27 @@ def untrained(seed: int = 0) -> DemoNet:
     return net.to(memory_format=torch.channels_last)
 
 
-def fit(net: DemoNet, data: Examples, recipe: Recipe, report: Report | None = None) -> list[float]:
+def fit(
+    net: DemoNet,
+    data: Examples,
+    recipe: Recipe,
+    report: Report | None = None,
+    after_epoch: Callable[[int], None] = lambda _: None,
+) -> list[float]:
     """Train a net in place.
+
+    Args:
+        net: with its first weights.
+        data: to train on.
+        recipe: how.
+        report: is told of the loss.
+        after_epoch: is told the number of each epoch at its end, from 1.
 
     Returns:
         The loss of every step.
     """
-    steps = recipe.epochs * (len(data) // recipe.batch)
+    of_epoch = len(data) // recipe.batch
+    steps = recipe.epochs * of_epoch
     optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _pace(step, steps))
     losses: list[float] = []
@@ -155,6 +169,8 @@ def fit(net: DemoNet, data: Examples, recipe: Recipe, report: Report | None = No
             losses.append(loss.item())
             if report and len(losses) % 50 == 0:
                 report(f"step {len(losses)} of {steps}: loss {np.mean(losses[-50:]):.3f}")
+            if len(losses) % of_epoch == 0:
+                after_epoch(len(losses) // of_epoch)
     net.eval()
     return losses
 
@@ -189,6 +205,10 @@ def accuracy(net: DemoNet, data: Examples) -> float:
     return right / len(data)
 
 
+def _weights(net: DemoNet) -> dict[str, torch.Tensor]:
+    return {name: value.contiguous() for name, value in net.state_dict().items()}
+
+
 @app.command()
 def main(
     out: Annotated[Path, typer.Option(help="Where to write the weights.")] = WEIGHTS,
@@ -198,11 +218,17 @@ def main(
     ] = 2_000,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the pictures.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights and all chance.")] = 0,
+    keep: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0, help="Also keep the weights after this epoch, as OUT-epoch-NN; may be repeated."
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="The net's threads.")] = 1,
 ) -> None:
     """Train the demo's net and write its weights as safetensors.
 
-    Example: python -m jobs.train --out demo_net.safetensors
+    Example: python -m jobs.train --out demo_net.safetensors --keep 1 --keep 5
     """
     if not out.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {out.parent}; make it first")
@@ -211,7 +237,16 @@ def main(
     data = examples(range(TRAIN_FROM, TRAIN_FROM + images))
     recipe = Recipe(epochs=epochs, seed=seed)
     net = untrained(seed)
-    losses = fit(net, data, recipe, typer.echo)
+    kept = set(keep or ())
+
+    def keep_weights(epoch: int) -> None:
+        if epoch in kept:
+            path = out.with_name(f"{out.stem}-epoch-{epoch:02}.safetensors")
+            save_file(_weights(net), path, {"net": "DemoNet", "epoch": str(epoch)})
+            typer.echo(f"weights after {epoch} epochs in {path}")
+
+    keep_weights(0)
+    losses = fit(net, data, recipe, typer.echo, keep_weights)
     reached = accuracy(net, examples(range(unseen)))
     metadata = {
         "net": "DemoNet",
@@ -221,8 +256,7 @@ def main(
         "unseen_images": str(unseen),
         "unseen_accuracy": f"{reached:.4f}",
     }
-    weights = {name: value.contiguous() for name, value in net.state_dict().items()}
-    save_file(weights, out, metadata)
+    save_file(_weights(net), out, metadata)
     typer.echo(f"{reached:.2%} of {unseen} unseen pictures right; weights in {out}")
 
 

@@ -246,6 +246,20 @@ class ControlRequest(OnCluster):
     svg: SVG = False
 
 
+class CompareRequest(Frozen):
+    """Compare runs over one dataset."""
+
+    runs: tuple[str, ...]
+    """Where the runs are, checkpoints in order of training: paths or any fsspec URLs."""
+    out: str | None = None
+    """Where the tables and the figure go; by default compare/ in the last run."""
+    layers: Layers = None
+    width: FigureWidth = _WIDE
+    svg: SVG = False
+    storage_options: StorageOptions = Field(default=None, exclude=True, repr=False)
+    """What fsspec is told of runs that are in no local folder, as JSON: {"anon": true}."""
+
+
 class CorrespondenceRequest(OnCluster):
     """Hide the same parts of several pictures before a run's net."""
 

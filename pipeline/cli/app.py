@@ -189,6 +189,9 @@ app.command(epilog="Example: deconv-atlas occlude --run runs/alexnet --images do
     pictures.occlude
 )
 app.command(epilog="Example: deconv-atlas control runs/alexnet --maps 64")(experiments.control)
+app.command(epilog="Example: deconv-atlas compare runs/epoch-01 runs/epoch-05 runs/epoch-20")(
+    experiments.compare
+)
 app.command(
     epilog="Example: deconv-atlas correspondence atlas-demo/run --parts atlas-demo/parts.csv"
 )(experiments.correspondence)

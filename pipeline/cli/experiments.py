@@ -3,7 +3,12 @@
 from typing import Any
 
 from pipeline.cli.options import asks_for, checked, say
-from pipeline.request import ControlRequest, CorrespondenceRequest, InvarianceRequest
+from pipeline.request import (
+    CompareRequest,
+    ControlRequest,
+    CorrespondenceRequest,
+    InvarianceRequest,
+)
 from pipeline.terminal import waiting
 
 
@@ -20,6 +25,24 @@ def control(**options: Any) -> None:
 
     request = checked(ControlRequest, options)
     _tell(request.run, control_run(request))
+
+
+@asks_for(CompareRequest, repeated=["runs"], positional=["runs"], metavars={"runs": "RUN..."})
+def compare(**options: Any) -> None:
+    """Runs over one dataset side by side: checkpoints of one net, or different nets.
+
+    Checkpoints: feature maps through training, which winners they have, how their projections
+    change and when they became what they are (Zeiler and Fergus' figure 4). Nets: dead maps,
+    coarse and fine, what strides leave in filters and projections (figure 6), and which maps of
+    one are those of the other.
+    """
+    with waiting("Loading torch"):
+        from pipeline.commands.experiments.compare import compare_runs
+
+    places, table = compare_runs(checked(CompareRequest, options))
+    say(table)
+    for place in places:
+        say(place)
 
 
 @asks_for(CorrespondenceRequest, positional=["run"], metavars={"run": "RUN"})

@@ -1,17 +1,16 @@
 """The figure of the control: what becomes of projections as weights are drawn anew."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from pipeline.atlas.drawing.chart import Chart
 from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
 from pipeline.atlas.drawing.page import Area, Page
-from pipeline.atlas.drawing.style import HAIR, QUIET, depth_colours
+from pipeline.atlas.drawing.style import QUIET, depth_colours
 from pipeline.atlas.drawing.type import broken, text_width
+from pipeline.atlas.experiments.pictures import spread, stored_picture
 
 _MEASURES = {
     "rank_correlation": "Rank correlation",
@@ -48,8 +47,8 @@ def control_page(
     m = Measures(width)
     lines = [line for text in (*caption, READING) for line in broken(text, m.size, m.inner)]
     shown = [name for name in layers if (pictures["layer"] == name).any()]
-    rows = _spread(shown[::-1], _MOST_ROWS)
-    columns = _spread(layers[::-1], _MOST_COLUMNS)
+    rows = spread(shown[::-1], _MOST_ROWS)
+    columns = spread(layers[::-1], _MOST_COLUMNS)
     side = (m.inner - (len(columns) + 1) * _GAP) / (len(columns) + 2)
     chart = 0.62 * m.side(3)
     head = 2.2 * m.line + len(lines) * m.line
@@ -69,12 +68,6 @@ def control_page(
 
 
 _GAP = 2.0
-
-
-def _spread(names: Sequence[str], most: int) -> list[str]:
-    """Some names, evenly spaced, the first and the last among them."""
-    places = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
-    return [names[place] for place in places]
 
 
 def _charts_height(chart: float, m: Measures) -> float:
@@ -147,18 +140,8 @@ def _pictures(
         bottom = y
         for x, cell in zip(xs, cells, strict=True):
             if cell is not None:
-                area, pixels = _placed(cell, Area(x, y, side, side))
-                page.picture(area, pixels, HAIR)
-                bottom = max(bottom, area.bottom)
+                placed = stored_picture(page, cell, Area(x, y, side, side))
+                bottom = max(bottom, placed.bottom)
         text = f"{name}, map {own['feature_map']}"
         page.text(m.margin, bottom + 0.3, text, m.small, colour=QUIET, width=m.inner)
         y += side + m.small_line + _GAP
-
-
-def _placed(data: bytes, area: Area) -> tuple[Area, np.ndarray]:
-    """A picture and where it stands in an area, as large as it fits."""
-    with Image.open(io.BytesIO(data)) as opened:
-        pixels = np.asarray(opened.convert("RGB"))
-    high, wide = pixels.shape[:2]
-    scale = min(area.width / wide, area.height / high)
-    return Area(area.x, area.y, wide * scale, high * scale), pixels

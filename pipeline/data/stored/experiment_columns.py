@@ -57,3 +57,56 @@ INVARIANCE = pa.schema(
     ]
 )
 """One row per picture, transform, amount and layer."""
+
+EVOLUTION = pa.schema(
+    [
+        pa.field("layer", pa.string()),
+        pa.field("feature_map", pa.int32()),
+        pa.field("checkpoint", pa.int16()),  # from 1, in the order of the runs
+        pa.field("run", pa.string()),
+        pa.field("active", pa.int64()),
+        pa.field("max", pa.float32()),
+        pa.field("sample", pa.int64()),  # of the strongest winner; null of a dead map
+        pa.field("shared_with_last", pa.float64()),  # of the last checkpoint's winners, which share
+        pa.field("jumped", pa.bool_()),  # whether the strongest winner is another than before
+        pa.field("likeness_to_previous", pa.float64()),  # of its projections, where it is not
+        pa.field("became_itself", pa.int16()),  # first checkpoint with half of the last's winners
+    ]
+)
+"""One row per feature map and checkpoint."""
+
+KINSHIP = pa.schema(
+    [
+        pa.field("run", pa.string()),
+        pa.field("layer", pa.string()),
+        pa.field("feature_map", pa.int32()),
+        pa.field("other_run", pa.string()),
+        # the map of the other run that shares most winners, and null where none does
+        pa.field("other_layer", pa.string()),
+        pa.field("other_map", pa.int32()),
+        pa.field("shared", pa.int16()),
+        pa.field("jaccard", pa.float64()),
+        # the one whose means by class are most alike, and null where classes are not known
+        pa.field("class_layer", pa.string()),
+        pa.field("class_map", pa.int32()),
+        pa.field("class_correlation", pa.float64()),
+    ]
+)
+"""One row per feature map and other run: which of its maps is nearest."""
+
+SPECTRA = pa.schema(
+    [
+        pa.field("run", pa.string()),
+        pa.field("net", pa.string()),
+        pa.field("layer", pa.string()),
+        pa.field("maps", pa.int32()),
+        pa.field("dead", pa.int32()),
+        pa.field("low", pa.float64()),  # shares of the power of projections, means over maps
+        pa.field("high", pa.float64()),
+        pa.field("grid", pa.float64()),  # excess of power at the first layer's stride; 1 is none
+        pa.field("filters_low", pa.float64()),  # of the first layer's filters; null of others
+        pa.field("filters_high", pa.float64()),
+        pa.field("filters_beyond_stride", pa.float64()),
+    ]
+)
+"""One row per run and layer."""

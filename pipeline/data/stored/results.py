@@ -176,6 +176,7 @@ def read_projections(
     layer: str,
     maps: Collection[int],
     ranks: int | None = None,
+    columns: Sequence[str] | None = None,
 ) -> "pd.DataFrame":
     """The projections of some feature maps of a layer, by map and rank.
 
@@ -184,18 +185,20 @@ def read_projections(
         layer: one of the run's.
         maps: feature maps; one that has no projection (yet) has no rows.
         ranks: only up to this one.
+        columns: only these, map and rank among them.
 
     Raises:
         IncompleteError: a file is damaged.
     """
-    tables = [schema.PROJECTION.empty_table()]
+    none = schema.PROJECTION.empty_table()
+    tables = [none if columns is None else none.select(columns)]
     for block in projection_blocks(run, layer):
         here = sorted(each for each in maps if each in block.maps)
         if here:
             wanted = pc.field("feature_map").isin(here)
             if ranks is not None:
                 wanted &= pc.field("rank") <= ranks
-            tables.append(read_rows(run, block.name, schema.PROJECTION, None, wanted))
+            tables.append(read_rows(run, block.name, schema.PROJECTION, columns, wanted))
     # files made with --arrays have a column more
     rows: pd.DataFrame = pa.concat_tables(tables, promote_options="default").to_pandas()
     return rows.sort_values(["feature_map", "rank"], ignore_index=True)
