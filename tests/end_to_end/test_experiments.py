@@ -87,6 +87,70 @@ def test_invariance_is_the_same_by_any_number_of_workers(mined: Run) -> None:
     assert pd.read_parquet(f"{mined.url}/invariance/distances.parquet")["layer"].unique() == "conv1"
 
 
+@pytest.fixture(scope="module")
+def over_pictures(
+    cluster: object, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """The demo's net untrained and trained, and another net, over the same pictures."""
+    folder = tmp_path_factory.mktemp("nets")
+    nets = {
+        "untrained": ["--net", "demo", "--weights", "random:0", "--layers", "conv1,conv3,conv5"],
+        "trained": ["--net", "demo", "--layers", "conv1,conv3,conv5"],
+        "other": ["--net", "squeezenet1_1", "--layers", "features.0,features.3.expand3x3"],
+    }
+    nets["other"] += ["--weights", "random:0"]
+    urls = {name: str(folder / name) for name in nets}
+    for name, net in nets.items():
+        command("mine", pictures, "--run", urls[name], "--top-k", 5, *net)
+        command("project", "--run", urls[name], "--rank-limit", 1)
+    return urls
+
+
+def test_checkpoints_are_compared_map_by_map(
+    over_pictures: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [over_pictures[name] for name in ("untrained", "trained")]
+    command("compare", *runs)
+    said = capsys.readouterr().out
+    table = pd.read_parquet(f"{runs[-1]}/compare/evolution.parquet")
+    assert len(table) == 2 * (32 + 96 + 64)
+    last = table[table["checkpoint"] == 2]
+    assert (last["shared_with_last"].dropna() == 1).all()
+    alive = last[last["active"] > 0]
+    early = (alive[alive["layer"] == "conv1"]["became_itself"] == 1).mean()
+    assert f"{100 * early:.0f} %" in next(
+        line for line in said.splitlines() if line.startswith("conv1")
+    )
+    with Image.open(f"{runs[-1]}/compare/figure.png") as figure:
+        assert figure.width == pytest.approx(297 * 12, abs=2)
+
+
+def test_nets_are_compared_by_their_winners(
+    over_pictures: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [over_pictures[name] for name in ("trained", "other")]
+    command("compare", *runs, "--out", tmp_path / "both", "--width", 183)
+    assert "trained" in capsys.readouterr().out
+    spectra = pd.read_parquet(tmp_path / "both" / "spectra.parquet")
+    assert spectra["run"].value_counts().to_dict() == {"trained": 3, "other": 2}
+    kinship = pd.read_parquet(tmp_path / "both" / "kinship.parquet")
+    assert kinship["run"].value_counts().to_dict() == {"trained": 192, "other": 64 + 64}
+    assert kinship["jaccard"].dropna().between(1 / 9, 1).all()
+    assert kinship["class_correlation"].max() > 0.8
+    assert {path.name for path in (tmp_path / "both").iterdir()} == {
+        "spectra.parquet", "kinship.parquet", "figure.png", "figure.pdf",
+    }  # fmt: skip
+
+
+def test_what_cannot_be_compared_is_a_sentence(
+    over_pictures: dict[str, str], mined: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("compare", over_pictures["trained"], code=2)
+    assert "give two runs or more" in capsys.readouterr().err
+    command("compare", over_pictures["trained"], mined.url, code=2)
+    assert "is not of the data" in capsys.readouterr().err
+
+
 def test_a_control_of_what_is_no_run_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,11 +79,18 @@ def test_accuracy_counts_what_is_right(data: Examples) -> None:
 
 def test_the_job_writes_weights_that_say_how_they_came_about(tmp_path: Path) -> None:
     out = tmp_path / "net.safetensors"
-    options = ["--out", str(out), "--images", "64", "--unseen", "16", "--epochs", "1"]
+    options = ["--out", str(out), "--images", "64", "--unseen", "16", "--epochs", "2"]
+    options += ["--keep", "0", "--keep", "1"]
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
     assert "unseen pictures right" in result.output
     untrained().load_state_dict(load_file(out), strict=True)
+    names = ("net-epoch-00", "net-epoch-01", "net")
+    steps = [load_file(tmp_path / f"{name}.safetensors")["features.3.weight"] for name in names]
+    assert torch.equal(steps[0], untrained().features.get_parameter("3.weight"))
+    assert not torch.equal(steps[0], steps[1])
+    assert not torch.equal(steps[1], steps[2])
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
