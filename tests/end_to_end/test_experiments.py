@@ -3,12 +3,21 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline import open_run
+from pipeline.atlas.poster.choice import example_pictures
+from pipeline.cluster import session
+from pipeline.commands.project import dataset_of
+from pipeline.data.class_name_files import names_of_outputs
 from pipeline.data.demo.images import CLASS_NAMES, draw, label_of
-from pipeline.data.object_parts import Parted, as_csv
+from pipeline.data.object_parts import Parted, as_csv, read_object_parts
+from pipeline.data.pictures import find_pictures
+from pipeline.stages.experiments.correspondence import Hiding, distances, hide_unit
+from pipeline.stages.experiments.invariance import invariance_unit
 from tests.end_to_end.conftest import IMAGES
 from tests.end_to_end.runs import Run, command
 
@@ -46,12 +55,13 @@ def test_the_control_is_the_same_by_any_number_of_workers(mined: Run) -> None:
     assert f"figures/{published.name}" in index
 
 
-def test_correspondence_is_the_same_by_any_number_of_workers(
+def test_correspondence_by_workers_is_that_of_one_process(
     mined: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     faces = [n for n in range(IMAGES) if CLASS_NAMES[label_of(n)] == "faces"][:4]
+    parted = [Parted(str(number), draw(number).parts) for number in faces]
     parts = tmp_path / "parts.csv"
-    parts.write_bytes(as_csv([Parted(str(number), draw(number).parts) for number in faces]))
+    parts.write_bytes(as_csv(parted))
     asked = ["correspondence", mined.url, "--parts", parts, "--draws", 2, "--svg"]
     command(*asked, "--workers", 2)
     said = capsys.readouterr().out
@@ -61,16 +71,24 @@ def test_correspondence_is_the_same_by_any_number_of_workers(
     assert f"{mean:.3f} ±" in next(line for line in said.splitlines() if line.startswith("nose"))
     names = {name.rpartition("/")[2] for name in mined.objects("correspondence")}
     assert names == {"distances.parquet", "figure.png", "figure.pdf", "figure.svg"}
-    command(*asked, "--workers", 1)
-    again = pd.read_parquet(f"{mined.url}/correspondence/distances.parquet")
-    pd.testing.assert_frame_equal(again, table)
-    alone = "image,part,top,left,bottom,right\n0,eye,1,2,5,4\n"
-    parts.write_text(alone)
+
+    run = open_run(mined.url)
+    dataset = dataset_of(run)
+    wanted = find_pictures([each.image for each in parted], run.store, dataset)
+    rounded = read_object_parts(str(parts))
+    hidings = [Hiding(w, each, 2, 0) for w, each in zip(wanted, rounded, strict=True)]
+    here = distances(run.mined_net, hide_unit(run.mined_net, hidings, dataset)).to_pandas()
+    keys = ["layer", "part", "draw", "image", "other_image"]
+    both = table.merge(here, on=keys, suffixes=("", "_here"))
+    assert len(both) == len(table)
+    assert (both["distance"] - both["distance_here"]).abs().max() < 1e-3
+
+    parts.write_text("image,part,top,left,bottom,right\n0,eye,1,2,5,4\n")
     command(*asked, code=2)
     assert "eye of one picture alone" in capsys.readouterr().err
 
 
-def test_invariance_is_the_same_by_any_number_of_workers(mined: Run) -> None:
+def test_invariance_by_workers_is_that_of_one_process(mined: Run) -> None:
     command("invariance", mined.url, "--workers", 2)  # of winners of the top layer
     table = pd.read_parquet(f"{mined.url}/invariance/distances.parquet")
     assert table["image"].nunique() == 5
@@ -80,11 +98,14 @@ def test_invariance_is_the_same_by_any_number_of_workers(mined: Run) -> None:
     far = table[table["transform"] == "translation"].groupby("layer")["relative"].max()
     assert far["conv1"] > 0.5
     assert table["probability"].between(0, 1).all()
-    command("invariance", mined.url, "--workers", 1)
-    again = pd.read_parquet(f"{mined.url}/invariance/distances.parquet")
-    pd.testing.assert_frame_equal(again, table)
-    command("invariance", mined.url, "--images", "3,4", "--layers", "conv1", "--width", 183)
-    assert pd.read_parquet(f"{mined.url}/invariance/distances.parquet")["layer"].unique() == "conv1"
+
+    run = open_run(mined.url)
+    wanted = example_pictures(run.store, run.spec.layers[-1], 5)
+    names = names_of_outputs(run.spec.class_names, run.mined_net)
+    here = invariance_unit(run.mined_net, wanted, dataset_of(run), names).to_pandas()
+    assert here["image"].tolist() == table["image"].tolist()
+    columns = ["amount", "relative", "probability"]
+    np.testing.assert_allclose(here[columns], table[columns], atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +121,10 @@ def over_pictures(
     }
     nets["other"] += ["--weights", "random:0"]
     urls = {name: str(folder / name) for name in nets}
-    for name, net in nets.items():
-        command("mine", pictures, "--run", urls[name], "--top-k", 5, *net)
-        command("project", "--run", urls[name], "--rank-limit", 1)
+    with session.connected():  # the same workers for all
+        for name, net in nets.items():
+            command("mine", pictures, "--run", urls[name], "--top-k", 5, *net)
+            command("project", "--run", urls[name], "--rank-limit", 1)
     return urls
 
 
