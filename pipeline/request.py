@@ -191,26 +191,25 @@ class PublishRequest(OfRun):
     address: Address = None
 
 
-_WIDE = 297.0
-FigureWidth = Annotated[
-    float,
-    Field(
-        ge=150,
-        le=600,
-        description="Of the figure, in millimetres: 183 is both columns of a journal.",
-    ),
-]
+Panel = Literal["control", "invariance", "correspondence", "compare"]
 SVG = Annotated[bool, Field(description="Also as SVG, for drawing programs.")]
+_WIDE = 297.0
 
 
-class ExplainRequest(OnCluster):
+class Figured(Frozen):
+    """A figure as wide as a page, or as both columns of a journal."""
+
+    width: float = Field(default=_WIDE, ge=150, le=600)
+    """Of the figure, in millimetres: 183 is both columns of a journal."""
+    svg: SVG = False
+
+
+class ExplainRequest(OnCluster, Figured):
     """Explain pictures by a run's net: the strongest activation of each layer."""
 
     images: tuple[str, ...]
     """Paths or URLs, or numbers or keys of samples of the run."""
     layers: Layers = None
-    width: FigureWidth = _WIDE
-    svg: SVG = False
 
 
 class OccludeRequest(OnCluster):
@@ -232,7 +231,7 @@ class OccludeRequest(OnCluster):
     svg: SVG = False
 
 
-class ControlRequest(OnCluster):
+class ControlRequest(OnCluster, Figured):
     """Project winners of a run through weights that are drawn anew."""
 
     layers: Layers = None
@@ -242,11 +241,9 @@ class ControlRequest(OnCluster):
     """Only their winners up to this rank."""
     seed: int = Field(default=0, ge=0)
     """Of the weights that are drawn."""
-    width: FigureWidth = _WIDE
-    svg: SVG = False
 
 
-class CompareRequest(Frozen):
+class CompareRequest(Figured):
     """Compare runs over one dataset."""
 
     runs: tuple[str, ...]
@@ -254,13 +251,11 @@ class CompareRequest(Frozen):
     out: str | None = None
     """Where the tables and the figure go; by default compare/ in the last run."""
     layers: Layers = None
-    width: FigureWidth = _WIDE
-    svg: SVG = False
     storage_options: StorageOptions = Field(default=None, exclude=True, repr=False)
     """What fsspec is told of runs that are in no local folder, as JSON: {"anon": true}."""
 
 
-class CorrespondenceRequest(OnCluster):
+class CorrespondenceRequest(OnCluster, Figured):
     """Hide the same parts of several pictures before a run's net."""
 
     parts: str
@@ -271,18 +266,14 @@ class CorrespondenceRequest(OnCluster):
     """Random parts hidden in each picture."""
     seed: int = Field(default=0, ge=0)
     """Of the places of random parts."""
-    width: FigureWidth = _WIDE
-    svg: SVG = False
 
 
-class InvarianceRequest(OnCluster):
+class InvarianceRequest(OnCluster, Figured):
     """Move, enlarge and turn pictures before a run's net."""
 
     images: tuple[str, ...] = ()
     """Pictures, as for occlude; by default winners of the top layer."""
     layers: Layers = None
-    width: FigureWidth = _WIDE
-    svg: SVG = False
 
 
 class PosterRequest(OfRun):
@@ -295,6 +286,9 @@ class PosterRequest(OfRun):
     """Feature maps to show of a layer, as conv5=3,12; may be repeated."""
     images: tuple[str, ...] = ()
     """The examples, as for occlude; by default winners."""
+    panels: tuple[Panel, ...] = ()
+    """Figures of the run to be added below, on a longer page: control, invariance, correspondence
+    or compare, with commas between."""
     occluder: Occluder = 27
     stride: Stride = 7
     svg: SVG = False

@@ -17,7 +17,7 @@ from pipeline.errors import RequestError
 from pipeline.request import Workforce
 from pipeline.terminal import console
 
-_LAST = (*Workforce.model_fields, "address", "storage_options")
+_LAST = ("width", "svg", *Workforce.model_fields, "address", "storage_options")
 
 _BOUNDS = {"ge": "min", "le": "max"}
 """Of numbers, as pydantic and typer call them."""

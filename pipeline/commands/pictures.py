@@ -4,10 +4,14 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from io import BytesIO
 from typing import Any
 
-from pipeline.atlas.drawing.measures import WIDE
-from pipeline.atlas.drawing.page import formats
+import numpy as np
+from PIL import Image
+
+from pipeline.atlas.drawing.measures import WIDE, Measures
+from pipeline.atlas.drawing.page import Pixels, formats
 from pipeline.atlas.drawing.type import unreadable
 from pipeline.atlas.explain.figure import explain_figures
 from pipeline.atlas.occlusion.figure import occlusion_figures
@@ -25,7 +29,7 @@ from pipeline.data.findings import Made, Occluded, OccludeSettings
 from pipeline.data.pictures import Wanted, find_pictures, read_picture
 from pipeline.data.store import Store
 from pipeline.errors import RequestError
-from pipeline.request import ExplainRequest, OccludeRequest, PosterRequest
+from pipeline.request import ExplainRequest, OccludeRequest, Panel, PosterRequest
 from pipeline.run import Run
 from pipeline.stages import explain, occlude
 from pipeline.terminal import progress
@@ -134,6 +138,7 @@ def make_poster(request: PosterRequest) -> list[str]:
     """
     run = Run(request.run, request.storage_options)
     require_shown(run.store, run.spec, request.layers, request.maps or {})
+    figures = [_panel(run.store, panel) for panel in request.panels]
     net = run.mined_net
     settings = OccludeSettings(occluder=request.occluder, stride=request.stride)
     plan, names = occlude.prepare(net, settings), names_of_outputs(run.spec.class_names, net)
@@ -158,6 +163,7 @@ def make_poster(request: PosterRequest) -> list[str]:
         maps=request.maps,
         examples=examples,
         occlusion=[most_telling(experiments)] if experiments else None,
+        figures=figures,
     )
     _say_unreadable(page.texts)
     out = re.sub(r"\.(pdf|png|svg)$", "", request.out or f"{run.store.url}/poster")
@@ -170,6 +176,24 @@ def make_poster(request: PosterRequest) -> list[str]:
     for file, data in files.items():
         place.write(file, data)
     return [f"{place.url}/{file}" for file in files]
+
+
+def _panel(run: Store, panel: Panel) -> Pixels:
+    """The figure of an experiment, without its margins.
+
+    Raises:
+        RequestError: the run has none.
+    """
+    try:
+        data = run.read(f"{panel}/figure.png")
+    except FileNotFoundError as error:
+        raise RequestError(
+            f"{run.url} has no figure of {panel} yet; make it with deconv-atlas {panel}."
+        ) from error
+    with Image.open(BytesIO(data)) as figure:
+        margin = round(Measures().margin / WIDE * figure.width)
+        box = (margin, margin, figure.width - margin, figure.height - margin)
+        return np.asarray(figure.convert("RGB").crop(box))
 
 
 def _say_whose_class(wanted: Sequence[Wanted], names: ClassNames, net: str) -> None:

@@ -7,7 +7,7 @@ single pictures explained and occluded, and what it was all made from.
 import logging
 from collections.abc import Mapping, Sequence
 
-from pipeline.atlas.drawing.page import Page
+from pipeline.atlas.drawing.page import Area, Page, Pixels
 from pipeline.atlas.drawing.style import HAIR, INK, QUIET
 from pipeline.atlas.explain.bands import Bands
 from pipeline.atlas.explain.items import depth_items, placed
@@ -65,6 +65,7 @@ def compose(
     maps: Mapping[str, Sequence[int]] | None = None,
     examples: Sequence[Explanation] = (),
     occlusion: Sequence[Occluded] | None = None,
+    figures: Sequence[Pixels] = (),
 ) -> Page:
     """The poster of a run.
 
@@ -76,6 +77,7 @@ def compose(
         maps: layer → the feature maps to show of it; the others are chosen by the criterion.
         examples: pictures explained in all of the run's layers, one or two.
         occlusion: experiments; their place goes to other panels if there are none.
+        figures: further ones, each as wide as the page, which grows by them.
 
     Raises:
         RequestError: a layer or feature map is unknown or dead, or has no projections.
@@ -84,7 +86,8 @@ def compose(
     images = int(read_feature_maps(run)["images"].iloc[0])
     shown = shown_layers(spec, layers, list(by_hand))
     examples, experiments = examples[:_MOST_EXAMPLES], occlusion or ()
-    page = Page(WIDTH, HEIGHT, _DENSITY)
+    heights = [_INNER * len(pixels) / pixels.shape[1] for pixels in figures]
+    page = Page(WIDTH, HEIGHT + sum(heights) + _GAP * len(heights), _DENSITY)
     y = _title(page, spec, images) + _GAP / 2
     method = draw_method(page, y, graph, examples)
     plan, spare = row_plan(method, len(shown), len(examples), len(experiments))
@@ -93,6 +96,10 @@ def compose(
     y = _layers(page, y + method + _GAP / 2, shown, chosen, plan) + spare
     names = [layer.name for layer in shown]
     _pictures(page, y + _GAP / 2, names, examples, experiments)
+    y = _footer_top(HEIGHT)
+    for pixels, height in zip(figures, heights, strict=True):
+        page.picture(Area(_MARGIN, y, _INNER, height), pixels)
+        y += height + _GAP
     _footer(page, spec, images, BY_HAND if set(by_hand) == set(names) else CRITERION)
     return page
 
@@ -257,9 +264,13 @@ def _draw_example(
     bands.draw_top(page, x, y + 1.5 * bands.line, example)
 
 
+def _footer_top(height: float) -> float:
+    return height - _MARGIN + 8 - _FOOTER
+
+
 def _footer(page: Page, spec: RunSpec, images: int, criterion: str) -> None:
     """How the feature maps were chosen, how to read projections, what the run is."""
-    y = HEIGHT - _MARGIN + 8 - _FOOTER
+    y = _footer_top(page.height)
     page.rule((_MARGIN, y), (_MARGIN + _INNER, y), HAIR, 0.5)
     height, width = spec.preprocessing.input_size
     versions = ", ".join(f"{name} {number}" for name, number in spec.versions.items())

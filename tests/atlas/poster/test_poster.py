@@ -124,6 +124,21 @@ def test_one_page_of_a0(run: Store, spec: RunSpec, net: Net) -> None:
     assert (blocks > 5).all()
 
 
+def test_further_figures_make_the_page_longer(run: Store, spec: RunSpec, net: Net) -> None:
+    red, blue = (np.full((60, 100, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200)))
+    page = compose(run, spec, net.graph, figures=[red, blue])
+    usual = compose(run, spec, net.graph)
+    assert page.width == usual.width
+    added = [image.get_extent() for image in page.axes.images[-2:]]
+    for left, right, bottom, top in added:
+        assert (bottom - top) / (right - left) == pytest.approx(0.6)
+    assert added[0][2] < added[1][3]  # one below the other
+    assert page.height == pytest.approx(usual.height + 2 * (added[0][2] - added[0][3]), abs=60)
+    footers = [[text.get_position()[1] for text in each.axes.texts][-1] for each in (page, usual)]
+    assert footers[0] > added[1][2]
+    assert page.height - footers[0] == pytest.approx(usual.height - footers[1])
+
+
 @pytest.mark.parametrize(("examples", "occlusion"), [(0, 0), (1, 0), (0, 1), (2, 2)])
 def test_there_is_room_for_maps_whatever_else_is_shown(
     net: Net, examples: int, occlusion: int
