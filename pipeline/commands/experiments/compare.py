@@ -106,6 +106,11 @@ def _are_checkpoints(runs: Sequence[Run]) -> bool:
     return len(kinds) == 1
 
 
+def _ranks(runs: Sequence[Run]) -> int:
+    """As many winners as all of them have; who keeps more would share more."""
+    return min(run.spec.top_k for run in runs)
+
+
 def _projectable(run: Run) -> list[str]:
     return [layer.name for layer in run.spec.layers if not layer.no_way_down]
 
@@ -119,7 +124,7 @@ def _checkpoints(
     layers = [layer for layer in layers if layer in _projectable(runs[0])]
     places = [(name, run.store) for name, run in zip(names, runs, strict=True)]
     with progress("comparing, layers of runs", len(layers) * len(runs)) as advance:
-        table = evolution(places, layers, advance)
+        table = evolution(places, layers, _ranks(runs), advance)
     rows = table.to_pandas()
     projections = _strongest(runs, rows, spread(layers, MOST_LAYERS))
     spec = runs[-1].spec
@@ -173,7 +178,7 @@ def _nets(runs: Sequence[Run], names: Sequence[str], request: CompareRequest) ->
             asked = ", ".join(request.layers or ["all"])
             raise RequestError(f"{run.store.url} has none of the layers {asked}.")
         layers = choose_layers(_projectable(run), chosen, "The run")
-        mined.append(Mined(name, run.net, run.store, layers))
+        mined.append(Mined(name, run.net, run.store, layers, _ranks(runs)))
     pairs = list(permutations(mined, 2))
     with progress("comparing, nets and pairs of them", len(mined) + len(pairs)) as advance:
         spectra, nearest = [], []

@@ -26,6 +26,7 @@ _STRONGEST = ["feature_map", "rank", "sample", *schema.SIDES, "projection"]
 def evolution(
     runs: Sequence[tuple[str, Store]],
     layers: Sequence[str],
+    ranks: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> pa.Table:
     """Rows of `EVOLUTION`, by layer, map and checkpoint.
@@ -33,25 +34,26 @@ def evolution(
     Args:
         runs: name and place of each checkpoint's, in order of training.
         layers: that all of them have.
+        ranks: winners up to this rank are compared; all runs have as many.
         advance: is told how many layers of runs are done.
     """
     frames = []
     for layer in layers:
         of_layer = []
         for name, run in runs:
-            of_layer.append(_of_layer(run, layer).assign(run=name))
+            of_layer.append(_of_layer(run, layer, ranks).assign(run=name))
             advance(1)
         frames.append(_followed(of_layer).assign(layer=layer))
     frame = pd.concat(frames, ignore_index=True)
     return pa.Table.from_pandas(frame[EVOLUTION.names], EVOLUTION, preserve_index=False)
 
 
-def _of_layer(run: Store, layer: str) -> pd.DataFrame:
+def _of_layer(run: Store, layer: str, ranks: int) -> pd.DataFrame:
     """By map: its statistics, the set of its winners, and its strongest one with its projection."""
     stats = read_feature_maps(run, ["layer", "feature_map", "active", "max"])
     stats = stats[stats["layer"] == layer].set_index("feature_map").sort_index()
-    winners = read_winners(run, layer, ["feature_map", "sample"]).to_pandas()
-    sets = winners.groupby("feature_map")["sample"].agg(frozenset)
+    winners = read_winners(run, layer, ["feature_map", "rank", "sample"]).to_pandas()
+    sets = winners[winners["rank"] <= ranks].groupby("feature_map")["sample"].agg(frozenset)
     rows = read_projections(run, layer, range(len(stats)), 1, _STRONGEST)
     strongest = rows.set_index("feature_map").drop(columns="rank")
     return stats[["active", "max"]].join(sets.rename("winners")).join(strongest)

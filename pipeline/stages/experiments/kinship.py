@@ -33,12 +33,14 @@ class Mined:
         net: of the run.
         store: where it is.
         layers: of the run, in order, that are compared.
+        ranks: winners up to this rank are compared; all runs have as many.
     """
 
     name: str
     net: Net
     store: Store
     layers: Sequence[str]
+    ranks: int
 
 
 # --- which maps are alike -----------------------------------------------------------------------
@@ -67,12 +69,13 @@ def _maps(run: Mined) -> pd.DataFrame:
 
 
 def _winners(run: Mined) -> pd.DataFrame:
+    columns = ["feature_map", "rank", "sample"]
     tables = [
-        read_winners(run.store, layer, ["feature_map", "sample"]).to_pandas().assign(layer=number)
+        read_winners(run.store, layer, columns).to_pandas().assign(layer=number)
         for number, layer in enumerate(run.layers)
     ]
     winners: pd.DataFrame = pd.concat(tables, ignore_index=True)
-    return winners
+    return winners[winners["rank"] <= run.ranks]
 
 
 def _by_winners(one: Mined, other: Mined) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from tests.stages.projected import project
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COUNT, TOP_K, LAYERS = 40, 4, ("first", "second")
+COUNT, TOP_K, RANKS, LAYERS = 40, 6, 4, ("first", "second")
 Mined = list[tuple[str, Store, nn.Sequential]]
 
 
@@ -55,11 +55,11 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Mined:
 
 
 def test_maps_are_followed_to_what_they_become(mined: Mined) -> None:
-    table = evolution([(name, run) for name, run, _ in mined], LAYERS).to_pandas()
+    table = evolution([(name, run) for name, run, _ in mined], LAYERS, RANKS).to_pandas()
     everything = [tiny.Everything.of(module, COUNT) for _, _, module in mined]
     kinds = set()
     for layer in LAYERS:
-        won = [each.winners(layer, TOP_K) for each in everything]
+        won = [each.winners(layer, RANKS) for each in everything]
         for feature_map in range(everything[0].maps[layer].shape[1]):
             sets = [{row[5] for row in rows if row[0] == feature_map} for rows in won]
             first = [
@@ -87,7 +87,7 @@ def test_maps_are_followed_to_what_they_become(mined: Mined) -> None:
 
 
 def test_projections_of_the_same_winner_are_compared(mined: Mined) -> None:
-    table = evolution([(name, run) for name, run, _ in mined], LAYERS).to_pandas()
+    table = evolution([(name, run) for name, run, _ in mined], LAYERS, RANKS).to_pandas()
     known = table[table["likeness_to_previous"].notna()]
     assert len(known) > 1
     assert not known["jumped"].any()

@@ -18,7 +18,7 @@ LAYERS = {"conv1": (12, 11, 4), "conv2": (9, 51, 8)}
 
 def run_of(name: str, seed: int) -> Mined:
     store = synthetic_run.write(Store(f"memory://kinship-{name}-{seed}"), LAYERS, 9, seed=seed)
-    return Mined(name, load_net("demo").net, store, list(LAYERS))
+    return Mined(name, load_net("demo").net, store, list(LAYERS), 7)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def winners(run: Mined) -> dict[tuple[str, int], set[int]]:
     found: dict[tuple[str, int], set[int]] = {}
     for layer in LAYERS:
         table = run.store.read_table(schema.winners_name(layer)).to_pylist()
-        for row in table:
+        for row in (row for row in table if row["rank"] <= run.ranks):
             found.setdefault((layer, row["feature_map"]), set()).add(row["sample"])
     return found
 
