@@ -25,8 +25,10 @@ from pipeline.data.stored.results import (
     read_spec,
     read_winners,
 )
+from pipeline.data.stored.standing import Standing
 from pipeline.data.weights.load import load_net
 from pipeline.errors import RequestError
+from pipeline.stages.explain import explain_pictures, to_table
 
 
 class Run:
@@ -183,6 +185,40 @@ class Run:
         seed = Seeds.at(feature_map, y, x, self.net.device)
         whole, _ = project_position(graph, found, ascent, seed, unpooling)
         return Image.fromarray(projection_contrast(whole))
+
+    def ask(self, picture: "str | Path | Image.Image", maps: int = 3) -> pd.DataFrame:
+        """What a picture of one's own excites most, and how that stands among the run's images.
+
+        Args:
+            picture: a path, any fsspec URL, or a Pillow image.
+            maps: how many feature maps of each layer.
+
+        Returns:
+            One row per layer and feature map, the strongest first: as `explain` stores them, with
+            projection and patch as PNG, and `stronger_than`, the share of the run's images that
+            excite the map less. A layer that is wholly inactive has no rows.
+
+        Raises:
+            RequestError: the picture cannot be used, or the run does not tell how activations are
+                spread.
+        """
+        layers = [layer.name for layer in self.spec.layers if not layer.no_way_down]
+        read = read_picture(picture, self.net.preprocessing)
+        (found,) = explain_pictures(self.net, [read], layers, maps, maps)
+        rows: pd.DataFrame = to_table(found).to_pandas().dropna(subset=["feature_map"])
+        keys = rows[["layer", "feature_map", "activation"]].itertuples(index=False, name=None)
+        shares = [self.standing.share_below(layer, int(m), value) for layer, m, value in keys]
+        known = rows.drop(columns=["sample", "label", "class_name", "image"])
+        return known.astype({"feature_map": "int32"}).assign(stronger_than=shares)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """How activations stand among all images of the run.
+
+        Raises:
+            RequestError: the run does not tell how they are spread.
+        """
+        return Standing(self.store, self.layers)
 
 
 def open_run(url: str | Path, storage_options: Options | None = None) -> Run:

@@ -82,7 +82,11 @@ def explain_unit(
 
 
 def explain_pictures(
-    net: Net, pictures: Sequence[Picture], layers: Sequence[str] | None = None, top: int = _TOP_MAPS
+    net: Net,
+    pictures: Sequence[Picture],
+    layers: Sequence[str] | None = None,
+    top: int = _TOP_MAPS,
+    others: int = 1,
 ) -> list[Explanation]:
     """Find and project the strongest activations of some pictures.
 
@@ -91,6 +95,7 @@ def explain_pictures(
         pictures: run as one batch.
         layers: of the net, the last of them in the forward pass being the top; all by default.
         top: how many feature maps of the top layer are looked at.
+        others: how many of each other layer.
 
     Raises:
         RequestError: the net has no such layer.
@@ -110,7 +115,7 @@ def explain_pictures(
     found: list[list[Activation]] = [[] for _ in pictures]
     specs = tuple(LayerSpec.of(graph, layer) for layer in graph.layers)
     for layer, spec, (values, places), bar in zip(graph.layers, specs, peaks_of, bars, strict=True):
-        count = top if layer == graph.layers[-1] else 1
+        count = top if layer == graph.layers[-1] else others
         seeds = _strongest_maps(values, places, bar, layer, count)
         unrectified = values[seeds.image, seeds.feature_map].tolist()
         projections = project(graph, layer, ascent, seeds)

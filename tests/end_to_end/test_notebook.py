@@ -1,5 +1,6 @@
 """A run in a notebook."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,26 @@ def test_a_picture_of_ones_own(undisturbed: Run, tmp_path: Path) -> None:
     again = run.project(tmp_path / "mine.png", "conv5")
     assert np.array_equal(np.asarray(mine), np.asarray(again))
     assert not np.array_equal(mine, run.project(picture, "conv5", 3))
+
+
+def test_a_picture_is_asked_about(undisturbed: Run, tmp_path: Path) -> None:
+    run = open_run(undisturbed.url)
+    picture = draw(1000).image
+    rows = run.ask(picture)
+    assert rows.groupby("layer")["feature_map"].nunique().to_dict() == dict.fromkeys(run.layers, 3)
+    assert rows["stronger_than"].between(0, 1).all()
+    first = rows[(rows["layer"] == "conv5") & (rows["rank"] == 1)].iloc[0]
+    mine = run.project(picture, "conv5")  # of the strongest map too
+    box = [int(first[side]) for side in ("left", "top", "right", "bottom")]
+    with Image.open(io.BytesIO(first["projection"])) as shown:
+        assert np.array_equal(np.asarray(shown), np.asarray(mine.crop(box)))
+    winner = draw(int(run.winners("conv5", 3).iloc[0]["sample"])).image
+    stream = io.BytesIO()
+    winner.save(stream, "JPEG", quality=92)  # as it is in the shard
+    (tmp_path / "winner.jpg").write_bytes(stream.getvalue())
+    asked = run.ask(tmp_path / "winner.jpg", maps=64)
+    own = asked[(asked["layer"] == "conv5") & (asked["feature_map"] == 3)].iloc[0]
+    assert own["stronger_than"] > 0.97
 
 
 def test_a_winner_projected_anew_is_the_projection(undisturbed: Run, tars: Path) -> None:

@@ -1,0 +1,68 @@
+"""Where an activation stands among all images of a run: stronger than how many of them?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import schema
+from pipeline.data.store import Store
+from pipeline.data.stored.results import read_feature_map_table
+from pipeline.data.stored.tables import gone, read_table
+from pipeline.errors import RequestError
+
+
+class Standing:
+    """The distributions of a run's layers, held in memory.
+
+    Args:
+        run: where they are.
+        layers: of the run.
+
+    Raises:
+        RequestError: the run is not mined to its end, or was mined by a version without them.
+        IncompleteError: a table is damaged or gone.
+    """
+
+    def __init__(self, run: Store, layers: Sequence[str]) -> None:
+        if not run.list(schema.DISTRIBUTIONS):
+            raise RequestError(
+                f"{run.url} does not tell how activations are spread; it was mined by an earlier "
+                "version, so mine it into a new run."
+            )
+        stats = read_feature_map_table(run, ["layer", "images"])
+        images = dict(zip(stats["layer"].to_pylist(), stats["images"].to_pylist(), strict=True))
+        self._layers = {layer: _OfLayer(run, layer) for layer in layers}
+        self._images = {layer: images[layer] for layer in layers}
+
+    def share_below(self, layer: str, feature_map: int, activation: float) -> float:
+        """The share of the images whose largest activation of a map is below one.
+
+        Within a bucket, a thirty-second of the activation wide on either side, images count as
+        evenly spread; those that do not activate the map are below any activation that does.
+        """
+        if activation <= 0:
+            return 0.0
+        lower, upper, counts = self._layers[layer].of_map(feature_map)
+        images = self._images[layer]
+        inside = np.clip((activation - lower) / (upper - lower), 0, 1)
+        return float((images - counts.sum() + (inside * counts).sum()) / images)
+
+
+class _OfLayer:
+    """A layer's buckets, by map."""
+
+    def __init__(self, run: Store, layer: str) -> None:
+        name = schema.of_layer(schema.DISTRIBUTIONS, layer)
+        try:
+            table = read_table(run, name, schema.DISTRIBUTION)
+        except FileNotFoundError as error:
+            raise gone(run, name) from error
+        self._owners, self._lower, self._upper, self._counts = (
+            table[column].to_numpy() for column in schema.DISTRIBUTION.names
+        )
+
+    def of_map(self, feature_map: int) -> tuple[NDArray[np.floating], ...]:
+        first, last = np.searchsorted(self._owners, [feature_map, feature_map + 1])
+        columns = (self._lower, self._upper, self._counts)
+        return tuple(column[first:last].astype(np.float64) for column in columns)
