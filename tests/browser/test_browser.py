@@ -340,7 +340,7 @@ def test_a_picture_that_wins_twice_is_marked(open_page):
     page = open_page("#/layer2.0.conv1/3")
     page.wait_for_selector(".again")
     assert page.locator(".half .again").all_inner_texts() == ["= 2", "= 2"]
-    assert page.locator("tr[data-rank='5'] .rank").inner_text().split() == ["5", "=", "2"]
+    assert page.locator("tr[data-rank='3'] .rank").inner_text().split() == ["3", "=", "2"]
     assert page.get_by_label("the same picture as rank 2").count() == 2
     page = open_page("#/layer2.0.conv1/4")
     page.wait_for_selector(".keeping")
