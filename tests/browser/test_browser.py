@@ -342,7 +342,7 @@ def test_a_picture_that_wins_twice_is_marked(open_page):
     assert page.locator(".half .again").all_inner_texts() == ["= 2", "= 2"]
     assert page.locator("tr[data-rank='3'] .rank").inner_text().split() == ["3", "=", "2"]
     assert page.get_by_label("the same picture as rank 2").count() == 2
-    page = open_page("#/layer2.0.conv1/4")
+    page = open_page("#/layer2.0.conv1/1")
     page.wait_for_selector(".keeping")
     assert page.locator(".again").count() == 0
 
