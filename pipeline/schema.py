@@ -23,11 +23,8 @@ CLASSES, EXAMPLES = "classes", "examples"
 MERGING = "merging"
 PROJECTED, PROJECTIONS = "projected", "projections"
 EXPLAIN, ATLAS = "explain", "atlas"
-CONTROL = "control"
-LIKENESS, REDRAWN = f"{CONTROL}/likeness.parquet", f"{CONTROL}/redrawn.parquet"
-CONTROL_FIGURE = f"{CONTROL}/figure"
-CORRESPONDENCE, CORRESPONDENCE_FIGURE = "correspondence/distances.parquet", "correspondence/figure"
-INVARIANCE, INVARIANCE_FIGURE = "invariance/distances.parquet", "invariance/figure"
+LIKENESS, REDRAWN = "control/likeness.parquet", "control/redrawn.parquet"
+CORRESPONDENCE, INVARIANCE = "correspondence/distances.parquet", "invariance/distances.parquet"
 
 
 class Pick(NamedTuple):
@@ -55,6 +52,11 @@ OCCLUSION_FIGURES = "occlusion/figures"
 
 PROJECTION_SETTINGS = "projections.json"
 """How the projections of this run are made; one run has one way."""
+
+
+def experiment_figure(experiment: str) -> str:
+    """The figure of an experiment, without its form."""
+    return f"{experiment}/figure"
 
 
 def progress_name(stage: str) -> str:

@@ -20,10 +20,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.xdist_group("jobs"))
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     """One thread for torch: small nets gain nothing from more, and sums always come out alike."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+one_thread = pytest.fixture(_one_thread, name="one_thread")
+one_thread_in_module = pytest.fixture(_one_thread, scope="module", name="one_thread_in_module")
+"""The same, for the fixtures of a module too."""

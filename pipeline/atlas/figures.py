@@ -46,7 +46,7 @@ def write_control(assets: Assets, run: Store) -> str:
     Raises:
         IncompleteError: it is damaged.
     """
-    name = f"{schema.CONTROL_FIGURE}.png"
+    name = f"{schema.experiment_figure('control')}.png"
     return _write(assets, run, name, "figures/control.webp")[0] if run.exists(name) else ""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline import schema
 from pipeline.atlas.drawing.measures import WIDE, Measures
 from pipeline.atlas.drawing.page import Pixels, formats
 from pipeline.atlas.drawing.type import unreadable
@@ -185,7 +186,7 @@ def _panel(run: Store, panel: Panel) -> Pixels:
         RequestError: the run has none.
     """
     try:
-        data = run.read(f"{panel}/figure.png")
+        data = run.read(f"{schema.experiment_figure(panel)}.png")
     except FileNotFoundError as error:
         raise RequestError(
             f"{run.url} has no figure of {panel} yet; make it with deconv-atlas {panel}."

@@ -19,6 +19,9 @@ Box = tuple[float, float, float, float]
 WHOLE = "object"
 """What the whole object is called among the parts; random parts are looked for in it."""
 
+RANDOM = "random"
+"""What parts at random places are called."""
+
 COLUMNS = ("image", "part", "top", "left", "bottom", "right")
 
 _PARQUET = b"PAR1"
@@ -59,14 +62,8 @@ def read_object_parts(url: str, options: Options | None = None) -> list[Parted]:
         RequestError: it is not there, or is no such file.
     """
     store = Store(url, options)
-    try:
+    with store.reaching():
         data = store.read("")
-    except RequestError:
-        raise
-    except FileNotFoundError as error:
-        raise RequestError(f"There is no file of parts {url}; check the path.") from error
-    except Exception as error:  # every file system has errors of its own
-        raise RequestError(f"Parts: {url} cannot be read ({store.reason(error)}).") from error
     try:
         stream = io.BytesIO(data)
         table = pq.read_table(stream) if data[:4] == _PARQUET else pyarrow.csv.read_csv(stream)

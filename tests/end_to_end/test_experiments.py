@@ -155,12 +155,12 @@ def test_nets_are_compared_by_their_winners(
     assert "trained" in capsys.readouterr().out
     spectra = pd.read_parquet(tmp_path / "both" / "spectra.parquet")
     assert spectra["run"].value_counts().to_dict() == {"trained": 3, "other": 2}
-    kinship = pd.read_parquet(tmp_path / "both" / "kinship.parquet")
-    assert kinship["run"].value_counts().to_dict() == {"trained": 192, "other": 64 + 64}
-    assert kinship["jaccard"].dropna().between(1 / 9, 1).all()
-    assert kinship["class_correlation"].max() > 0.8
+    matches = pd.read_parquet(tmp_path / "both" / "matches.parquet")
+    assert matches["run"].value_counts().to_dict() == {"trained": 192, "other": 64 + 64}
+    assert matches["jaccard"].dropna().between(1 / 9, 1).all()
+    assert matches["class_correlation"].max() > 0.8
     assert {path.name for path in (tmp_path / "both").iterdir()} == {
-        "spectra.parquet", "kinship.parquet", "figure.png", "figure.pdf",
+        "spectra.parquet", "matches.parquet", "figure.png", "figure.pdf",
     }  # fmt: skip
 
 

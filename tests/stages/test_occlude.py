@@ -1,6 +1,5 @@
 """Occluding pictures: requests, rows, files, and what is known about generated objects."""
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -36,12 +35,7 @@ SAID = ClassNames.of(CLASS_NAMES, explicit=True)
 COARSE = OccludeSettings(occluder=32, stride=16)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_in_module")
 
 
 @pytest.fixture(scope="module")

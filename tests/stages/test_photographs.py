@@ -1,7 +1,6 @@
 """All that a run says of trained maps over photographs, against one pass with everything kept."""
 
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +25,7 @@ LAYERS = ["features.4.squeeze", "features.12.expand3x3"]
 GROUPS, AT = 10, (0.99, 0.9, 0.5)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_in_module")
 
 
 @pytest.fixture(scope="module")

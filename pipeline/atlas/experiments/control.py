@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.atlas.drawing.chart import Chart
-from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
+from pipeline.atlas.drawing.heading import LEGEND, headed_page, legend
+from pipeline.atlas.drawing.measures import WIDE, Measures
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import QUIET, depth_colours
-from pipeline.atlas.drawing.type import broken, text_width
-from pipeline.atlas.experiments.pictures import spread, stored_picture
+from pipeline.atlas.experiments.pictures import stored_picture
+from pipeline.core.evenly import evenly
 
 _MEASURES = {
     "rank_correlation": "Rank correlation",
@@ -18,6 +19,7 @@ _MEASURES = {
     "structural_similarity": "Structural similarity",
 }
 _MOST_ROWS, _MOST_COLUMNS = 6, 8
+_GAP = 2.0  # between pictures, in millimetres
 
 READING = (
     "Left to right, the weights of more and more layers are drawn anew, from the top down; the "
@@ -45,43 +47,29 @@ def control_page(
         width: in millimetres.
     """
     m = Measures(width)
-    lines = [line for text in (*caption, READING) for line in broken(text, m.size, m.inner)]
     shown = [name for name in layers if (pictures["layer"] == name).any()]
-    rows = spread(shown[::-1], _MOST_ROWS)
-    columns = spread(layers[::-1], _MOST_COLUMNS)
+    rows = evenly(shown[::-1], _MOST_ROWS)
+    columns = evenly(layers[::-1], _MOST_COLUMNS)
     side = (m.inner - (len(columns) + 1) * _GAP) / (len(columns) + 2)
     chart = 0.62 * m.side(3)
-    head = 2.2 * m.line + len(lines) * m.line
     charts = _charts_height(chart, m)
     pitch = side + m.small_line + _GAP
-    height = head + charts + m.line + len(rows) * pitch
-    page = Page(m.width, 2 * m.margin + height, PRINT)
-    title = "Control: projections through weights drawn anew"
-    y = page.text(m.margin, m.margin, title, 1.75 * m.size, bold=True, width=m.inner)
-    for line in lines:
-        y = page.text(m.margin, y, line, m.size, colour=QUIET)
+    page, y = headed_page(
+        "Control: projections through weights drawn anew",
+        (*caption, READING),
+        m,
+        charts + m.line + len(rows) * pitch,
+    )
     colours = dict(zip(layers, depth_colours(len(layers)), strict=True))
-    _legend(page, m.margin + head, {name: colours[name] for name in columns}, m)
-    _charts(page, m.margin + head + 1.6 * m.line, chart, likenesses, colours, m)
-    _pictures(page, m.margin + head + charts, side, pictures, rows, columns, m)
+    below = legend(page, y, {name: colours[name] for name in columns}, m)
+    _charts(page, below, chart, likenesses, colours, m)
+    _pictures(page, y + charts, side, pictures, rows, columns, m)
     return page
-
-
-_GAP = 2.0
 
 
 def _charts_height(chart: float, m: Measures) -> float:
     down = -(-len(_MEASURES) // m.across(3))
-    return 1.6 * m.line + down * (chart + 4.4 * m.line) + m.gap
-
-
-def _legend(page: Page, y: float, colours: Mapping[str, str], m: Measures) -> None:
-    """Whose winners a line is of; of many layers, some."""
-    x = m.margin
-    for name, colour in colours.items():
-        page.box(Area(x, y + 0.35 * m.line, 4, 0.3 * m.line), colour, 0, fill=colour)
-        page.text(x + 5, y, name, m.size)
-        x += 8 + text_width(name, m.size)
+    return LEGEND * m.line + down * (chart + 4.4 * m.line) + m.gap
 
 
 def _charts(

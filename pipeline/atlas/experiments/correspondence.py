@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.atlas.drawing.chart import Chart, round_range
-from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
-from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.heading import headed_page
+from pipeline.atlas.drawing.measures import WIDE, Measures
+from pipeline.atlas.drawing.page import Area, Page, Pixels
 from pipeline.atlas.drawing.style import HAIR, INK, QUIET, RANK_COLOURS
-from pipeline.atlas.drawing.type import broken, text_width
+from pipeline.atlas.drawing.type import text_width
+from pipeline.data.object_parts import RANDOM
 
-RANDOM_COLOUR = "#8a8f98"
+_GAP = 2.0  # between pictures, in millimetres
+_RANDOM_COLOUR = "#8a8f98"
 
 READING = (
     "The same part is hidden in several pictures. Each layer's features change; the chart tells in "
@@ -20,8 +20,6 @@ READING = (
     "pictures lose by it is more alike: the layer knows it as the same part (Zeiler and Fergus, "
     "2013, table 1)."
 )
-
-Pixels = NDArray[np.uint8]
 
 Summary = Mapping[str, Mapping[str, tuple[float, float]]]
 """Hidden part → layer, in order → mean and standard deviation over the pairs."""
@@ -42,26 +40,19 @@ def correspondence_page(
         width: in millimetres.
     """
     m = Measures(width)
-    lines = [line for text in (*caption, READING) for line in broken(text, m.size, m.inner)]
     parts = list(summary)
     side = min(0.16 * m.inner, (m.inner - len(parts) * _GAP) / (len(parts) + 1))
     chart = 0.28 * m.inner
     table = (1 + len(parts)) * 1.3 * m.line
-    head = 2.2 * m.line + len(lines) * m.line
+    top = 1.6 * m.line + max(chart + 2 * m.line, table) + m.gap
     rows = len(pictures) * (side + m.small_line + _GAP)
-    height = head + 1.6 * m.line + max(chart + 2 * m.line, table) + m.gap + m.line + rows
-    page = Page(m.width, 2 * m.margin + height, PRINT)
-    title = "Correspondence of parts"
-    y = page.text(m.margin, m.margin, title, 1.75 * m.size, bold=True, width=m.inner)
-    for line in lines:
-        y = page.text(m.margin, y, line, m.size, colour=QUIET)
-    y = m.margin + head
+    page, y = headed_page("Correspondence of parts", (*caption, READING), m, top + m.line + rows)
     colours = {part: _colour(part, number) for number, part in enumerate(parts)}
     half = 0.5 * m.inner - m.gap
     area = Area(m.margin + 9, y + 1.6 * m.line, half - 9, chart)
     _chart(page, area, summary, colours, m)
     _table(page, m.margin + half + m.gap, y + 1.6 * m.line, half + m.gap, summary, colours, m)
-    y += 1.6 * m.line + max(chart + 2 * m.line, table) + m.gap
+    y += top
     for column, part in enumerate(["picture", *parts]):
         x = m.margin + column * (side + _GAP)
         page.text(x, y, part, m.small, bold=True, width=side)
@@ -77,11 +68,8 @@ def correspondence_page(
     return page
 
 
-_GAP = 2.0
-
-
 def _colour(part: str, number: int) -> str:
-    return RANDOM_COLOUR if part == "random" else RANK_COLOURS[number % len(RANK_COLOURS)]
+    return _RANDOM_COLOUR if part == RANDOM else RANK_COLOURS[number % len(RANK_COLOURS)]
 
 
 def _chart(
@@ -103,7 +91,7 @@ def _chart(
         shift = 0.08 * (number - (len(summary) - 1) / 2)
         xs = [place + shift for place in range(len(layers))]
         means = [mean for mean, _ in of_part.values()]
-        chart.line(xs, means, colours[part], 0.4, dashed=part == "random")
+        chart.line(xs, means, colours[part], 0.4, dashed=part == RANDOM)
         chart.dots(xs, means, colours[part], 1.6)
         for x, (mean, deviation) in zip(xs, of_part.values(), strict=True):
             ends = (chart.y(mean - deviation), chart.y(mean + deviation))

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.atlas.drawing.chart import Chart
-from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
+from pipeline.atlas.drawing.heading import LEGEND, headed_page, legend
+from pipeline.atlas.drawing.measures import WIDE, Measures
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import QUIET, depth_colours
-from pipeline.atlas.drawing.type import broken, text_width
-from pipeline.atlas.experiments.pictures import spread, stored_picture
+from pipeline.atlas.experiments.pictures import stored_picture
+from pipeline.core.evenly import evenly
 
 MOST_LAYERS, MOST_CHECKPOINTS, MAPS = 6, 8, 6
 """What blocks show."""
@@ -52,31 +53,30 @@ def evolution_page(
         width: in millimetres.
     """
     m = Measures(width)
-    lines = [line for text in (*caption, READING) for line in broken(text, m.size, m.inner)]
-    head = 2.2 * m.line + len(lines) * m.line
     down = -(-len(_CHARTS) // m.across(3))
     chart = 0.55 * m.side(3)
-    charts = 1.6 * m.line + down * (chart + 4 * m.line) + 0.5 * m.gap
+    charts = LEGEND * m.line + down * (chart + 4 * m.line) + 0.5 * m.gap
     shown = [name for name in layers if any(layer == name for layer, _, _ in projections)]
-    columns = spread([str(n) for n in range(len(checkpoints))], MOST_CHECKPOINTS)
+    columns = evenly(range(len(checkpoints)), MOST_CHECKPOINTS)
     across = m.across(2) if len(columns) > 3 else m.across(3)
     side = (m.side(across) - (len(columns) - 1) * _GAP) / len(columns)
     block = 2.6 * m.line + MAPS * (side + _GAP) + m.gap
     rows_of_blocks = -(-len(shown) // across)
-    page = Page(m.width, 2 * m.margin + head + charts + rows_of_blocks * block, PRINT)
-    title = "Evolution of feature maps through training"
-    y = page.text(m.margin, m.margin, title, 1.75 * m.size, bold=True, width=m.inner)
-    for line in lines:
-        y = page.text(m.margin, y, line, m.size, colour=QUIET)
+    page, y = headed_page(
+        "Evolution of feature maps through training",
+        (*caption, READING),
+        m,
+        charts + rows_of_blocks * block,
+    )
     colours = dict(zip(layers, depth_colours(len(layers)), strict=True))
-    _charts(page, m.margin + head, chart, rows, checkpoints, colours, m)
+    _charts(page, y, chart, rows, checkpoints, colours, m)
     for number, layer in enumerate(shown):
         top, right = divmod(number, across)
         corner = (
             m.margin + right * (m.side(across) + m.gap),
-            m.margin + head + charts + top * block,
+            y + charts + top * block,
         )
-        _block(page, corner, side, layer, projections, [int(n) for n in columns], checkpoints, m)
+        _block(page, corner, side, layer, projections, columns, checkpoints, m)
     return page
 
 
@@ -90,12 +90,7 @@ def _charts(
     m: Measures,
 ) -> None:
     """What became of a layer's living maps, a line for each layer."""
-    x = m.margin
-    for name in spread(list(colours)[::-1], MOST_LAYERS):
-        page.box(Area(x, y + 0.35 * m.line, 4, 0.3 * m.line), colours[name], 0, fill=colours[name])
-        page.text(x + 5, y, name, m.size)
-        x += 8 + text_width(name, m.size)
-    y += 1.6 * m.line
+    y = legend(page, y, {name: colours[name] for name in evenly([*colours][::-1], MOST_LAYERS)}, m)
     alive = rows[rows["shared_with_last"].notna()]
     itself = (alive["became_itself"] <= alive["checkpoint"]).astype(float)
     alive = alive.assign(itself=itself, jumped=alive["jumped"].astype("float"))

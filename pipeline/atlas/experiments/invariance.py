@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.atlas.drawing.chart import Chart, round_range
-from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
-from pipeline.atlas.drawing.page import Area, Page
+from pipeline.atlas.drawing.heading import headed_page
+from pipeline.atlas.drawing.measures import WIDE, Measures
+from pipeline.atlas.drawing.page import Area, Page, Pixels
 from pipeline.atlas.drawing.style import QUIET, RANK_COLOURS
-from pipeline.atlas.drawing.type import broken
 
 _TITLES = {
     "translation": "Translation, pixels down",
@@ -27,8 +25,6 @@ READING = (
     "the length of these. A layer that does not mind a transform stays near 0 (Zeiler and Fergus, "
     "2013, figure 5)."
 )
-
-Pixels = NDArray[np.uint8]
 
 
 def invariance_page(
@@ -48,19 +44,17 @@ def invariance_page(
         width: in millimetres.
     """
     m = Measures(width)
-    lines = [line for text in (*caption, READING) for line in broken(text, m.size, m.inner)]
     side = (m.inner - (_PANELS - 1) * m.gap) / _PANELS
-    head = 2.2 * m.line + len(lines) * m.line
     chart = 0.72 * side
     pitch = 1.6 * m.line + chart + 2.6 * m.line
-    page = Page(m.width, 2 * m.margin + head + len(_TITLES) * pitch, PRINT)
-    title = "Invariance: pictures moved, enlarged and turned"
-    y = page.text(m.margin, m.margin, title, 1.75 * m.size, bold=True, width=m.inner)
-    for line in lines:
-        y = page.text(m.margin, y, line, m.size, colour=QUIET)
+    page, y = headed_page(
+        "Invariance: pictures moved, enlarged and turned",
+        (*caption, READING),
+        m,
+        len(_TITLES) * pitch,
+    )
     names = list(dict.fromkeys(rows["image"]))
     colours = {name: RANK_COLOURS[n % len(RANK_COLOURS)] for n, name in enumerate(names)}
-    y = m.margin + head
     for transform, text in _TITLES.items():
         of = rows[rows["transform"] == transform]
         panels = [

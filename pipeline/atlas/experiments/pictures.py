@@ -1,10 +1,8 @@
 """Pictures of experiments, as they are stored, on a page."""
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.atlas.drawing.page import Area, Page, Pixels
@@ -14,12 +12,6 @@ _SHARP = 8
 """Times enlarged, from which on pixels are shown as such."""
 
 
-def spread(names: Sequence[str], most: int) -> list[str]:
-    """Some names, evenly spaced, the first and the last among them."""
-    places = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
-    return [names[place] for place in places]
-
-
 def stored_picture(page: Page, data: bytes, area: Area) -> Area:
     """Show a stored picture as large as it fits; where it then is."""
     with Image.open(io.BytesIO(data)) as opened:
@@ -27,7 +19,7 @@ def stored_picture(page: Page, data: bytes, area: Area) -> Area:
     return shown(page, pixels, area)
 
 
-def shown(page: Page, pixels: "Pixels | NDArray[np.uint8]", area: Area) -> Area:
+def shown(page: Page, pixels: Pixels, area: Area) -> Area:
     """Show pixels (H, W, 3) as large as they fit, from the area's top left; where they then are."""
     high, wide = pixels.shape[:2]
     scale = min(area.width / wide, area.height / high)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
+from pipeline.atlas.drawing.heading import headed_page
+from pipeline.atlas.drawing.measures import WIDE, Measures
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import ACCENT, HAIR, INK, POINT, QUIET, RANK_COLOURS, SECOND
 from pipeline.atlas.drawing.type import broken, fit
@@ -66,15 +67,8 @@ def occlusion_page(
         width: in millimetres.
     """
     m = Measures(width)
-    lines = [line for text in (*caption, READING) for line in broken(text, m.size, m.inner)]
-    head = 2 * m.line + len(lines) * m.line
-    height = head + sum(_height(row, m) for row in rows) + (len(rows) - 1) * m.gap
-    page = Page(m.width, 2 * m.margin + height, PRINT)
-    title = "Occlusion sensitivity"
-    y = page.text(m.margin, m.margin, title, 1.75 * m.size, bold=True, width=m.inner)
-    for line in lines:
-        y = page.text(m.margin, y, line, m.size, colour=QUIET)
-    y = m.margin + head
+    below = sum(_height(row, m) for row in rows) + (len(rows) - 1) * m.gap
+    page, y = headed_page("Occlusion sensitivity", (*caption, READING), m, below)
     for occluded in rows:
         _draw_row(page, y, occluded, m)
         y += _height(occluded, m) + m.gap

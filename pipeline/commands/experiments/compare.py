@@ -10,20 +10,20 @@ from rich.table import Table
 
 from pipeline.atlas.drawing.page import Page
 from pipeline.atlas.experiments.evolution import MAPS, MOST_LAYERS, Strongest, evolution_page
-from pipeline.atlas.experiments.kinship import MAPS as MAPS_OF_SIDE
-from pipeline.atlas.experiments.kinship import Pair, Side, kinship_page
-from pipeline.atlas.experiments.pictures import spread
+from pipeline.atlas.experiments.nets import MAPS as MAPS_OF_SIDE
+from pipeline.atlas.experiments.nets import Pair, Side, nets_page
 from pipeline.atlas.places import public_name
 from pipeline.commands.experiments.gather import stored
 from pipeline.config import choose_layers
+from pipeline.core.evenly import evenly
 from pipeline.data.store import Store
 from pipeline.data.stored.results import projected_maps, read_projections
 from pipeline.errors import RequestError
 from pipeline.request import CompareRequest
 from pipeline.run import Run
-from pipeline.stages.experiments import kinship
+from pipeline.stages.experiments import matches
 from pipeline.stages.experiments.evolution import evolution, opened
-from pipeline.stages.experiments.kinship import Mined
+from pipeline.stages.experiments.matches import Mined
 from pipeline.terminal import legible, progress
 
 _PAIRS = 8
@@ -126,7 +126,7 @@ def _checkpoints(
     with progress("comparing, layers of runs", len(layers) * len(runs)) as advance:
         table = evolution(places, layers, _ranks(runs), advance)
     rows = table.to_pandas()
-    projections = _strongest(runs, rows, spread(layers, MOST_LAYERS))
+    projections = _strongest(runs, rows, evenly(layers, MOST_LAYERS))
     spec = runs[-1].spec
     caption = [f"{spec.net}, data {public_name(spec.data)}; {', '.join(names)}"]
     page = evolution_page(rows, projections, names, layers, caption, request.width)
@@ -138,8 +138,7 @@ def _strongest(runs: Sequence[Run], rows: pd.DataFrame, layers: Sequence[str]) -
     found: dict[tuple[str, int, int], bytes] = {}
     for layer in layers:
         last = rows[(rows["layer"] == layer) & (rows["checkpoint"] == len(runs))]
-        alive = last.loc[last["active"] > 0, "feature_map"].astype(str).tolist()
-        maps = [int(number) for number in spread(alive, MAPS)] if alive else []
+        maps = evenly(last.loc[last["active"] > 0, "feature_map"].tolist(), MAPS)
         for checkpoint, run in enumerate(runs, 1):
             columns = ["feature_map", "rank", "projection"]
             of_maps = read_projections(run.store, layer, maps, 1, columns)
@@ -183,24 +182,24 @@ def _nets(runs: Sequence[Run], names: Sequence[str], request: CompareRequest) ->
     with progress("comparing, nets and pairs of them", len(mined) + len(pairs)) as advance:
         spectra, nearest = [], []
         for each in mined:
-            spectra.append(kinship.spectra(each))
+            spectra.append(matches.spectra(each))
             advance(1)
         for one, other in pairs:
-            nearest.append(kinship.kinship(one, other))
+            nearest.append(matches.matches(one, other))
             advance(1)
-    tables = {"spectra": pa.concat_tables(spectra), "kinship": pa.concat_tables(nearest)}
+    tables = {"spectra": pa.concat_tables(spectra), "matches": pa.concat_tables(nearest)}
     rows = tables["spectra"].to_pandas()
     sides = [_side(run) for run in mined]
     caption = [f"Data {public_name(runs[0].spec.data)}; {', '.join(names)}"]
     shown = list(_pairs(mined, nearest[0].to_pandas()))
-    page = kinship_page(sides, rows, shown, caption, request.width)
-    return _Compared(tables, page, _summed_up(rows, tables["kinship"].to_pandas()))
+    page = nets_page(sides, rows, shown, caption, request.width)
+    return _Compared(tables, page, _summed_up(rows, tables["matches"].to_pandas()))
 
 
 def _side(run: Mined) -> Side:
-    filters, _ = kinship.first_filters(run.net)
+    filters, _ = matches.first_filters(run.net)
     second = run.layers[min(1, len(run.layers) - 1)]
-    return Side(run.name, filters, second, kinship.strongest(run.store, second, MAPS_OF_SIDE))
+    return Side(run.name, filters, second, matches.strongest(run.store, second, MAPS_OF_SIDE))
 
 
 def _pairs(mined: Sequence[Mined], nearest: pd.DataFrame) -> Iterator[Pair]:
@@ -208,7 +207,7 @@ def _pairs(mined: Sequence[Mined], nearest: pd.DataFrame) -> Iterator[Pair]:
     one, other = mined[0], mined[1]
     known = nearest.dropna(subset=["jaccard"])
     found = [layer for layer in one.layers if (known["layer"] == layer).any()]
-    for layer in spread(found, _PAIRS) if found else []:
+    for layer in evenly(found, _PAIRS):
         of_layer = known[known["layer"] == layer]
         best = of_layer.sort_values("jaccard", ascending=False).to_dict("records")[0]
         maps = (layer, int(best["feature_map"])), (best["other_layer"], int(best["other_map"]))

@@ -53,5 +53,5 @@ def control_run(request: ControlRequest) -> list[str]:
     page = control_page(
         likenesses.to_pandas(), pictures.to_pandas(), layers, run_caption(run.spec), request.width
     )
-    figures = stored(run.store, schema.CONTROL_FIGURE, page, svg=request.svg)
+    figures = stored(run.store, schema.experiment_figure("control"), page, svg=request.svg)
     return [schema.LIKENESS, schema.REDRAWN, *figures]

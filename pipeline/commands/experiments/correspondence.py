@@ -19,13 +19,13 @@ from pipeline.commands.project import dataset_of
 from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.object_parts import WHOLE, read_object_parts
+from pipeline.data.object_parts import RANDOM, WHOLE, read_object_parts
 from pipeline.data.pictures import find_pictures, read_picture
 from pipeline.errors import RequestError
 from pipeline.request import CorrespondenceRequest
 from pipeline.run import Run
 from pipeline.stages.experiments import correspondence
-from pipeline.stages.experiments.correspondence import RANDOM, Hidden, Hiding
+from pipeline.stages.experiments.correspondence import Hidden, Hiding
 from pipeline.terminal import legible
 
 _SHOWN = 5
@@ -71,7 +71,7 @@ def correspond(request: CorrespondenceRequest) -> tuple[list[str], Table]:
     summary = _summary(table, layers)
     pictures = _pictures(net, hidings[:_SHOWN], found, dataset)
     page = correspondence_page(summary, pictures, run_caption(run.spec), request.width)
-    figures = stored(run.store, schema.CORRESPONDENCE_FIGURE, page, svg=request.svg)
+    figures = stored(run.store, schema.experiment_figure("correspondence"), page, svg=request.svg)
     return [schema.CORRESPONDENCE, *figures], _as_table(summary, layers)
 
 

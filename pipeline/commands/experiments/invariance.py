@@ -69,7 +69,7 @@ def transform_pictures(request: InvarianceRequest) -> list[str]:
     )
     return [
         schema.INVARIANCE,
-        *stored(run.store, schema.INVARIANCE_FIGURE, page, svg=request.svg),
+        *stored(run.store, schema.experiment_figure("invariance"), page, svg=request.svg),
     ]
 
 

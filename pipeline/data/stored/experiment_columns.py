@@ -75,7 +75,7 @@ EVOLUTION = pa.schema(
 )
 """One row per feature map and checkpoint."""
 
-KINSHIP = pa.schema(
+MATCHES = pa.schema(
     [
         pa.field("run", pa.string()),
         pa.field("layer", pa.string()),

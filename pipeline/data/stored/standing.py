@@ -32,37 +32,38 @@ class Standing:
             )
         stats = read_feature_map_table(run, ["layer", "images"])
         images = dict(zip(stats["layer"].to_pylist(), stats["images"].to_pylist(), strict=True))
-        self._layers = {layer: _OfLayer(run, layer) for layer in layers}
+        self._buckets = {layer: _buckets(run, layer) for layer in layers}
         self._images = {layer: images[layer] for layer in layers}
 
     def share_below(self, layer: str, feature_map: int, activation: float) -> float:
-        """The share of the images whose largest activation of a map is below one.
+        """The share of the images, 0 to 1, whose largest activation of a map is below one.
 
-        Within a bucket, a thirty-second of the activation wide on either side, images count as
-        evenly spread; those that do not activate the map are below any activation that does.
+        Within a bucket, a sixteenth of an octave wide, images count as evenly spread; those that
+        do not activate the map are below any activation that does.
+
+        Args:
+            layer: one of those held.
+            feature_map: which of its maps.
+            activation: after rectification; of 0 the share is 0.
+
+        Raises:
+            KeyError: the layer is not held.
         """
         if activation <= 0:
             return 0.0
-        lower, upper, counts = self._layers[layer].of_map(feature_map)
+        maps, *columns = self._buckets[layer]
+        first, last = np.searchsorted(maps, [feature_map, feature_map + 1])
+        lower, upper, counts = (column[first:last].astype(np.float64) for column in columns)
         images = self._images[layer]
         inside = np.clip((activation - lower) / (upper - lower), 0, 1)
         return float((images - counts.sum() + (inside * counts).sum()) / images)
 
 
-class _OfLayer:
-    """A layer's buckets, by map."""
-
-    def __init__(self, run: Store, layer: str) -> None:
-        name = schema.of_layer(schema.DISTRIBUTIONS, layer)
-        try:
-            table = read_table(run, name, schema.DISTRIBUTION)
-        except FileNotFoundError as error:
-            raise gone(run, name) from error
-        self._owners, self._lower, self._upper, self._counts = (
-            table[column].to_numpy() for column in schema.DISTRIBUTION.names
-        )
-
-    def of_map(self, feature_map: int) -> tuple[NDArray[np.floating], ...]:
-        first, last = np.searchsorted(self._owners, [feature_map, feature_map + 1])
-        columns = (self._lower, self._upper, self._counts)
-        return tuple(column[first:last].astype(np.float64) for column in columns)
+def _buckets(run: Store, layer: str) -> list[NDArray[np.number]]:
+    """The columns of a layer's distributions; their rows are in the order of the maps."""
+    name = schema.of_layer(schema.DISTRIBUTIONS, layer)
+    try:
+        table = read_table(run, name, schema.DISTRIBUTION)
+    except FileNotFoundError as error:
+        raise gone(run, name) from error
+    return [table[column].to_numpy() for column in schema.DISTRIBUTION.names]

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from pipeline.core.evenly import evenly
 from pipeline.core.graph.trace import Graph, Layer
 from pipeline.core.likeness import rank_correlation, structural_similarity
 from pipeline.core.nets.known import Net
@@ -48,13 +49,12 @@ def chosen_winners(run: Store, layers: Sequence[str], maps: int, ranks: int) -> 
     tables = []
     for layer in layers:
         winners = read_winners(run, layer)
-        alive = np.unique(winners["feature_map"].to_numpy())
-        if not len(alive):
+        chosen = evenly(np.unique(winners["feature_map"].to_numpy()).tolist(), maps)
+        if not chosen:
             continue
-        places = np.linspace(0, len(alive) - 1, min(maps, len(alive))).round().astype(int)
-        few = pc.is_in(winners["feature_map"], pa.array(alive[places]))
+        few = pc.is_in(winners["feature_map"], pa.array(chosen, pa.int32()))
         winners = winners.filter(pc.and_(few, pc.less_equal(winners["rank"], ranks)))
-        middle = pc.equal(winners["feature_map"], alive[places[len(places) // 2]])
+        middle = pc.equal(winners["feature_map"], chosen[len(chosen) // 2])
         shown = pc.and_(middle, pc.equal(winners["rank"], 1))
         name = pa.array([layer] * len(winners), pa.string())
         tables.append(winners.append_column("layer", name).append_column("shown", shown))

@@ -13,13 +13,10 @@ from pipeline.core import correspondence
 from pipeline.core.correspondence import Signs
 from pipeline.core.nets.known import Net
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.object_parts import WHOLE, Box, Parted
+from pipeline.data.object_parts import RANDOM, WHOLE, Box, Parted
 from pipeline.data.pictures import Wanted, read_picture
 from pipeline.data.stored.experiment_columns import CORRESPONDENCE
 from pipeline.errors import RequestError
-
-RANDOM = "random"
-"""What parts at random places are called."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipeline.atlas.experiments.evolution import MAPS, evolution_page
-from pipeline.atlas.experiments.kinship import Pair, Side, kinship_page
+from pipeline.atlas.experiments.nets import Pair, Side, nets_page
 
 LAYERS = ["conv1", "conv2", "features.12.expand3x3"]
 
@@ -74,7 +74,7 @@ def test_nets_side_by_side(sides: int) -> None:
     )  # fmt: skip
     picture = rng.normal(size=(20, 30, 3))
     pairs = [Pair(("run0: conv1, map 3", "run1: conv2, map 4"), "5 in common", (picture, picture))]
-    page = kinship_page(shown, spectra, pairs, ["data"], 297)
+    page = nets_page(shown, spectra, pairs, ["data"], 297)
     said = {text.get_text() for text in page.axes.texts}
     assert "run0: conv1, map 3" in said
     assert any("12 % beyond the stride; no map is dead" in text for text in said)

@@ -2,13 +2,11 @@
 
 import io
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from pipeline.atlas.drawing.page import Page
@@ -27,12 +25,7 @@ from pipeline.stages.occlude import occlude_picture, prepare
 SETTINGS = OccludeSettings(occluder=32, stride=16)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_in_module")
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.object_parts import WHOLE, Parted
+from pipeline.data.object_parts import RANDOM, WHOLE, Parted
 from pipeline.data.pictures import Wanted
 from pipeline.errors import RequestError
-from pipeline.stages.experiments.correspondence import RANDOM, Hiding, distances, hide_unit
+from pipeline.stages.experiments.correspondence import Hiding, distances, hide_unit
 from tests.stages import tiny
 
 PARTS = {"eye": (1, 2, 4, 6), "nose": (6, 5, 9, 8), WHOLE: (0, 0, 11, 12)}

@@ -9,15 +9,15 @@ from pipeline import schema
 from pipeline.core.spectrum import band_shares
 from pipeline.data.store import Store
 from pipeline.data.weights.load import load_net
-from pipeline.stages.experiments import kinship
-from pipeline.stages.experiments.kinship import Mined
+from pipeline.stages.experiments import matches
+from pipeline.stages.experiments.matches import Mined
 from tests.atlas import synthetic_run
 
 LAYERS = {"conv1": (12, 11, 4), "conv2": (9, 51, 8)}
 
 
 def run_of(name: str, seed: int) -> Mined:
-    store = synthetic_run.write(Store(f"memory://kinship-{name}-{seed}"), LAYERS, 9, seed=seed)
+    store = synthetic_run.write(Store(f"memory://matches-{name}-{seed}"), LAYERS, 9, seed=seed)
     return Mined(name, load_net("demo").net, store, list(LAYERS), 7)
 
 
@@ -37,7 +37,7 @@ def winners(run: Mined) -> dict[tuple[str, int], set[int]]:
 
 def test_the_nearest_map_is_the_best_of_all_pairs(runs: tuple[Mined, Mined]) -> None:
     one, other = runs
-    table = kinship.kinship(one, other).to_pandas()
+    table = matches.matches(one, other).to_pandas()
     assert len(table) == 12 + 9
     own, others = winners(one), winners(other)
     matched = 0
@@ -75,7 +75,7 @@ def test_by_class_it_is_the_one_with_the_largest_correlation(runs: tuple[Mined, 
             drawn = pa.array(rng.uniform(0, 5, len(table)))
             place = table.column_names.index("mean")
             run.store.write_table(name, table.set_column(place, "mean", drawn))
-    table = kinship.kinship(one, other).to_pandas().set_index(["layer", "feature_map"])
+    table = matches.matches(one, other).to_pandas().set_index(["layer", "feature_map"])
     own, others = means(one), means(other)
     for key in own.index:
         wanted = {its: np.corrcoef(own.loc[key], others.loc[its])[0, 1] for its in others.index}
@@ -87,21 +87,21 @@ def test_by_class_it_is_the_one_with_the_largest_correlation(runs: tuple[Mined, 
 
 def test_a_run_is_its_own_next_of_kin(runs: tuple[Mined, Mined]) -> None:
     one, _ = runs
-    table = kinship.kinship(one, one).to_pandas().dropna(subset=["jaccard"])
+    table = matches.matches(one, one).to_pandas().dropna(subset=["jaccard"])
     assert (table["jaccard"] == 1).all()
     assert (table["other_map"] == table["feature_map"]).mean() > 0.8  # ties go to the lower one
 
 
 def test_spectra_are_means_over_projections_and_filters(runs: tuple[Mined, Mined]) -> None:
     one, _ = runs
-    table = kinship.spectra(one).to_pandas().set_index("layer")
+    table = matches.spectra(one).to_pandas().set_index("layer")
     assert table.loc["conv1", "dead"] == 1  # of the synthetic run
     filters = one.net.graph.trunk.get_parameter("features.0.weight").detach().numpy()
     low = np.mean([band_shares(each)[0] for each in filters])
     assert table.loc["conv1", "filters_low"] == pytest.approx(low)
     assert np.isnan(table.loc["conv2", "filters_low"])
-    pictures = kinship.strongest(one.store, "conv2", 64)
+    pictures = matches.strongest(one.store, "conv2", 64)
     shares = [band_shares(picture.transpose(2, 0, 1)) for picture in pictures.values()]
     assert len(pictures) == 9
     assert table.loc["conv2", ["low", "high"]].tolist() == pytest.approx(np.mean(shares, 0))
-    assert list(kinship.strongest(one.store, "conv2", 3)) == [0, 4, 8]
+    assert list(matches.strongest(one.store, "conv2", 3)) == [0, 4, 8]

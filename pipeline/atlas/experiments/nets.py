@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.atlas.drawing.measures import PRINT, WIDE, Measures
+from pipeline.atlas.drawing.heading import headed_page
+from pipeline.atlas.drawing.measures import WIDE, Measures
 from pipeline.atlas.drawing.page import Area, Page
 from pipeline.atlas.drawing.style import QUIET
-from pipeline.atlas.drawing.type import broken
 from pipeline.atlas.experiments.pictures import shown
 from pipeline.core.render import MID_GREY, in_colour, projection_contrast
 
@@ -61,7 +61,7 @@ class Pair:
     projections: tuple[Picture, Picture]
 
 
-def kinship_page(
+def nets_page(
     sides: Sequence[Side],
     spectra: pd.DataFrame,
     pairs: Sequence[Pair],
@@ -78,8 +78,6 @@ def kinship_page(
         width: in millimetres.
     """
     m = Measures(width)
-    lines = [line for text in (*caption, READING) for line in broken(text, m.size, m.inner)]
-    head = 2.2 * m.line + len(lines) * m.line
     across = min(len(sides), 3)
     column = (m.inner - (across - 1) * m.gap) / across
     filter_side = (column - (FILTERS_ACROSS - 1) * _GAP) / FILTERS_ACROSS
@@ -92,17 +90,13 @@ def kinship_page(
     pair_side = (pair - _GAP) / 2
     pair_rows = -(-len(pairs) // 4)
     below = (2 * m.line + pair_rows * (pair_side + 3.6 * m.small_line)) if pairs else 0.0
-    page = Page(m.width, 2 * m.margin + head + rows * block + below, PRINT)
-    title = "Nets side by side"
-    y = page.text(m.margin, m.margin, title, 1.75 * m.size, bold=True, width=m.inner)
-    for line in lines:
-        y = page.text(m.margin, y, line, m.size, colour=QUIET)
+    page, y = headed_page("Nets side by side", (*caption, READING), m, rows * block + below)
     for number, side in enumerate(sides):
         down, right = divmod(number, across)
-        x, top = m.margin + right * (column + m.gap), m.margin + head + down * block
+        x, top = m.margin + right * (column + m.gap), y + down * block
         of = spectra[spectra["run"] == side.name]
         _side(page, Area(x, top, column, block), side, of, filter_rows, filter_side, map_side, m)
-    y = m.margin + head + rows * block
+    y += rows * block
     if pairs:
         page.text(m.margin, y, "Maps that share winners", 1.125 * m.size, bold=True)
     for number, each in enumerate(pairs):

@@ -1,4 +1,4 @@
-"""Kinship: which maps of two nets are alike, and how coarse or fine each layer's are."""
+"""Matches: which maps of two nets are alike, and how coarse or fine each layer's are."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.core import spectrum
+from pipeline.core.evenly import evenly
 from pipeline.core.graph.steps import Conv
 from pipeline.core.nets.known import Net
 from pipeline.data.store import Store
-from pipeline.data.stored.experiment_columns import KINSHIP, SPECTRA
+from pipeline.data.stored.experiment_columns import MATCHES, SPECTRA
 from pipeline.data.stored.results import read_feature_maps, read_projections, read_winners
 from pipeline.data.stored.tables import read_table
 from pipeline.stages.experiments.evolution import opened
@@ -46,8 +47,8 @@ class Mined:
 # --- which maps are alike -----------------------------------------------------------------------
 
 
-def kinship(one: Mined, other: Mined) -> pa.Table:
-    """For each map of a run the nearest of another one: rows of `KINSHIP`, by layer and map.
+def matches(one: Mined, other: Mined) -> pa.Table:
+    """For each map of a run the nearest of another one: rows of `MATCHES`, by layer and map.
 
     By winners: the map with the largest Jaccard index, the winners in common by those of either.
     By class: the map with the largest correlation of the mean activations on each class.
@@ -57,7 +58,7 @@ def kinship(one: Mined, other: Mined) -> pa.Table:
     frame = frame.merge(_by_class(one, other), how="left", on=["layer", "feature_map"])
     whole = dict.fromkeys(["other_map", "shared", "class_map"], "Int64")
     frame = frame.astype(whole)
-    return pa.Table.from_pandas(frame[KINSHIP.names], KINSHIP, preserve_index=False)
+    return pa.Table.from_pandas(frame[MATCHES.names], MATCHES, preserve_index=False)
 
 
 def _maps(run: Mined) -> pd.DataFrame:
@@ -175,11 +176,8 @@ def strongest(run: Store, layer: str, most: int) -> dict[int, NDArray[np.float32
     """The strongest winners' projections of some maps, evenly spaced among those projected."""
     columns = ["feature_map", "rank"]
     winners = read_winners(run, layer, columns).to_pandas()
-    alive = winners.loc[winners["rank"] == 1, "feature_map"].to_numpy()
-    if not len(alive):
-        return {}
-    places = np.linspace(0, len(alive) - 1, min(most, len(alive))).round().astype(int)
-    rows = read_projections(run, layer, alive[places].tolist(), 1, [*columns, "projection"])
+    alive = winners.loc[winners["rank"] == 1, "feature_map"].tolist()
+    rows = read_projections(run, layer, evenly(alive, most), 1, [*columns, "projection"])
     pictures = zip(rows["feature_map"].tolist(), rows["projection"], strict=True)
     return {feature_map: opened(picture) for feature_map, picture in pictures}
 
