@@ -72,9 +72,24 @@ def _spell_sum(node: fx.Node, spelling: Spelling, shapes: dict[str, tuple[int, .
     node.op, node.target = "call_function", operator.iadd if safe else torch.add
 
 
-def tail(net: WholeNet, windowed: Sequence[str], frontier: Sequence[str], tap: str) -> Any:
-    """What is left of the net: from the frontier's maps to (output, tapped maps or None)."""
+def tail(
+    net: WholeNet, windowed: Sequence[str], frontier: Sequence[str], taps: Sequence[str]
+) -> Any:
+    """What is left of the net: from the frontier's maps to its output, and to each tap or None."""
     nodes = {node.name: node for node in net.traced.graph.nodes}
     (output,) = (node.args[0] for node in nodes.values() if node.op == "output")
-    outputs = (output, None if tap in windowed else nodes[tap])
-    return part_of(net.traced, outputs, frontier, windowed)
+    tapped = tuple(None if tap in windowed else nodes[tap] for tap in taps)
+    part = part_of(net.traced, (output, tapped), frontier, windowed)
+    for node in part.graph.nodes:
+        if node.op == "call_function" and node.args and getattr(node.args[0], "name", "") in taps:
+            _spare(node)
+    part.recompile()
+    return part
+
+
+def _spare(node: fx.Node) -> None:
+    """Spell an operation so that it does not overwrite what it reads."""
+    if node.target is operator.iadd:
+        node.target = torch.add
+    if node.kwargs.get("inplace"):
+        node.kwargs = {**node.kwargs, "inplace": False}

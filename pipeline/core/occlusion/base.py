@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pipeline.core.graph.steps import Pair
 from pipeline.core.windows.placed import Placed
 
 
@@ -15,7 +16,7 @@ class Base:
 
     def __init__(self, maps: dict[str, Tensor]) -> None:
         self._rows: dict[str, Tensor] = {}
-        self.sizes: dict[str, tuple[int, int]] = {}
+        self.sizes: dict[str, Pair] = {}
         self.like = next(iter(maps.values()))
         for name, (values,) in maps.items():
             channels, height, width = values.shape
@@ -32,7 +33,17 @@ class Base:
         """
         if held.is_at(wanted):
             return values
-        rows, size = self._rows[source], self.sizes[source]
+        return self._pasted(self._rows[source], self.sizes[source], values, held, wanted, outside)
+
+    def _pasted(
+        self,
+        rows: Tensor,
+        size: Pair,
+        values: Tensor,
+        held: Placed,
+        wanted: Placed,
+        outside: float | None,
+    ) -> Tensor:
         rows[-1] = outside or 0.0
         index = torch.where(wanted.outside(size), len(rows) - 1, wanted.flat(size[1]))
         (n, channels), (height, width) = values.shape[:2], wanted.size
@@ -45,8 +56,18 @@ class Base:
         picked.index_copy_(0, index.flatten(), values.permute(0, 2, 3, 1).reshape(-1, channels))
         return picked[:-1].view(n, height, width, channels).permute(0, 3, 1, 2)
 
-    def whole(self, source: str, values: Tensor, held: Placed) -> Tensor:
-        """The whole maps (n, C, H, W) of a step, with the windows pasted in."""
+    def whole(
+        self, source: str, values: Tensor, held: Placed, channels: Tensor | None = None
+    ) -> Tensor:
+        """The whole maps (n, C, H, W) of a step, or some of them, with the windows pasted in."""
         zero = torch.zeros(len(values), dtype=torch.int64, device=values.device)
         wanted = Placed.of_size(self.sizes[source], zero, zero)
-        return self.region(source, values, held, wanted, None)
+        if channels is None:
+            return self.region(source, values, held, wanted, None)
+        rows, few = self._rows[source][:, channels], values[:, channels]
+        return self._pasted(rows, self.sizes[source], few, held, wanted, None)
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory it holds."""
+        return sum(rows.nbytes for rows in self._rows.values())

@@ -31,14 +31,8 @@ from pipeline.core.occlusion.incremental import Chunk, Incremental
 
 Method = Literal["incremental", "full"]
 
-_AT_ONCE = 32
-"""Occluders in one batch of the windowed part."""
-
 _TAIL_BYTES = 2**26
 """Maps to gather before a batch of the tail: large linear layers want large batches."""
-
-_FULL_AT_ONCE = 32
-"""Occluded images in one batch of the full way."""
 
 Rows = tuple[Places, Places, Tensor, Tensor, Tensor]
 """Of n places of the occluder: indices of its row and column; total, probability, top class."""
@@ -93,8 +87,33 @@ class Sensitivity:
     top_class: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Without:
+    """What a net makes of one image without occluder; what is in `Sensitivity` is meant so.
+
+    Attributes:
+        base: its maps.
+        feature_map: the map that is strongest.
+        place: (y, x) of its activation in the map.
+        activation: that activation.
+        total: the map's total activation.
+        label: the class that `probability` is of.
+        probability: of that class.
+        top_class: the most probable class.
+    """
+
+    base: Base
+    feature_map: int
+    place: tuple[int, int]
+    activation: float
+    total: float
+    label: int
+    probability: float
+    top_class: int
+
+
 class Occlusion:
-    """A net prepared for one occluder; then any number of images can be measured.
+    """A net prepared for one occluder, for any number of images.
 
     Args:
         module: the whole net, (N, C, H, W) to (N, classes).
@@ -121,7 +140,8 @@ class Occlusion:
         size, stride = self.occluder.size, self.occluder.stride
         self.tops, self.lefts = (positions(side, size, stride) for side in input_size)
         rows, columns = occluder_changes(self.net, size, stride)
-        self.incremental = Incremental(self.net, rows, columns, layer.step)
+        self.incremental = Incremental(self.net, [layer.step])
+        self.groups = self.incremental.groups(rows, columns)
 
     def operations(self) -> Operations:
         """How much there is to compute both ways: the limit of what `incremental` can gain."""
@@ -142,35 +162,60 @@ class Occlusion:
             ValueError: the net has no such class.
         """
         with torch.inference_mode():
-            image = image[None].contiguous(memory_format=torch.channels_last)
-            base, tapped, logits = self.incremental.base(image)
-            if label is not None and not 0 <= label < logits.shape[1]:
-                raise ValueError(f"the net has classes 0 to {logits.shape[1] - 1}, not {label}")
-            values, places = strongest(tapped.before)
-            chosen = int(values[0].argmax())
-            strongest_map = tapped.maps[0, chosen]
-            place = divmod(int(places[0, chosen]), strongest_map.shape[1])
-            softmax = logits[0].softmax(0)
-            label = int(softmax.argmax()) if label is None else label
+            without = self.without(image, label)
             found = (
-                self._incrementally(base, chosen, label)
+                self.incrementally(without)
                 if method == "incremental"
-                else self.fully(image[0], chosen, label)
+                else self.fully(image, without.feature_map, without.label)
             )
             total, probability, top_class = self._collect(found, image)
         return Sensitivity(
             tops=self.tops,
             lefts=self.lefts,
-            feature_map=chosen,
-            place=place,
-            activation=float(strongest_map[place]),
-            label=label,
-            base_total=float(strongest_map.sum()),
-            base_probability=float(softmax[label]),
-            base_class=int(softmax.argmax()),
+            feature_map=without.feature_map,
+            place=without.place,
+            activation=without.activation,
+            label=without.label,
+            base_total=without.total,
+            base_probability=without.probability,
+            base_class=without.top_class,
             total=total.cpu().numpy(),
             probability=probability.cpu().numpy(),
             top_class=top_class.cpu().numpy(),
+        )
+
+    @torch.inference_mode()
+    def without(self, image: Tensor, label: int | None = None) -> Without:
+        """What the net makes of an image (C, H, W), normalised, without occluder.
+
+        Args:
+            image: as for `measure`.
+            label: likewise.
+
+        Raises:
+            ValueError: as `measure`.
+        """
+        image = image[None].contiguous(memory_format=torch.channels_last)
+        base, tapped, logits = self.incremental.base(image)
+        if label is not None and not 0 <= label < logits.shape[1]:
+            raise ValueError(f"the net has classes 0 to {logits.shape[1] - 1}, not {label}")
+        (layer,) = tapped.values()
+        values, places = strongest(layer.before)
+        chosen = int(values[0].argmax())
+        strongest_map = layer.maps[0, chosen]
+        place = divmod(int(places[0, chosen]), strongest_map.shape[1])
+        softmax = logits[0].softmax(0)
+        top_class = int(softmax.argmax())
+        label = label if label is not None else top_class
+        return Without(
+            base=base,
+            feature_map=chosen,
+            place=place,
+            activation=float(strongest_map[place]),
+            total=float(strongest_map.sum()),
+            label=label,
+            probability=float(softmax[label]),
+            top_class=top_class,
         )
 
     def _collect(self, found: Iterator[Rows], image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,26 +227,27 @@ class Occlusion:
             total[at], probability[at], top_class[at] = totals, probabilities, classes
         return total, probability, top_class
 
-    def _incrementally(self, base: Base, chosen: int, label: int) -> Iterator[Rows]:
-        """Windows of what changes, then whole maps, many at a time."""
-        value = base.like.new_tensor(self.occluder.value)
-        chunks = self.incremental.chunks(base, value, self.occluder.size, _AT_ONCE)
+    def incrementally(self, without: Without) -> Iterator[Rows]:
+        """Windows of what changes, then whole maps, many at a time.
+
+        Args:
+            without: of the image, from `without`.
+        """
+        value = without.base.like.new_tensor(self.occluder.value)
+        chosen = {self.layer.step: torch.tensor([without.feature_map], device=value.device)}
+        size = self.occluder.size, self.occluder.size
+        chunks = self.incremental.chunks(without.base, value, size, self.groups, chosen)
         for batch in _gathered(chunks):
             y, x = np.concatenate([c.y for c in batch]), np.concatenate([c.x for c in batch])
-            frontier = [torch.cat(maps) for maps in zip(*(c.frontier for c in batch), strict=True)]
-            logits, maps = self.incremental.tail(*frontier)
-            if maps is None:  # the layer is below the tail
-                maps = torch.cat([c.tapped[:, chosen] for c in batch if c.tapped is not None])
-            else:
-                maps = maps[:, chosen]
-            yield y, x, *_read(logits, maps, label)
+            logits, tapped = self.incremental.finish(batch, chosen)
+            yield y, x, *_read(logits, tapped[self.layer.step][:, 0], without.label)
 
     def fully(
         self,
         image: Tensor,
         chosen: int,
         label: int,
-        at_once: int = _FULL_AT_ONCE,
+        at_once: int = 32,
         places: tuple[Places, Places] | None = None,
     ) -> Iterator[Rows]:
         """Every occluded image from the pixels on: the reference, and the rival in benchmarks.
@@ -213,12 +259,12 @@ class Occlusion:
             at_once: images in a batch.
             places: rows and columns of the occluder's places, (n,) each; all if not given.
         """
-        tapped = tail(self.net, (), (), self.layer.step)
+        whole_net = tail(self.net, (), (), [self.layer.step])
         every = np.indices((len(self.tops), len(self.lefts)))
         y, x = places or (every[0].ravel(), every[1].ravel())
         for first in range(0, len(y), at_once):
             part = slice(first, first + at_once)
-            logits, maps = tapped(self.occluded(image, y[part], x[part]))
+            logits, (maps,) = whole_net(self.occluded(image, y[part], x[part]))
             yield y[part], x[part], *_read(logits, maps[:, chosen], label)
 
     def occluded(self, image: Tensor, y: Places, x: Places) -> Tensor:

@@ -17,7 +17,6 @@ from pipeline.core.occlusion.changes import (
     occluder_changes,
     positions,
 )
-from pipeline.core.occlusion.incremental import Incremental
 from pipeline.core.occlusion.occlusion import Method, Occluder, Occlusion, Sensitivity
 from tests.core import random_nets
 
@@ -104,7 +103,7 @@ def test_windows_equal_the_whole_net(case: random_nets.Case, data: st.DataObject
     plan = Occlusion(net, layer, size, occluder)
     spans = occluder_changes(plan.net, occluder.size, occluder.stride)
     few = data.draw(st.integers(1, 4), "groups")
-    plan.incremental = Incremental(plan.net, *spans, layer.step, few)
+    plan.groups = plan.incremental.groups(*spans, few)
     found, full = plan.measure(image), plan.measure(image, method="full")
     scale = max(np.abs(full.total).max(), 1e-9)
     np.testing.assert_allclose(found.total, full.total, rtol=0, atol=1e-9 * scale)
