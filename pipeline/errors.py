@@ -7,6 +7,8 @@ AtlasError
 │   │   └── WriteError  a result could not be stored; nothing half-written counts as done
 │   └── MissingDataError  what was listed is not found, here or at all
 ├── SampleError         one sample cannot be used: recorded in ``skipped/``, the run goes on
+│   ├── TooLargeError       it has more pixels than there may be
+│   └── UnknownFormatError  it is no picture of a known format
 └── NumericsError       the net returned something that cannot be ranked or does not reproduce
 
 All of them pickle, since they travel between the processes of a cluster. Each is one line of what
@@ -80,6 +82,14 @@ class MissingDataError(IncompleteError):
 
 class SampleError(AtlasError):
     """One sample cannot be used; the text is the reason that ``skipped/`` records."""
+
+
+class TooLargeError(SampleError):
+    """A picture with so many pixels that it is taken for a decompression bomb."""
+
+
+class UnknownFormatError(SampleError):
+    """No picture, or one of a format that is not read."""
 
 
 class NumericsError(AtlasError):

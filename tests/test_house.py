@@ -20,7 +20,7 @@ FLOORS = [
     ["pipeline.config", "pipeline.terminal"],
     ["pipeline.data"],
     ["pipeline.stages", "pipeline.atlas"],
-    ["pipeline.run"],
+    ["pipeline.run", "pipeline.service"],
     ["pipeline.cluster"],
     ["pipeline.commands"],
     ["pipeline.bench"],

@@ -1,8 +1,10 @@
-"""Look at an atlas from here: any store served over HTTP on this machine alone."""
+"""Look at an atlas from here: any store served over HTTP."""
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
@@ -26,7 +28,7 @@ def serve(place: Store, port: int) -> ThreadingHTTPServer:
     Raises:
         RequestError: there is no atlas, or the port is taken.
     """
-    atlas = _atlas_at(place)
+    atlas = atlas_at(place)
     try:
         return ThreadingHTTPServer(("127.0.0.1", port), _handler(atlas))
     except OSError as error:
@@ -35,7 +37,12 @@ def serve(place: Store, port: int) -> ThreadingHTTPServer:
         ) from error
 
 
-def _atlas_at(place: Store) -> Store:
+def atlas_at(place: Store) -> Store:
+    """The atlas at a place: where `publish` put it, or in the run that it was put into.
+
+    Raises:
+        RequestError: there is none.
+    """
     if place.exists(INDEX):
         return place
     if place.exists(f"{schema.ATLAS}/{INDEX}"):
@@ -58,52 +65,74 @@ def _handler(atlas: Store) -> type[BaseHTTPRequestHandler]:
             self.answer(with_body=False)
 
         def answer(self, with_body: bool) -> None:
-            if not _is_this_machine(self.headers.get("Host")):
+            if not is_this_machine(self.headers.get("Host")):
                 self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
                 return
-            name = unquote(urlsplit(self.path).path).lstrip("/") or INDEX
-            try:
-                if ".." in name.split("/"):
-                    raise FileNotFoundError(name)
-                data = atlas.read(name)
-            except StoreError as error:
-                self.send_error(HTTPStatus.BAD_GATEWAY, explain=str(error))
-                return
-            except (OSError, ValueError):  # a name that no store can have
-                self.send_error(HTTPStatus.NOT_FOUND)
+            made = reply(atlas, unquote(urlsplit(self.path).path), self.headers.get)
+            if made.status >= HTTPStatus.BAD_REQUEST:
+                self.send_error(made.status, explain=made.body.decode())
                 return
             with suppress(ConnectionError):  # the browser has gone on to another page
-                self.send(name, data, with_body)
-
-        def send(self, name: str, data: bytes, with_body: bool) -> None:
-            tag = f'"{hashlib.sha256(data).hexdigest()[:20]}"'
-            kept: Kept = "never" if name == INDEX else "forever"
-            headers = {"ETag": tag, "Cache-Control": cache_control(kept), "Accept-Ranges": "bytes"}
-            headers["Vary"] = "Accept-Encoding"
-            status, part = HTTPStatus.OK, _range(self.headers.get("Range"), len(data))
-            if tag in self.headers.get("If-None-Match", ""):
-                status, data = HTTPStatus.NOT_MODIFIED, b""
-            elif part is not None:
-                status = HTTPStatus.PARTIAL_CONTENT
-                headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
-                data = data[part]
-            elif "gzip" in self.headers.get("Accept-Encoding", "") and (
-                small := packed(name, data)
-            ):
-                data, headers["Content-Encoding"] = small, "gzip"
-            self.send_response(status)
-            if status != HTTPStatus.NOT_MODIFIED:
-                headers |= {"Content-Type": content_type(name), "Content-Length": str(len(data))}
-            for header, value in headers.items():
-                self.send_header(header, value)
-            self.end_headers()
-            if with_body:
-                self.wfile.write(data)
+                self.send_response(made.status)
+                for header, value in made.headers.items():
+                    self.send_header(header, value)
+                self.end_headers()
+                if with_body:
+                    self.wfile.write(made.body)
 
         def log_message(self, format: str, *args: object) -> None:
             """Requests are of no interest here."""
 
     return Handler
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is answered to a request for a file of an atlas; a sentence where there is none.
+
+    Attributes:
+        status: of HTTP.
+        headers: without those of every reply.
+        body: without what is in it.
+    """
+
+    status: HTTPStatus
+    headers: dict[str, str]
+    body: bytes
+
+
+def reply(atlas: Store, path: str, header: Callable[[str], str | None]) -> Reply:
+    """A file of an atlas.
+
+    Args:
+        atlas: where it is.
+        path: that was asked for, unquoted.
+        header: of the request, by its name.
+    """
+    name = path.lstrip("/") or INDEX
+    try:
+        if ".." in name.split("/"):
+            raise FileNotFoundError(name)
+        data = atlas.read(name)
+    except StoreError as error:
+        return Reply(HTTPStatus.BAD_GATEWAY, {}, str(error).encode())
+    except (OSError, ValueError):  # a name that no store can have
+        return Reply(HTTPStatus.NOT_FOUND, {}, b"The atlas has no such file.")
+    tag = f'"{hashlib.sha256(data).hexdigest()[:20]}"'
+    kept: Kept = "never" if name == INDEX else "forever"
+    headers = {"ETag": tag, "Cache-Control": cache_control(kept), "Accept-Ranges": "bytes"}
+    headers["Vary"] = "Accept-Encoding"
+    if tag in (header("If-None-Match") or ""):
+        return Reply(HTTPStatus.NOT_MODIFIED, headers, b"")
+    status, part = HTTPStatus.OK, _range(header("Range"), len(data))
+    if part is not None:
+        status = HTTPStatus.PARTIAL_CONTENT
+        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{len(data)}"
+        data = data[part]
+    elif "gzip" in (header("Accept-Encoding") or "") and (small := packed(name, data)):
+        data, headers["Content-Encoding"] = small, "gzip"
+    headers |= {"Content-Type": content_type(name), "Content-Length": str(len(data))}
+    return Reply(status, headers, data)
 
 
 def _range(asked: str | None, size: int) -> slice | None:
@@ -117,7 +146,7 @@ def _range(asked: str | None, size: int) -> slice | None:
     return slice(start, end) if start < end else None
 
 
-def _is_this_machine(host: str | None) -> bool:
+def is_this_machine(host: str | None) -> bool:
     """Whether a request is for this machine, as its `Host` says.
 
     A page elsewhere could have its own name lead to this machine, and read what is served here.

@@ -5,7 +5,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli import bench, experiments, mine, pictures
+from pipeline.cli import bench, experiments, mine, pictures, serving
 from pipeline.cli.config_file import ConfigFile
 from pipeline.cli.options import PROGRAM, asks_for, called_as, checked, next_command, say
 from pipeline.errors import AtlasError, RequestError
@@ -112,23 +111,8 @@ def publish(**options: Any) -> None:
     say(f"Look at it: deconv-atlas serve {shlex.quote(where)}")
 
 
-@app.command(epilog="Example: deconv-atlas serve runs/alexnet/atlas --port 8000")
-def serve(
-    atlas: Annotated[
-        str,
-        typer.Argument(
-            metavar="ATLAS", help="Where `publish` put it, or the RUN: a path or any fsspec URL."
-        ),
-    ],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-) -> None:
-    """Look at an atlas here, in a browser."""
-    from pipeline.atlas.server import serve as make_server
-    from pipeline.data.store import Store
-
-    with make_server(Store(atlas), port) as server, suppress(KeyboardInterrupt):
-        say(f"http://127.0.0.1:{server.server_address[1]}/ - stop with Ctrl-C")
-        server.serve_forever()
+app.command(epilog="Example: deconv-atlas serve runs/alexnet/atlas --port 8000")(serving.serve)
+app.command(epilog="Example: deconv-atlas ask runs/alexnet --port 8000")(serving.ask)
 
 
 @app.command(epilog="Example: deconv-atlas demo --out atlas-demo")

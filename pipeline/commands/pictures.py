@@ -27,8 +27,9 @@ from pipeline.core.nets.known import Net
 from pipeline.data.class_name_files import names_of_outputs
 from pipeline.data.class_names import ClassNames, called
 from pipeline.data.findings import Made, Occluded, OccludeSettings
-from pipeline.data.pictures import Wanted, find_pictures, read_picture
+from pipeline.data.pictures import Wanted, read_picture
 from pipeline.data.store import Store
+from pipeline.data.stored.named import find_pictures
 from pipeline.errors import RequestError
 from pipeline.request import ExplainRequest, OccludeRequest, Panel, PosterRequest
 from pipeline.run import Run

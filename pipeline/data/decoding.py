@@ -31,7 +31,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from pipeline.core.nets.preprocessing import Mode
 from pipeline.data.jpeg import JPEG, frame_of, jpeg_decoder, without_exif
-from pipeline.errors import SampleError
+from pipeline.errors import SampleError, TooLargeError, UnknownFormatError
 
 _PNG, _RIFF = b"\x89PNG\r\n\x1a\n", b"RIFF"
 _PLAIN: dict[bytes, type[ImageFile]] = {
@@ -72,7 +72,7 @@ def decode(data: bytes, mode: Mode = "RGB") -> torch.Tensor:
         raise
     except Exception as error:  # decoders raise nearly anything over damaged bytes
         raise SampleError(f"damaged or cut short: {error or type(error).__name__}") from error
-    raise SampleError("not a JPEG, PNG, WebP, BMP, PPM, PGM or TIFF picture")
+    raise UnknownFormatError("not a JPEG, PNG, WebP, BMP, PPM, PGM or TIFF picture")
 
 
 def upright(data: bytes, picture: torch.Tensor) -> tuple[torch.Tensor, bool]:
@@ -114,7 +114,7 @@ def check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise SampleError(f"damaged: {width} × {height} pixels")
     if most is not None and width * height > most:
-        raise SampleError(
+        raise TooLargeError(
             f"{width} × {height} = {width * height} pixels, more than {most} (decompression bomb)"
         )
 

@@ -24,6 +24,7 @@ from pipeline.request.pictures import (
     PosterRequest,
 )
 from pipeline.request.runs import (
+    AskRequest,
     DoctorRequest,
     MineRequest,
     Mining,
@@ -34,6 +35,7 @@ from pipeline.request.runs import (
 
 __all__ = [
     "WORKERS",
+    "AskRequest",
     "CompareRequest",
     "ControlRequest",
     "CorrespondenceRequest",

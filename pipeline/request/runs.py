@@ -95,6 +95,18 @@ class ShowRequest(OfRun):
     """One of its feature maps."""
 
 
+class AskRequest(OnCluster):
+    """Answer, over HTTP, what pictures excite in a run's net."""
+
+    atlas: str | None = None
+    """Where `publish` put the atlas that is shown beside the answers; by default RUN/atlas."""
+    port: int = Field(default=8000, ge=1, le=65535)
+    """To listen on."""
+    host: str = "127.0.0.1"
+    """Address to listen on: by default this machine alone can ask; 0.0.0.0 is whoever reaches
+    it."""
+
+
 class ProjectRequest(OnCluster):
     """Project the winners of a run that have no projection yet."""
 

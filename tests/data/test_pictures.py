@@ -9,9 +9,10 @@ from pipeline import schema
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.formats.dataset import Dataset, open_dataset
 from pipeline.data.labels import load_labels
-from pipeline.data.pictures import find_pictures, read_picture
+from pipeline.data.pictures import read_picture
 from pipeline.data.store import Store
 from pipeline.data.stored import part_columns
+from pipeline.data.stored.named import find_pictures
 from pipeline.errors import RequestError
 
 PREPROCESSING = Preprocessing(32, 32)

@@ -15,7 +15,7 @@ from pipeline.commands.project import dataset_of
 from pipeline.data.class_name_files import names_of_outputs
 from pipeline.data.demo.images import CLASS_NAMES, draw, label_of
 from pipeline.data.object_parts import Parted, as_csv, read_object_parts
-from pipeline.data.pictures import find_pictures
+from pipeline.data.stored.named import find_pictures
 from pipeline.stages.experiments.correspondence import Hiding, distances, hide_unit
 from pipeline.stages.experiments.invariance import invariance_unit
 from tests.end_to_end.conftest import IMAGES

@@ -17,10 +17,11 @@ from pipeline.core.nets.known import Net
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.core.projection.deconvnet import ascend
 from pipeline.core.render import projection_contrast
-from pipeline.data.pictures import Picture, Wanted, find_pictures, read_picture
+from pipeline.data.pictures import Picture, Wanted, read_picture
 from pipeline.data.samples import Located
 from pipeline.data.store import Store
 from pipeline.data.stored import picture_columns
+from pipeline.data.stored.named import find_pictures
 from pipeline.errors import RequestError
 from pipeline.stages.explain import explain_pictures, explain_unit, to_table, units
 from tests.stages import tiny

@@ -20,7 +20,8 @@ from pipeline.config import choose_layers
 from pipeline.core.nets.known import Net
 from pipeline.data.formats.dataset import Dataset
 from pipeline.data.object_parts import RANDOM, WHOLE, read_object_parts
-from pipeline.data.pictures import find_pictures, read_picture
+from pipeline.data.pictures import read_picture
+from pipeline.data.stored.named import find_pictures
 from pipeline.errors import RequestError
 from pipeline.request import CorrespondenceRequest
 from pipeline.run import Run

@@ -20,7 +20,8 @@ from pipeline.core.render import in_colour
 from pipeline.core.transforms import TRANSFORMS, amounts, transformed
 from pipeline.data.class_name_files import names_of_outputs
 from pipeline.data.formats.dataset import Dataset
-from pipeline.data.pictures import Wanted, find_pictures, read_picture
+from pipeline.data.pictures import Wanted, read_picture
+from pipeline.data.stored.named import find_pictures
 from pipeline.request import InvarianceRequest
 from pipeline.run import Run
 from pipeline.stages.experiments.invariance import invariance_unit

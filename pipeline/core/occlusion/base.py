@@ -1,6 +1,7 @@
 """The maps of one image as it is, which go on around what its occluders change."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.core.graph.steps import Pair
@@ -44,6 +45,11 @@ class Base:
         wanted: Placed,
         outside: float | None,
     ) -> Tensor:
+        if (
+            len(values) == 1
+            and (one := _one(rows, size, values, held, wanted, outside)) is not None
+        ):
+            return one
         rows[-1] = outside or 0.0
         index = torch.where(wanted.outside(size), len(rows) - 1, wanted.flat(size[1]))
         (n, channels), (height, width) = values.shape[:2], wanted.size
@@ -71,3 +77,28 @@ class Base:
     def nbytes(self) -> int:
         """How much memory it holds."""
         return sum(rows.nbytes for rows in self._rows.values())
+
+
+def _one(
+    rows: Tensor, size: Pair, values: Tensor, held: Placed, wanted: Placed, outside: float | None
+) -> Tensor | None:
+    """The same for a single window, cut out and pasted: a third of the time that picking takes.
+
+    None where the region lies beside the map.
+    """
+    (top, left), (height, width) = map(int, wanted.first), wanted.size
+    (first, start), (rest, long) = map(int, held.first), held.size
+    above, below = max(top, 0), min(top + height, size[0])
+    before, behind = max(left, 0), min(left + width, size[1])
+    if above >= below or before >= behind:
+        return None
+    maps = rows[:-1].view(1, *size, -1).permute(0, 3, 1, 2)
+    margins = before - left, left + width - behind, above - top, top + height - below
+    inside = maps[:, :, above:below, before:behind]
+    region = F.pad(inside, margins, value=outside or 0.0) if any(margins) else inside.clone()
+    y, y_end = max(first, top), min(first + rest, top + height)
+    x, x_end = max(start, left), min(start + long, left + width)
+    if y < y_end and x < x_end:
+        pasted = values[:, :, y - first : y_end - first, x - start : x_end - start]
+        region[:, :, y - top : y_end - top, x - left : x_end - left] = pasted
+    return region.contiguous(memory_format=torch.channels_last)

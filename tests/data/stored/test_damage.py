@@ -14,9 +14,9 @@ from pipeline.atlas.publish import publish_pages, units
 from pipeline.atlas.unit import publish_unit
 from pipeline.cli.app import run_app
 from pipeline.commands.project import _require_same_settings
-from pipeline.data.pictures import find_pictures
 from pipeline.data.store import Store
 from pipeline.data.stored.heaps import read_parts
+from pipeline.data.stored.named import find_pictures
 from pipeline.data.stored.results import (
     read_all_winners,
     read_feature_maps,

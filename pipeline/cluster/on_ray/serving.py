@@ -1,0 +1,231 @@
+"""The service on Ray Serve: a door that takes requests, and behind it replicas that hold the net.
+
+What is no picture never reaches a net's process, and what was asked of one that dies goes to
+another. Both are seen by Serve alone, so nothing here is about their starts and ends.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import ray
+import torch
+from fastapi import FastAPI
+from PIL import Image
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve import Application
+from ray.serve.exceptions import BackPressureError
+from ray.serve.schema import LoggingConfig
+
+from pipeline.cluster.on_ray.connection import room
+from pipeline.cluster.process import settle
+from pipeline.cluster.seats import Seats
+from pipeline.errors import TRIES, RequestError, first_line
+from pipeline.service.answers import Answer, Begun, Box, Hidden, Places, Refusal, Shown
+from pipeline.service.door import Behind, Watched
+from pipeline.service.engine import Engine, Question
+from pipeline.service.pictures import MOST_PIXELS, Pictures
+
+_APP, _NET = "deconv-atlas", "net"
+
+_BATCH = 8
+"""Pictures that are answered together, at most."""
+
+_AT_DOOR = 512
+"""Requests that are let in at once; further ones wait outside."""
+
+_AT_ONCE, _WAITING = 16, 64
+"""Questions that a replica has begun, and that wait for one; more are refused at once."""
+
+_TARGET = 4.0
+"""Questions begun, on the average of the replicas, beyond which there is to be one more."""
+
+_BUSY = Refusal(503, "Too many ask at once; try again in a moment.")
+_LOST = Refusal(503, "What was at work on the answer died; ask again.")
+
+_Result = TypeVar("_Result")
+MakeApp = Callable[[Behind], FastAPI]
+MakeEngine = Callable[[str], tuple[Pictures, Engine]]
+"""Given a device."""
+
+
+class Replica:
+    """A process that holds the net.
+
+    Args:
+        reference: to a `MakeEngine`, within a list, else Serve would put the net itself among its
+            own records.
+        device: to work on.
+        threads: for the net.
+    """
+
+    def __init__(self, reference: Sequence[Any], device: str, threads: int) -> None:
+        settle()
+        torch.set_num_threads(threads)
+        self._thread = ThreadPoolExecutor(1)
+        Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # twice as many are refused
+        make: MakeEngine = ray.get(reference[0])
+        self.pictures, self.engine = make(device)
+
+    async def answer(self, shown: Shown, layers: Sequence[str], maps: int) -> Answer | Refusal:
+        """As `Behind` has it."""
+        held = await self._by_net(self.pictures.find, shown)
+        if isinstance(held, Refusal):
+            return held
+        answer: Answer | Refusal = await self._answers(Question(held, tuple(layers), maps))
+        return answer
+
+    async def _by_net(self, do: Callable[..., _Result], *about: Any) -> _Result:
+        """Done by the thread that has the net: others would share its cores, and all be late."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, do, *about)
+
+    @serve.batch(max_batch_size=_BATCH, batch_wait_timeout_s=0.002)
+    async def _answers(self, questions: list[Question]) -> list[Answer | Refusal]:
+        return await self._by_net(self.engine.answer, questions)
+
+    async def hide(self, shown: Shown, box: Box, maps: Watched) -> Hidden | Refusal:
+        """As `Behind` has it."""
+        held = await self._by_net(self.pictures.find, shown)
+        if isinstance(held, Refusal):
+            return held
+        return await self._by_net(self.engine.hide, held, box, maps)
+
+    async def occlude(
+        self, shown: Shown, layer: str | None
+    ) -> AsyncIterator[Begun | Places | Refusal]:
+        """As `Behind` has it."""
+        held = await self._by_net(self.pictures.find, shown)
+        if isinstance(held, Refusal):
+            yield held
+            return
+        lines = self.engine.occlude(held, layer)
+        while (line := await self._by_net(next, lines, None)) is not None:
+            yield line
+
+
+class Replicas:
+    """The way from the door to whichever replica has time."""
+
+    def __init__(self, net: Any) -> None:
+        self._net = net
+
+    async def answer(self, shown: Shown, layers: Sequence[str], maps: int) -> Answer | Refusal:
+        """As `Behind` has it."""
+        answer: Answer | Refusal = await self._ask("answer", shown, layers, maps)
+        return answer
+
+    async def hide(self, shown: Shown, box: Box, maps: Watched) -> Hidden | Refusal:
+        """As `Behind` has it."""
+        hidden: Hidden | Refusal = await self._ask("hide", shown, box, maps)
+        return hidden
+
+    async def _ask(self, what: str, *about: Any) -> Any:
+        for _ in range(TRIES):
+            try:
+                return await getattr(self._net, what).remote(*about)
+            except RayActorError:
+                continue  # the replica died, and another has time
+            except BackPressureError:
+                return _BUSY
+        return _LOST
+
+    async def occlude(
+        self, shown: Shown, layer: str | None
+    ) -> AsyncIterator[Begun | Places | Refusal]:
+        """As `Behind` has it; what has come of a replica that dies stays as it is."""
+        lines = self._net.options(stream=True).occlude.remote(shown, layer)
+        try:
+            async for line in lines:
+                yield line
+        except RayActorError:
+            yield _LOST
+        except BackPressureError:
+            yield _BUSY
+        finally:
+            lines.cancel()
+
+
+@contextmanager
+def served(
+    make_app: MakeApp, make_engine: MakeEngine, seat: Seats, host: str, port: int
+) -> Iterator[None]:
+    """The service, for as long as the block lasts.
+
+    Args:
+        make_app: makes the door.
+        make_engine: makes what answers, in each replica's process.
+        seat: of each replica; as many come as are needed and have room.
+        host: to listen on.
+        port: likewise.
+
+    Raises:
+        RequestError: the port is taken, another service has the cluster, or this one cannot start.
+    """
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    _require_free(host, port)
+    others = set(serve.status().applications) - {_APP}
+    if others:
+        raise RequestError(
+            f"Ray Serve has the application {min(others)} on this cluster already; end that, or "
+            "ask on another cluster."
+        )
+    quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
+
+    def door() -> FastAPI:
+        return make_app(Replicas(serve.get_deployment_handle(_NET, _APP)))
+
+    try:
+        serve.start("HeadOnly", {"host": host, "port": port}, logging_config=quiet)
+        deployment = serve.deployment(
+            name="door", ray_actor_options={"num_cpus": 0}, max_ongoing_requests=_AT_DOOR
+        )
+        app = deployment(serve.ingress(door)()).bind(_net(make_engine, seat))
+        try:
+            serve.run(app, name=_APP, route_prefix="/", logging_config=quiet)
+        except Exception as error:  # Serve has no common one
+            raise RequestError(f"The service does not start: {first_line(error)}.") from error
+        yield
+    finally:
+        serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _net(make_engine: MakeEngine, seat: Seats) -> Application:
+    """The replicas, not started yet."""
+    most = seat.workers or max(1, room(seat))
+    actor = {"num_cpus": seat.cpus, "num_gpus": seat.gpus}
+    if seat.memory:
+        actor["memory"] = seat.memory
+    deployment = serve.deployment(
+        name=_NET,
+        ray_actor_options=actor,
+        max_ongoing_requests=_AT_ONCE,
+        max_queued_requests=_WAITING,
+        autoscaling_config={
+            "min_replicas": 1, "max_replicas": most, "target_ongoing_requests": _TARGET,
+        },
+    )(Replica)  # fmt: skip
+    device = "cuda" if seat.gpus else "cpu"
+    return deployment.bind([ray.put(make_engine)], device, max(1, int(seat.cpus)))
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuse a port that cannot be listened on, where this process can tell.
+
+    Raises:
+        RequestError: it cannot be.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+    except OSError as error:
+        raise RequestError(
+            f"{host} cannot be listened on at port {port} ({error.strerror or error}); choose "
+            "another --port or --host."
+        ) from error

@@ -1,0 +1,123 @@
+"""What `ask` does: a service over a finished run, with its atlas beside it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from importlib.util import find_spec
+
+from pipeline.atlas.places import public_name
+from pipeline.atlas.server import atlas_at
+from pipeline.cluster.on_ray import connection, nodes
+from pipeline.commands.project import dataset_of
+from pipeline.config import RunSpec
+from pipeline.core.nets.recipe import Recipe
+from pipeline.data.class_name_files import names_of_outputs
+from pipeline.data.class_names import ClassNames
+from pipeline.data.store import Store
+from pipeline.data.stored.named import Known
+from pipeline.data.stored.results import read_feature_map_table
+from pipeline.data.stored.standing import Standing
+from pipeline.errors import RequestError
+from pipeline.request import AskRequest
+from pipeline.run import Run
+from pipeline.service.answers import About, AboutLayer
+from pipeline.service.engine import Engine
+from pipeline.service.memory import REMEMBERED
+from pipeline.service.pictures import MOST_PIXELS, Pictures
+from pipeline.terminal import waiting
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def asked(request: AskRequest) -> Iterator[str]:
+    """The service, for as long as the block lasts.
+
+    Yields:
+        Its address.
+
+    Raises:
+        RequestError: there is no such run, it is not mined to its end, or the service cannot start.
+    """
+    if find_spec("fastapi") is None:
+        raise RequestError("ask needs Ray Serve, which is not installed: pip install '.[ask]'.")
+    from pipeline.cluster.on_ray import serving
+    from pipeline.service.door import MOST_BYTES, make_app
+
+    run = Run(request.run, request.storage_options)
+    store = _anywhere(run.store)
+    Standing(store, run.layers)  # here already, where its absence is told
+    net = run.mined_net
+    about = About(
+        net=net.name,
+        dataset=public_name(run.spec.data),
+        images=max(read_feature_map_table(store, ["images"])["images"].to_pylist()),
+        layers=[
+            AboutLayer(layer=layer.name, maps=layer.maps)
+            for layer in run.spec.layers
+            if not layer.no_way_down
+        ],
+        input=net.preprocessing.input_size,
+        classes=net.classes,
+        most_bytes=MOST_BYTES,
+        most_pixels=MOST_PIXELS,
+        remembered=REMEMBERED,
+    )
+    make = partial(
+        _engine,
+        Recipe.of(net, run.layers, whole=True),
+        store,
+        run.spec,
+        names_of_outputs(run.spec.class_names, net),
+    )
+    only_here = request.host in _LOOPBACK
+    app = partial(make_app, about, _atlas(run, request.atlas), only_here)
+    with connection.connected(request.address):
+        nodes.require_in_sight(store)
+        with ExitStack() as ending:
+            with waiting("Starting the service"):
+                seat = connection.seats(request)
+                service = serving.served(app, make, seat, request.host, request.port)
+                ending.enter_context(service)
+            host = "127.0.0.1" if only_here else request.host
+            yield f"http://{host}:{request.port}/"
+
+
+def _engine(
+    recipe: Recipe,
+    run: Store,
+    spec: RunSpec,
+    names: ClassNames,
+    device: str,
+) -> tuple[Pictures, Engine]:
+    """What answers, in a replica's process."""
+    net = recipe.make(device)
+    standing = Standing(run, [layer.name for layer in spec.layers])
+    pictures = Pictures(net.preprocessing, spec.data, _known(run))
+    return pictures, Engine(net, spec, standing, names)
+
+
+def _known(run: Store) -> Known | None:
+    """The run's samples, if its dataset is at hand; pictures of one's own can be without."""
+    with suppress(RequestError):
+        return Known.of(run, dataset_of(Run(run.url, run.options), labelled=False))
+    return None
+
+
+def _atlas(run: Run, place: str | None) -> Store | None:
+    """The atlas to show beside the answers; None where there is none that was not asked for."""
+    try:
+        return _anywhere(atlas_at(run.store.at(place) if place else run.store))
+    except RequestError as error:
+        if place:
+            raise
+        log.warning("%s Without it there is no page to ask on.", error)
+        return None
+
+
+def _anywhere(store: Store) -> Store:
+    """The same place for processes with another current folder."""
+    return Store(store.path()) if store.is_local else store
