@@ -147,6 +147,7 @@ def publish_pages(
     viewer = write_viewer(assets)
     figures = write_figures(assets, run) if look.patches else {}
     files = {
+        "ask": viewer["ask"],
         "wall": viewer["wall"],
         "licence": viewer["licence"],
         "control": write_control(assets, run) if look.patches else "",

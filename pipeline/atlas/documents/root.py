@@ -47,6 +47,7 @@ def write_viewer(assets: Assets) -> Mapping[str, str]:
     return {
         "style": assets.write("viewer/style.css", (viewer / "style.css").read_bytes()),
         "script": assets.write("viewer/atlas.js", code),
+        "ask": assets.write("viewer/ask.js", _bare((viewer / "ask.js").read_bytes())),
         "wall": assets.write("viewer/wall.js", wall),
         "licence": assets.write("viewer/openseadragon-licence.txt", licence),
     }

@@ -4,6 +4,7 @@
 //   #/                                      all layers
 //   #/LAYER?view=wall&order=max&kind=patches&only=dead
 //   #/LAYER/MAP?order=max&kept=cropped       in which order the arrows go on
+//   #?ask  #?ask=SAMPLE                      a picture of one's own, or one of the dataset's
 //   #?class=NAME&in=LAYER  #?kind=NAME  #?classes  #?picture=SAMPLE  #?compare=LAYER/MAP,LAYER,@ADDRESS  #?about
 
 /**
@@ -62,6 +63,8 @@ const routes = {
     return "address" in item ? `@${twice(item.address)}` : twice(item.layer.name) + (item.map === undefined ? "" : `/${item.map}`);
   }).join(",")}`,
   about: () => "#?about",
+  /** @param {number} [sample] */
+  ask: (sample) => sample === undefined ? "#?ask" : `#?ask=${sample}`,
 };
 
 /** Another state of the page that is shown: no new entry of Back. @param {string} hash */

@@ -70,6 +70,16 @@ function whenSeen(element, act) {
   observer.observe(element);
 }
 
+/** Do something when an element is not in the page any more. @param {Element} element @param {() => void} act */
+function whenGone(element, act) {
+  const observer = new MutationObserver(() => {
+    if (element.isConnected) return;
+    observer.disconnect();
+    act();
+  });
+  observer.observe(document.getElementById("main") || document.body, { childList: true, subtree: true });
+}
+
 // --- thumbnails -----------------------------------------------------------------------------
 
 /** Where a map is in a sprite, as a CSS background.

@@ -27,6 +27,7 @@ function queriedPage(query) {
   if (query.has("picture")) return () => picturePage(Number(of("picture")));
   if (query.has("compare")) return () => comparePage(of("compare"));
   if (query.has("about")) return aboutPage;
+  if (query.has("ask")) return () => page("Ask", later(ATLAS.run(ATLAS.root.files.ask), () => askPage(of("ask"))));
   return homePage;
 }
 
@@ -226,6 +227,7 @@ function start() {
     bdi(layer.name), el("span", {}, count(layer.maps)));
   const more = [
     ATLAS.root.files.classes ? el("a", { href: routes.classes(), class: "all" }, "Classes") : null,
+    el("a", { href: routes.ask(), class: "all" }, "Ask"),
     el("a", { href: routes.about(), class: "all" }, "About"),
   ];
   document.getElementById("layers")?.append(

@@ -34,7 +34,7 @@ function pictureBody(of) {
   return [
     el("h1", { class: "file" }, bdi(of.key)),
     facts(`picture ${of.sample} of the dataset`, `wins ${plural(of.wins.length, "map")} of ${plural(byLayer.size, "layer")}`,
-      of.name ? el("a", { href: routes.class(of.name) }, bdi(of.name)) : ""),
+      of.name ? el("a", { href: routes.class(of.name) }, bdi(of.name)) : "", el("a", { href: routes.ask(of.sample) }, "Ask with it")),
     el("div", { class: "pictured" },
       of.whole ? el("div", { class: "pinned" }, whole, el("p", { class: "note" }, "Boxes are what the maps see of it: all of them, or those of the layer or the map that you point at.")) : null,
       el("div", {}, [...byLayer].map(section))),

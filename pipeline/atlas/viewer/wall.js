@@ -213,13 +213,3 @@ async function drawMap(context, layer, of, map, kind, left, top, side) {
     context.fillText(String(map), x, top + margin * 0.82);
   }
 }
-
-/** Do something when an element is not in the page any more. @param {Element} element @param {() => void} act */
-function whenGone(element, act) {
-  const observer = new MutationObserver(() => {
-    if (element.isConnected) return;
-    observer.disconnect();
-    act();
-  });
-  observer.observe(document.getElementById("main") || document.body, { childList: true, subtree: true });
-}
