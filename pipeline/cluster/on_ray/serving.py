@@ -42,8 +42,9 @@ _AT_DOOR = 512
 _AT_ONCE, _WAITING = 16, 64
 """Questions that a replica has begun, and that wait for one; more are refused at once."""
 
-_TARGET = 4.0
-"""Questions begun, on the average of the replicas, beyond which there is to be one more."""
+_TARGET, _DELAY = 1.5, 3.0
+"""Questions begun, on the average of the replicas, beyond which there is to be one more, and the
+seconds for which they must be. A hand that moves has two on their way."""
 
 _BUSY = Refusal(503, "Too many ask at once; try again in a moment.")
 _LOST = Refusal(503, "What was at work on the answer died; ask again.")
@@ -206,7 +207,8 @@ def _net(make_engine: MakeEngine, seat: Seats) -> Application:
         max_ongoing_requests=_AT_ONCE,
         max_queued_requests=_WAITING,
         autoscaling_config={
-            "min_replicas": 1, "max_replicas": most, "target_ongoing_requests": _TARGET,
+            "min_replicas": 1, "max_replicas": most,
+            "target_ongoing_requests": _TARGET, "upscale_delay_s": _DELAY,
         },
     )(Replica)  # fmt: skip
     device = "cuda" if seat.gpus else "cpu"
