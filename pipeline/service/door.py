@@ -44,6 +44,9 @@ Watched = Sequence[tuple[str, int]]
 
 _MOST_DIGITS = 9
 
+_UNREAD = {408, 413}
+"""After these nothing more is read, else a body without end would be read for ever."""
+
 Named = Annotated[
     str,
     Query(
@@ -261,7 +264,10 @@ async def _lines(first: BaseModel, more: AsyncIterator[BaseModel | Refusal]) -> 
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return _fault(error.refusal.status, error.refusal.error)
+    response = _fault(error.refusal.status, error.refusal.error)
+    if error.refusal.status in _UNREAD:
+        response.headers["Connection"] = "close"
+    return response
 
 
 async def _wrong(request: Request, error: Exception) -> Response:

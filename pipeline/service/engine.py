@@ -89,7 +89,8 @@ class Engine:
             try:
                 answers |= zip(same, self._answers(held, layers, maps), strict=True)
             except AtlasError as error:
-                answers |= dict.fromkeys(same, Refusal(500, str(error)))
+                status = 422 if isinstance(error, RequestError) else 500
+                answers |= dict.fromkeys(same, Refusal(status, str(error)))
         return [answers[n] for n in range(len(questions))]
 
     def _answers(self, held: Sequence[Held], layers: Sequence[str], maps: int) -> Iterator[Answer]:

@@ -89,7 +89,7 @@ class Hiding:
         top, left, bottom, right = box
         height, width = self.input_size
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
-            raise ValueError(f"there is no box {box} in {height} × {width} pixels")
+            raise ValueError(f"{box} is no box in {height} × {width} pixels")
         spans = (Spans(np.array([a]), np.array([b])) for a, b in ((top, bottom), (left, right)))
         rows, columns = (changes(self.net, axis, span) for axis, span in enumerate(spans))
         like = seen.base.like

@@ -85,5 +85,5 @@ def test_boxes_that_are_none() -> None:
     hiding = Hiding(net.eval(), trace(net, (8, 8)).layers, (8, 8))
     seen = hiding.look(torch.zeros(3, 8, 8))
     for box in ((2, 2, 2, 4), (-1, 0, 3, 3), (0, 0, 9, 3), (0, 5, 3, 4)):
-        with pytest.raises(ValueError, match="there is no box"):
+        with pytest.raises(ValueError, match="is no box"):
             hiding.hide(seen, box, {})
