@@ -109,6 +109,7 @@ def hand(address: str, data: bytes) -> Callable[[], Iterator[Ask]]:
     answer = json.loads(line.getresponse().read())
     line.request("GET", "/ask/service")
     height, width = json.loads(line.getresponse().read())["input"]
+    line.close()
     side = min(_SIDE, height // 2, width // 2)
     watched = "".join(
         f"&map={quote(layer['layer'])}/{found['feature_map']}"

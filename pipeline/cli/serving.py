@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -28,7 +28,8 @@ def serve(
     from pipeline.atlas.server import serve as make_server
     from pipeline.data.store import Store
 
-    with make_server(Store(atlas), port) as server, _until_stopped():
+    with make_server(Store(atlas), port) as server, _until_stopped() as stoppable:
+        stoppable()
         say(f"http://127.0.0.1:{server.server_address[1]}/ - stop with Ctrl-C")
         server.serve_forever()
 
@@ -42,7 +43,8 @@ def ask(**options: Any) -> None:
     with waiting("Loading torch"):
         from pipeline.commands.ask import asked
 
-    with _until_stopped(), asked(checked(AskRequest, options)) as address:
+    with _until_stopped() as stoppable, asked(checked(AskRequest, options)) as address:
+        stoppable()  # Ray has its own way to be terminated, which would leave the service behind
         say(f"Ask here:      {address}#?ask - stop with Ctrl-C")
         say(f"Its interface: {address}ask/openapi.json")
         while True:
@@ -50,15 +52,15 @@ def ask(**options: Any) -> None:
 
 
 @contextmanager
-def _until_stopped() -> Iterator[None]:
-    """A block that Ctrl-C ends well, and so does what stops a job."""
+def _until_stopped() -> Iterator[Callable[[], object]]:
+    """A block that Ctrl-C ends well; so does what stops a job, once what it yields is called."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        yield
+        yield lambda: signal.signal(signal.SIGTERM, stop)
     except KeyboardInterrupt:
         pass
     finally:

@@ -75,6 +75,8 @@ def asked(request: AskRequest) -> Iterator[str]:
     )
     only_here = request.host in _LOOPBACK
     app = partial(make_app, about, _atlas(run, request.atlas), only_here)
+    if not request.address:
+        serving.require_free(request.host, request.port)
     with connection.connected(request.address):
         nodes.require_in_sight(store)
         with ExitStack() as ending:

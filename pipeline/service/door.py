@@ -30,6 +30,9 @@ from pipeline.service.answers import (
 MOST_BYTES = 32 * 2**20
 """Of a picture's file: those of telephones are a fifth of that."""
 
+_MOST_READ = 3 * MOST_BYTES
+"""Of a body that is too large: who sends it hears so only at its end."""
+
 _SLOWEST = 30.0
 """Seconds that a picture's file may take to arrive."""
 
@@ -43,9 +46,6 @@ Watched = Sequence[tuple[str, int]]
 """Layer and number of feature maps."""
 
 _MOST_DIGITS = 9
-
-_UNREAD = {408, 413}
-"""After these nothing more is read, else a body without end would be read for ever."""
 
 Named = Annotated[
     str,
@@ -87,11 +87,16 @@ class Behind(Protocol):
 
 
 class Refused(Exception):  # noqa: N818
-    """There is no answer."""
+    """There is no answer.
 
-    def __init__(self, refusal: Refusal) -> None:
+    Args:
+        refusal: why.
+        is_over: whether the request was read to its end.
+    """
+
+    def __init__(self, refusal: Refusal, is_over: bool = True) -> None:
         super().__init__(refusal.error)
-        self.refusal = refusal
+        self.refusal, self.is_over = refusal, is_over
 
 
 def make_app(about: About, atlas: Store | None, only_here: bool, behind: Behind) -> FastAPI:
@@ -199,24 +204,28 @@ async def _shown(request: Request, name: str) -> Shown:
     Raises:
         Refused: it has too many bytes, or they do not come.
     """
-    if int(request.headers.get("Content-Length") or 0) > MOST_BYTES:
-        raise _too_large()
-    data = bytearray()
+    size, data = 0, bytearray()
+    if int(request.headers.get("Content-Length") or 0) > _MOST_READ:
+        raise _too_large(is_over=False)
     try:
         async with asyncio.timeout(_SLOWEST):
             async for chunk in request.stream():
-                data += chunk
-                if len(data) > MOST_BYTES:
-                    raise _too_large()
+                size += len(chunk)
+                if size > _MOST_READ:
+                    raise _too_large(is_over=False)
+                if size <= MOST_BYTES:
+                    data += chunk
     except TimeoutError as error:
         text = f"The picture did not arrive within {_SLOWEST:.0f} seconds; send a smaller one."
-        raise Refused(Refusal(408, text)) from error
+        raise Refused(Refusal(408, text), is_over=False) from error
+    if size > MOST_BYTES:
+        raise _too_large(is_over=True)
     return Shown(name, bytes(data))
 
 
-def _too_large() -> Refused:
+def _too_large(is_over: bool) -> Refused:
     text = f"The picture's file has more than {MOST_BYTES >> 20} MB; send a smaller one."
-    return Refused(Refusal(413, text))
+    return Refused(Refusal(413, text), is_over)
 
 
 def _box(text: str) -> Box:
@@ -265,7 +274,7 @@ async def _lines(first: BaseModel, more: AsyncIterator[BaseModel | Refusal]) -> 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     response = _fault(error.refusal.status, error.refusal.error)
-    if error.refusal.status in _UNREAD:
+    if not error.is_over:  # else what is left of it would be read, which may be without end
         response.headers["Connection"] = "close"
     return response
 

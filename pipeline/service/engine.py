@@ -38,6 +38,8 @@ from pipeline.stages.explain import explain_pictures
 
 TOP_CLASSES = 5
 
+_SMALL = 3 * 64 * 64
+
 _SQUARE, _STRIDE, _OF = 27, 7, 227
 """Side and stride of the occluder in the paper, before its net's input."""
 
@@ -260,5 +262,6 @@ def _top(probabilities: torch.Tensor) -> list[int]:
 def _webp(pixels: np.ndarray) -> str:
     """A picture (H, W, 3), uint8, as a data URL."""
     sink = BytesIO()
-    Image.fromarray(pixels).save(sink, "WEBP", quality=85, method=0)
+    small = pixels.size <= _SMALL  # whose colours would run into each other
+    Image.fromarray(pixels).save(sink, "WEBP", lossless=small, quality=85, method=0)
     return f"data:image/webp;base64,{b64encode(sink.getvalue()).decode()}"

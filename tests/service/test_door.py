@@ -133,12 +133,16 @@ def test_a_method_that_is_none() -> None:
 
 def test_bodies_that_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "MOST_BYTES", 1000)
+    monkeypatch.setattr(door, "_MOST_READ", 3000)
     behind = Nobody()
     endless = ask(behind, "/ask/answer", [b"x" * 100] * 100_000)
     assert fault(endless)[0] == 413
     assert endless[1]["connection"] == "close"  # else the rest would be read
-    said = ask(behind, "/ask/answer", None, headers={"Content-Length": "1001"})
+    said = ask(behind, "/ask/answer", None, headers={"Content-Length": "3001"})
     assert fault(said)[0] == 413
+    large = ask(behind, "/ask/answer", [b"x" * 100] * 20)
+    assert fault(large)[0] == 413
+    assert "connection" not in large[1]  # it was read, and the next question may follow
     assert behind.asked == []
 
 

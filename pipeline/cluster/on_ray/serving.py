@@ -165,10 +165,9 @@ def served(
         port: likewise.
 
     Raises:
-        RequestError: the port is taken, another service has the cluster, or this one cannot start.
+        RequestError: another service has the cluster, or this one cannot start.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    _require_free(host, port)
     others = set(serve.status().applications) - {_APP}
     if others:
         raise RequestError(
@@ -215,8 +214,8 @@ def _net(make_engine: MakeEngine, seat: Seats) -> Application:
     return deployment.bind([ray.put(make_engine)], device, max(1, int(seat.cpus)))
 
 
-def _require_free(host: str, port: int) -> None:
-    """Refuse a port that cannot be listened on, where this process can tell.
+def require_free(host: str, port: int) -> None:
+    """Refuse a port of this machine that cannot be listened on.
 
     Raises:
         RequestError: it cannot be.
