@@ -13,6 +13,7 @@
  */
 
 const LAYERS_AT_ONCE = 8; // of a deep net: its first layers are there while the others are on their way
+const FAINT = 0.01; // of a class's probability: to lose less than that is nothing
 const IN_FLIGHT = 2; // questions while a hand moves: one is computed, the next one is on its way
 
 /** What was asked last, for who comes back from a map's page. @type {Asking | undefined} */
@@ -355,7 +356,8 @@ async function grown(asking, heat, told, signal) {
   const context = /** @type {CanvasRenderingContext2D} */ (heat.getContext("2d"));
   /** @type {any} */
   let begun = null;
-  let done = 0;
+  /** @type {number[][]} row, column, and what of the class's probability is lost there */
+  const places = [];
   for await (const line of linesOf(response)) {
     if (line.error) throw new Error(line.error);
     if (line.kind === "begun") {
@@ -372,15 +374,16 @@ async function grown(asking, heat, told, signal) {
       heat.hidden = false;
       continue;
     }
-    for (let i = 0; i < line.row.length; i++) {
-      const lost = Math.max(0, 1 - line.probability[i] / begun.probability);
-      context.fillStyle = `rgb(240 110 40 / ${Math.round(85 * lost)}%)`;
-      context.clearRect(line.column[i], line.row[i], 1, 1);
-      context.fillRect(line.column[i], line.row[i], 1, 1);
+    line.row.forEach((/** @type {number} */ row, /** @type {number} */ i) => places.push([row, line.column[i], begun.probability - line.probability[i]]));
+    const most = Math.max(...places.map(([, , lost]) => lost));
+    context.clearRect(0, 0, heat.width, heat.height);
+    for (const [row, column, lost] of places) {
+      context.fillStyle = `rgb(240 110 40 / ${Math.round(85 * Math.max(0, lost) / Math.max(most, FAINT))}%)`;
+      context.fillRect(column, row, 1, 1);
     }
-    done += line.row.length;
     const all = begun.tops.length * begun.lefts.length;
-    told.textContent = done < all ? `${count(done)} of ${count(all)} places` : `Where hiding a square of ${begun.occluder} pixels costs ${begun.name} most.`;
+    told.textContent = places.length < all ? `${count(places.length)} of ${count(all)} places`
+      : `Where hiding a square of ${begun.occluder} pixels costs ${begun.name} most: from ${percent(begun.probability)} to ${percent(begun.probability - most)}.`;
   }
 }
 

@@ -7,7 +7,7 @@ import threading
 import time
 import zlib
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,47 +15,24 @@ import pytest
 import ray
 import torch
 from PIL import Image
-from ray.cluster_utils import Cluster
 
 from jobs.load import Load, hand, load, pictures
 from pipeline import open_run
 from pipeline.data.findings import OccludeSettings
 from pipeline.data.pictures import read_picture
 from pipeline.stages import occlude
-from tests.end_to_end.runs import command, finished
-from tests.end_to_end.service import Service, kill_replica, replicas, service
+from tests.end_to_end.ask.service import (
+    LAYERS,
+    PHOTOS,
+    Service,
+    kill_replica,
+    photo,
+    replicas,
+    with_photographs,
+)
+from tests.end_to_end.runs import command
 
-SHARED = Path(__file__).parents[2].parent / "shared"
-WEIGHTS = SHARED / "weights" / "squeezenet1_1-imagenet.pth"
-PHOTOS = sorted((SHARED / "photos").rglob("*.JPEG"))[:24]
-LAYERS = ("features.3.squeeze", "features.6.squeeze", "features.12.squeeze")
-
-pytestmark = pytest.mark.skipif(not PHOTOS or not WEIGHTS.exists(), reason="no photographs here")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run, mined, projected and published; its dataset beside it."""
-    folder = tmp_path_factory.mktemp("asked")
-    (folder / "photos").mkdir()
-    for photo in PHOTOS:
-        (folder / "photos" / photo.name).symlink_to(photo)
-    net = ["--net", "squeezenet1_1", "--weights", WEIGHTS, "--layers", ",".join(LAYERS)]
-    run = ["--run", folder / "run"]
-    with pytest.MonkeyPatch.context() as alone:
-        alone.delenv("RAY_ADDRESS", raising=False)
-        command("mine", folder / "photos", *run, *net, "--top-k", 2)
-        command("project", *run, "--rank-limit", 1)
-        command("publish", *run)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def asked(cluster: Cluster, folder: Path) -> Iterator[Service]:
-    """On two nodes with one processor each."""
-    with service(folder / "run", "--address", cluster.address) as running:
-        yield running
-    assert replicas() == []
+pytestmark = with_photographs
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +40,9 @@ def net(folder: Path):  # type: ignore[no-untyped-def]
     return open_run(folder / "run").net
 
 
-def photo(name: str) -> bytes:
-    (path,) = [path for path in PHOTOS if name in path.name]
-    return path.read_bytes()
-
-
 def test_it_answers_what_a_notebook_says(asked: Service, folder: Path) -> None:
     run = open_run(folder / "run")
-    (path,) = [path for path in PHOTOS if "macaw" in path.name]
+    path = photo("macaw")
     answer = asked.answered("answer", path.read_bytes())
     rows = run.ask(path)
     assert [layer["layer"] for layer in answer["layers"]] == [*LAYERS]
@@ -112,7 +84,7 @@ def test_samples_of_the_dataset_have_names(asked: Service, folder: Path) -> None
 
 
 def test_a_hidden_box_is_one_painted_over(asked: Service, net) -> None:  # type: ignore[no-untyped-def]
-    data = photo("macaw")
+    data = photo("macaw").read_bytes()
     answer = asked.answered("answer", data)
     maps = [(of["layer"], found["feature_map"]) for of in answer["layers"] for found in of["maps"]]
     watched = [f"{layer}/{number}" for layer, number in maps]
@@ -143,7 +115,7 @@ def test_a_hidden_box_is_one_painted_over(asked: Service, net) -> None:  # type:
 
 
 def test_the_occlusion_map_grows(asked: Service, net) -> None:  # type: ignore[no-untyped-def]
-    data = photo("macaw")
+    data = photo("macaw").read_bytes()
     status, (begun, *places) = asked.post("occlusion", data, layer=LAYERS[2])
     assert (status, begun["name"], begun["layer"]) == (200, "macaw", LAYERS[2])
     settings = OccludeSettings(LAYERS[2], begun["occluder"], begun["tops"][1])
@@ -176,7 +148,7 @@ def png(width: int, height: int) -> bytes:
 def test_what_cannot_be_used_is_told_and_does_no_harm(asked: Service) -> None:
     large = io.BytesIO()
     Image.new("L", (10_000, 10_000), 99).save(large, "PNG")
-    whole = photo("macaw")
+    whole = photo("macaw").read_bytes()
     for data, status, why in (
         (large.getvalue(), 413, "100000000 pixels"),
         (png(60_000, 60_000), 413, "decompression bomb"),
@@ -279,13 +251,14 @@ def wait_for(what: Callable[[], bool], limit: float = 60.0) -> None:
         time.sleep(0.2)
 
 
-def test_wrong_requests(asked: Service, folder: Path, tmp_path: Path) -> None:
+def test_wrong_requests(
+    asked: Service, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for arguments, why in (
         ([tmp_path / "nothing"], "There is no run"),
         ([folder / "run", "--port", asked.port], f"at port {asked.port}"),
         ([folder / "run", "--atlas", tmp_path], "There is no atlas"),
     ):
-        ended = finished("ask", *arguments)
-        assert ended.returncode == 2
-        assert why in ended.stderr
-        assert len(ended.stderr.strip().splitlines()) == 1
+        command("ask", *arguments, code=2)
+        told = capsys.readouterr().err.strip().splitlines()
+        assert why in " ".join(told)

@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.cluster.clusters import free_port
+
+SHARED = Path(__file__).parents[3].parent / "shared"
+WEIGHTS = SHARED / "weights" / "squeezenet1_1-imagenet.pth"
+PHOTOS = sorted((SHARED / "photos").rglob("*.JPEG"))[:24]
+LAYERS = ("features.3.squeeze", "features.6.squeeze", "features.12.squeeze")
+
+with_photographs = pytest.mark.skipif(
+    not PHOTOS or not WEIGHTS.exists(), reason="no photographs here"
+)
 
 _STARTS = 240.0
 _REPLICA = b"ray::ServeReplica:deconv-atlas:net"
@@ -92,3 +103,9 @@ def replicas() -> list[int]:
 def kill_replica() -> None:
     """End one of them, as a machine that fails does."""
     os.kill(replicas()[0], signal.SIGKILL)
+
+
+def photo(name: str) -> Path:
+    """One of the photographs, by a part of its name."""
+    (path,) = [path for path in PHOTOS if name in path.name]
+    return path

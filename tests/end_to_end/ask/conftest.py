@@ -1,0 +1,35 @@
+"""Photographs before a net that really sees, and a service over that run on a Ray cluster."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from tests.end_to_end.ask.service import LAYERS, PHOTOS, WEIGHTS, Service, replicas, service
+from tests.end_to_end.runs import command
+
+
+@pytest.fixture(scope="package")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, mined, projected and published; its dataset beside it."""
+    folder = tmp_path_factory.mktemp("asked")
+    (folder / "photos").mkdir()
+    for photo in PHOTOS:
+        (folder / "photos" / photo.name).symlink_to(photo)
+    net = ["--net", "squeezenet1_1", "--weights", WEIGHTS, "--layers", ",".join(LAYERS)]
+    run = ["--run", folder / "run"]
+    with pytest.MonkeyPatch.context() as alone:
+        alone.delenv("RAY_ADDRESS", raising=False)
+        command("mine", folder / "photos", *run, *net, "--top-k", 2)
+        command("project", *run, "--rank-limit", 1)
+        command("publish", *run)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def asked(cluster: Cluster, folder: Path) -> Iterator[Service]:
+    """On two nodes with one processor each."""
+    with service(folder / "run", "--address", cluster.address) as running:
+        yield running
+    assert replicas() == []
