@@ -11,6 +11,7 @@ from pipeline.atlas.server import atlas_at
 from pipeline.cluster.on_ray import connection, nodes
 from pipeline.commands.project import dataset_of
 from pipeline.config import RunSpec
+from pipeline.core.nets.known import Net
 from pipeline.core.nets.recipe import Recipe
 from pipeline.data.class_name_files import names_of_outputs
 from pipeline.data.class_names import ClassNames
@@ -24,7 +25,7 @@ from pipeline.run import Run
 from pipeline.service.answers import About, AboutLayer
 from pipeline.service.engine import Engine
 from pipeline.service.memory import REMEMBERED
-from pipeline.service.pictures import MOST_PIXELS, Pictures
+from pipeline.service.pictures import MOST_BYTES, MOST_PIXELS, Pictures
 from pipeline.terminal import waiting
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -44,28 +45,14 @@ def asked(request: AskRequest) -> Iterator[str]:
     """
     if find_spec("fastapi") is None:
         raise RequestError("ask needs Ray Serve, which is not installed: pip install '.[ask]'.")
-    from pipeline.cluster.on_ray import serving
-    from pipeline.service.door import MOST_BYTES, make_app
-
     run = Run(request.run, request.storage_options)
     store = _anywhere(run.store)
     Standing(store, run.layers)  # here already, where its absence is told
+    atlas = _atlas(run, request.atlas)
+    from pipeline.cluster.on_ray import serving  # seconds, for those who may have asked wrongly
+    from pipeline.service.door import make_app
+
     net = run.mined_net
-    about = About(
-        net=net.name,
-        dataset=public_name(run.spec.data),
-        images=max(read_feature_map_table(store, ["images"])["images"].to_pylist()),
-        layers=[
-            AboutLayer(layer=layer.name, maps=layer.maps)
-            for layer in run.spec.layers
-            if not layer.no_way_down
-        ],
-        input=net.preprocessing.input_size,
-        classes=net.classes,
-        most_bytes=MOST_BYTES,
-        most_pixels=MOST_PIXELS,
-        remembered=REMEMBERED,
-    )
     make = partial(
         _engine,
         Recipe.of(net, run.layers, whole=True),
@@ -74,7 +61,7 @@ def asked(request: AskRequest) -> Iterator[str]:
         names_of_outputs(run.spec.class_names, net),
     )
     only_here = request.host in _LOOPBACK
-    app = partial(make_app, about, _atlas(run, request.atlas), only_here)
+    app = partial(make_app, _about(run, net), atlas, only_here)
     if not request.address:
         serving.require_free(request.host, request.port)
     with connection.connected(request.address):
@@ -86,6 +73,24 @@ def asked(request: AskRequest) -> Iterator[str]:
                 ending.enter_context(service)
             host = "127.0.0.1" if only_here else request.host
             yield f"http://{host}:{request.port}/"
+
+
+def _about(run: Run, net: Net) -> About:
+    return About(
+        net=net.name,
+        dataset=public_name(run.spec.data),
+        images=max(read_feature_map_table(run.store, ["images"])["images"].to_pylist()),
+        layers=[
+            AboutLayer(layer=layer.name, maps=layer.maps)
+            for layer in run.spec.layers
+            if not layer.no_way_down
+        ],
+        input=net.preprocessing.input_size,
+        classes=net.classes,
+        most_bytes=MOST_BYTES,
+        most_pixels=MOST_PIXELS,
+        remembered=REMEMBERED,
+    )
 
 
 def _engine(

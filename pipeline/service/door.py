@@ -26,9 +26,7 @@ from pipeline.service.answers import (
     Refusal,
     Shown,
 )
-
-MOST_BYTES = 32 * 2**20
-"""Of a picture's file: those of telephones are a fifth of that."""
+from pipeline.service.pictures import MOST_BYTES
 
 _MOST_READ = 3 * MOST_BYTES
 """Of a body that is too large: who sends it hears so only at its end."""

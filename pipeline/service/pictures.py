@@ -12,6 +12,9 @@ from pipeline.errors import RequestError, TooLargeError, UnknownFormatError
 from pipeline.service.answers import Refusal, Shown
 from pipeline.service.memory import Held, Memory
 
+MOST_BYTES = 32 * 2**20
+"""Of a picture's file: those of telephones are a fifth of that."""
+
 MOST_PIXELS = 50_000_000
 """Of a picture: what telephones make, and 150 MB in memory."""
 

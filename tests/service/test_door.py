@@ -11,7 +11,8 @@ import pytest
 from pipeline.data.store import Store
 from pipeline.service import door
 from pipeline.service.answers import About, Answer, Begun, Box, Hidden, Places, Refusal, Shown
-from pipeline.service.door import MOST_BYTES, Watched, make_app
+from pipeline.service.door import Watched, make_app
+from pipeline.service.pictures import MOST_BYTES
 
 pytest.importorskip("fastapi")
 
