@@ -142,7 +142,7 @@ def nets(
     ] = None,
 ) -> None:
     """The nets it knows: preprocessing, weights; and of those named, every layer."""
-    from pipeline.commands.nets import layers_table, nets_table
+    from pipeline.commands.look.nets import layers_table, nets_table
 
     if not names:
         say(nets_table())
@@ -163,7 +163,7 @@ def nets(
 )
 def show(**options: Any) -> None:
     """The run in the terminal: its state, a layer's feature maps, or a map's winners."""
-    from pipeline.commands.show import shown
+    from pipeline.commands.look.show import shown
 
     say(shown(checked(ShowRequest, options)))
 

@@ -41,7 +41,7 @@ def ask(**options: Any) -> None:
     A page of the run's atlas, and an HTTP interface beside it.
     """
     with waiting("Loading torch"):
-        from pipeline.commands.ask import asked
+        from pipeline.commands.look.ask import asked
 
     with _until_stopped() as stoppable, asked(checked(AskRequest, options)) as address:
         stoppable()  # Ray has its own way to be terminated, which would leave the service behind

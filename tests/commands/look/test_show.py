@@ -14,7 +14,7 @@ from pyarrow.dataset import partitioning
 
 from pipeline import schema
 from pipeline.atlas.documents.names import layer_folder
-from pipeline.commands.show import shown
+from pipeline.commands.look.show import shown
 from pipeline.core.graph.trace import trace
 from pipeline.core.nets.known import Net
 from pipeline.data.store import Store
@@ -104,8 +104,8 @@ def test_names_do_not_steer_the_terminal() -> None:
 
 def test_a_look_waits_for_neither_torch_nor_pandas() -> None:
     code = (
-        "import sys, pipeline.cli.app, pipeline.commands.show, pipeline.commands.nets; "
-        "pipeline.commands.nets.nets_table(); "
+        "import sys, pipeline.cli.app, pipeline.commands.look.show, pipeline.commands.look.nets; "
+        "pipeline.commands.look.nets.nets_table(); "
         "print({'torch', 'torchvision', 'pandas', 'ray'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

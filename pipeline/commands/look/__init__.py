@@ -1,0 +1,1 @@
+"""Commands that look: at a run, at the nets there are, and at pictures before a run's net."""
