@@ -196,7 +196,8 @@ function strong(layer, map, stage) {
   for (const on of ["mouseleave", "focusout"]) made.addEventListener(on, () => stage.point(null));
   stage.watch(layer.name, map, (/** @type {number} */ now) => {
     bar.firstChild.style.width = `${Math.min(100, 100 * now / map.activation)}%`;
-    value.textContent = now === map.activation ? short(now) : `${short(now)} of ${short(map.activation)}`;
+    const same = Math.abs(now - map.activation) < 0.005 * map.activation;
+    value.textContent = same ? short(map.activation) : `${short(now)} of ${short(map.activation)}`;
   });
   return made;
 }

@@ -75,7 +75,8 @@ function settled(act, stay) {
 function markLayer(layer, hash) {
   for (const entry of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("#layers a"))) {
     const current = layer ? entry.dataset.layer === layer.name
-      : entry.hash === hash || (entry.hash === routes.classes() && /^#\?(class|kind)=/.test(hash));
+      : entry.hash === hash || (entry.hash === routes.classes() && /^#\?(class|kind)=/.test(hash))
+        || (entry.hash === routes.ask() && /^#\?ask=/.test(hash));
     if (current) {
       entry.setAttribute("aria-current", "page");
       entry.scrollIntoView({ block: "nearest", inline: "center" });
