@@ -105,6 +105,9 @@ class AskRequest(OnCluster):
     host: str = "127.0.0.1"
     """Address to listen on: by default this machine alone can ask; 0.0.0.0 is whoever reaches
     it."""
+    address: str | None = None
+    """Ray cluster; by default the one that this process belongs to, else a Ray of this machine
+    alone."""
 
 
 class ProjectRequest(OnCluster):

@@ -62,6 +62,7 @@ class Pictures:
         dataset = self.known.dataset if self.known else None
         held = Held(name, read_picture(source, self.preprocessing, dataset))
         self.memory.put(held)
+        self.memory.forget()
         return held
 
     def _sample(self, name: str) -> Wanted | Refusal:

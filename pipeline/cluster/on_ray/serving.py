@@ -29,6 +29,7 @@ from pipeline.errors import TRIES, RequestError, first_line
 from pipeline.service.answers import Answer, Begun, Box, Hidden, Places, Refusal, Shown
 from pipeline.service.door import Behind, Watched
 from pipeline.service.engine import Engine, Question
+from pipeline.service.memory import Held
 from pipeline.service.pictures import MOST_PIXELS, Pictures
 
 _APP, _NET = "deconv-atlas", "net"
@@ -68,22 +69,25 @@ class Replica:
     def __init__(self, reference: Sequence[Any], device: str, threads: int) -> None:
         settle()
         torch.set_num_threads(threads)
-        self._thread = ThreadPoolExecutor(1)
+        self._reading, self._computing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # twice as many are refused
         make: MakeEngine = ray.get(reference[0])
         self.pictures, self.engine = make(device)
 
     async def answer(self, shown: Shown, layers: Sequence[str], maps: int) -> Answer | Refusal:
         """As `Behind` has it."""
-        held = await self._by_net(self.pictures.find, shown)
+        held = await self._find(shown)
         if isinstance(held, Refusal):
             return held
         answer: Answer | Refusal = await self._answers(Question(held, tuple(layers), maps))
         return answer
 
+    async def _find(self, shown: Shown) -> Held | Refusal:
+        return await _done_by(self._reading, self.pictures.find, shown)
+
     async def _by_net(self, do: Callable[..., _Result], *about: Any) -> _Result:
-        """Done by the thread that has the net: others would share its cores, and all be late."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, do, *about)
+        """Done by the thread that has the net: several would share its cores, and all be late."""
+        return await _done_by(self._computing, do, *about)
 
     @serve.batch(max_batch_size=_BATCH, batch_wait_timeout_s=0.002)
     async def _answers(self, questions: list[Question]) -> list[Answer | Refusal]:
@@ -91,7 +95,7 @@ class Replica:
 
     async def hide(self, shown: Shown, box: Box, maps: Watched) -> Hidden | Refusal:
         """As `Behind` has it."""
-        held = await self._by_net(self.pictures.find, shown)
+        held = await self._find(shown)
         if isinstance(held, Refusal):
             return held
         return await self._by_net(self.engine.hide, held, box, maps)
@@ -100,13 +104,17 @@ class Replica:
         self, shown: Shown, layer: str | None
     ) -> AsyncIterator[Begun | Places | Refusal]:
         """As `Behind` has it."""
-        held = await self._by_net(self.pictures.find, shown)
+        held = await self._find(shown)
         if isinstance(held, Refusal):
             yield held
             return
         lines = self.engine.occlude(held, layer)
         while (line := await self._by_net(next, lines, None)) is not None:
             yield line
+
+
+async def _done_by(thread: ThreadPoolExecutor, do: Callable[..., _Result], *about: Any) -> _Result:
+    return await asyncio.get_running_loop().run_in_executor(thread, do, *about)
 
 
 class Replicas:
