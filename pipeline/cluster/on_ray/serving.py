@@ -6,7 +6,6 @@ another. Both are seen by Serve alone, so nothing here is about their starts and
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -176,11 +175,10 @@ def served(
         RequestError: another service has the cluster, or this one cannot start.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    others = set(serve.status().applications) - {_APP}
-    if others:
+    if running := serve.status().applications:
         raise RequestError(
-            f"Ray Serve has the application {min(others)} on this cluster already; end that, or "
-            "ask on another cluster."
+            f"Ray Serve answers on this cluster already (application {min(running)}); end that "
+            "(`serve shutdown`), or ask on another cluster."
         )
     quiet = LoggingConfig(log_level="ERROR", enable_access_log=False)
 
@@ -220,21 +218,3 @@ def _net(make_engine: MakeEngine, seat: Seats) -> Application:
     )(Replica)  # fmt: skip
     device = "cuda" if seat.gpus else "cpu"
     return deployment.bind([ray.put(make_engine)], device, max(1, int(seat.cpus)))
-
-
-def require_free(host: str, port: int) -> None:
-    """Refuse a port of this machine that cannot be listened on.
-
-    Raises:
-        RequestError: it cannot be.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((host, port))
-    except OSError as error:
-        raise RequestError(
-            f"{host} cannot be listened on at port {port} ({error.strerror or error}); choose "
-            "another --port or --host."
-        ) from error

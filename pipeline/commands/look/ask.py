@@ -1,6 +1,7 @@
 """What `ask` does: a service over a finished run, with its atlas beside it."""
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -49,6 +50,8 @@ def asked(request: AskRequest) -> Iterator[str]:
     store = _anywhere(run.store)
     Standing(store, run.layers)  # here already, where its absence is told
     atlas = _atlas(run, request.atlas)
+    if not request.address:
+        _require_free(request.host, request.port)
     from pipeline.cluster.on_ray import serving  # seconds, for those who may have asked wrongly
     from pipeline.service.door import make_app
 
@@ -62,8 +65,6 @@ def asked(request: AskRequest) -> Iterator[str]:
     )
     only_here = request.host in _LOOPBACK
     app = partial(make_app, _about(run, net), atlas, only_here)
-    if not request.address:
-        serving.require_free(request.host, request.port)
     with connection.connected(request.address):
         nodes.require_in_sight(store)
         with ExitStack() as ending:
@@ -128,3 +129,21 @@ def _atlas(run: Run, place: str | None) -> Store | None:
 def _anywhere(store: Store) -> Store:
     """The same place for processes with another current folder."""
     return Store(store.path()) if store.is_local else store
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuse a port of this machine that cannot be listened on.
+
+    Raises:
+        RequestError: it cannot be.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+    except OSError as error:
+        raise RequestError(
+            f"{host} cannot be listened on at port {port} ({error.strerror or error}); choose "
+            "another --port or --host."
+        ) from error

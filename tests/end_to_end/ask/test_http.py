@@ -221,6 +221,10 @@ def test_many_ask_at_once(asked: Service) -> None:
         assert found.faults == {}
         assert len(found.times) >= clients
         assert max(found.times) < 60
+    ends = time.monotonic() + 120
+    while len(replicas()) < 2:  # another one comes, on the other node
+        assert time.monotonic() < ends
+        assert load(asked.address, lambda: pictures(files), 6, 2.0).faults == {}
     moved = load(asked.address, hand(asked.address, files[0]), 2, 3.0)
     assert moved.faults == {}
     assert len(moved.times) > 3
@@ -256,10 +260,15 @@ def test_wrong_requests(
 ) -> None:
     for arguments, why in (
         ([tmp_path / "nothing"], "There is no run"),
+        ([folder / "run", "--port", asked.port], f"at port {asked.port}"),
         ([folder / "run", "--atlas", tmp_path], "There is no atlas"),
     ):
         command("ask", *arguments, code=2)
         assert why in " ".join(capsys.readouterr().err.split())
-    taken = finished("ask", folder / "run", "--port", asked.port)
-    assert taken.returncode == 2
-    assert f"at port {asked.port}" in taken.stderr
+
+
+def test_a_cluster_has_one_service(asked: Service, cluster: Cluster, folder: Path) -> None:
+    second = finished("ask", folder / "run", "--address", cluster.address)
+    assert second.returncode == 2
+    assert "answers on this cluster already" in second.stderr
+    asked.answered("answer", photo("macaw").read_bytes())
