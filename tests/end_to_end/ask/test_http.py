@@ -15,6 +15,7 @@ import pytest
 import ray
 import torch
 from PIL import Image
+from ray.cluster_utils import Cluster
 
 from jobs.load import Load, hand, load, pictures
 from pipeline import open_run
