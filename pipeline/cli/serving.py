@@ -43,10 +43,12 @@ def ask(**options: Any) -> None:
     with waiting("Loading torch"):
         from pipeline.commands.look.ask import asked
 
-    with _until_stopped() as stoppable, asked(checked(AskRequest, options)) as address:
+    request = checked(AskRequest, options)
+    with _until_stopped() as stoppable, asked(request) as (address, has_page):
         stoppable()  # Ray has its own way to be terminated, which would leave the service behind
-        say(f"Ask here:      {address}#?ask - stop with Ctrl-C")
-        say(f"Its interface: {address}ask/openapi.json")
+        if has_page:
+            say(f"Ask here:      {address}#?ask")
+        say(f"Its interface: {address}ask/openapi.json - stop with Ctrl-C")
         while True:
             time.sleep(_DAY)
 

@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def asked(request: AskRequest) -> Iterator[str]:
+def asked(request: AskRequest) -> Iterator[tuple[str, bool]]:
     """The service, for as long as the block lasts.
 
     Yields:
-        Its address.
+        Its address, and whether there is an atlas with the page to ask on.
 
     Raises:
         RequestError: there is no such run, it is not mined to its end, or the service cannot start.
@@ -73,7 +73,7 @@ def asked(request: AskRequest) -> Iterator[str]:
                 service = serving.served(app, make, seat, request.host, request.port)
                 ending.enter_context(service)
             host = "127.0.0.1" if only_here else request.host
-            yield f"http://{host}:{request.port}/"
+            yield f"http://{host}:{request.port}/", atlas is not None
 
 
 def _about(run: Run, net: Net) -> About:

@@ -77,7 +77,7 @@ def service(*arguments: object) -> Iterator[Service]:
         ends = time.monotonic() + _STARTS
         for line in process.stdout:  # it says so when it answers
             said.write(line)
-            if b"Ask here" in line:
+            if b"Its interface" in line:
                 break
             assert time.monotonic() < ends
         assert process.poll() is None, said.getvalue().decode()

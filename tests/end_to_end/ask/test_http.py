@@ -194,7 +194,8 @@ def without_end(asked: Service) -> bytes:
 
 def test_only_this_machine_is_answered(asked: Service) -> None:
     own = ray.util.get_node_ip_address()
-    assert not own.startswith("127.")
+    if own.startswith("127."):
+        pytest.skip("this machine has no other address")
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((own, asked.port), 5)
 
