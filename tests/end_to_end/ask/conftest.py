@@ -1,9 +1,11 @@
 """Photographs before a net that really sees, and a service over that run on a Ray cluster."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
 from tests.end_to_end.ask.service import LAYERS, PHOTOS, WEIGHTS, Service, replicas, service
@@ -33,3 +35,7 @@ def asked(cluster: Cluster, folder: Path) -> Iterator[Service]:
     with service(folder / "run", "--address", cluster.address) as running:
         yield running
     assert replicas() == []
+    ends = time.monotonic() + 30
+    while ray.available_resources().get("CPU") != 2:  # the next tests want them
+        assert time.monotonic() < ends
+        time.sleep(0.5)

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from ray._private import state
 
 from tests.cluster.clusters import free_port
 
@@ -29,7 +30,7 @@ with_photographs = pytest.mark.skipif(
 )
 
 _STARTS = 240.0
-_REPLICA = b"ray::ServeReplica:deconv-atlas:net"
+_REPLICA = "ServeReplica:deconv-atlas:net"
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,12 @@ def service(*arguments: object) -> Iterator[Service]:
 
 
 def replicas() -> list[int]:
-    """The processes that hold a net."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            if folder.name.isdecimal() and (folder / "cmdline").read_bytes().startswith(_REPLICA):
-                found.append(int(folder.name))
-        except OSError:
-            continue  # it has ended
-    return found
+    """The processes that hold a net, on the cluster that this one is connected to."""
+    return [
+        actor["Pid"]
+        for actor in state.actors().values()
+        if actor["State"] == "ALIVE" and actor["ActorClassName"] == _REPLICA
+    ]
 
 
 def kill_replica() -> None:
