@@ -19,7 +19,6 @@ from urllib.parse import quote, urlsplit
 import typer
 from rich.table import Table
 
-from pipeline.errors import RequestError
 from pipeline.terminal import console
 
 _TIMEOUT = 120.0
@@ -150,7 +149,7 @@ def main(
     paths = [path for path in sorted(photos.rglob("*")) if path.suffix.lower() in _PICTURES]
     files = [path.read_bytes() for path in paths[:64]]
     if not files:
-        raise RequestError(f"There are no pictures in {photos}.")
+        raise typer.BadParameter(f"There are no pictures in {photos}.")
     columns = ("at once", "answers/s", "median, ms", "95 %, ms", "faults")
     table = Table(*columns, title="whole pictures, then a square that follows a hand", box=None)
     load(address, lambda: pictures(files), 1, 2.0)  # warm

@@ -15,7 +15,8 @@ from pipeline.data.store import Store
 from pipeline.data.store.headers import Kept, cache_control, content_type, packed
 from pipeline.errors import RequestError, StoreError
 
-_NAMES = {"localhost", "127.0.0.1", "::1"}
+THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
+"""Its names for itself."""
 
 
 def serve(place: Store, port: int) -> ThreadingHTTPServer:
@@ -154,5 +155,5 @@ def is_this_machine(host: str | None) -> bool:
     if host is None:
         return True
     with suppress(ValueError):  # no name at all
-        return urlsplit(f"//{host}").hostname in _NAMES
+        return urlsplit(f"//{host}").hostname in THIS_MACHINE
     return False

@@ -71,7 +71,7 @@ def mine(
     """Mine parts; yields each part when it is stored."""
     seat = seats(asked)
     recipes = [target.recipe for target in targets]
-    runs = [_anywhere(target.run) for target in targets]
+    runs = [anywhere(target.run) for target in targets]
 
     kept = dataset.share_kept
 
@@ -97,7 +97,7 @@ def rescore(
 ) -> Iterator[int]:
     """Look at images again exactly; yields how many each unit had."""
     seat, recipe = seats(workforce), target.recipe
-    run, kept = _anywhere(target.run), dataset.share_kept
+    run, kept = anywhere(target.run), dataset.share_kept
 
     def do(miner: Miner, unit: SecondLook) -> int:
         look_for(run)
@@ -116,7 +116,7 @@ class Merging:
 
     def condense(self, sources: Sources, ranges: Sequence[Range]) -> Iterator[None]:
         """Condense heaps; yields whenever a range is done."""
-        run = _anywhere(self.run)
+        run = anywhere(self.run)
 
         def do(_: None, part: Range) -> None:
             look_for(run)
@@ -127,7 +127,7 @@ class Merging:
 
     def merge(self, sources: Sources, shares: Sequence[Share]) -> Iterator[Merged]:
         """Merge layers; yields what came of each share."""
-        run = _anywhere(self.run)
+        run = anywhere(self.run)
 
         def do(_: None, share: Share) -> Merged:
             look_for(run)
@@ -147,7 +147,7 @@ def project(
     workforce: Workforce,
 ) -> Iterator[int]:
     """Project tables of winners or examples; yields how many each one had."""
-    run = _anywhere(run)
+    run = anywhere(run)
 
     def do(net: Net, unit: tuple[Pick, pa.Table]) -> int:
         look_for(run)
@@ -160,7 +160,7 @@ def project(
 
 def compact(run: Store, work: Sequence[Compaction], workforce: Workforce) -> Iterator[Block]:
     """Put what was projected into files by feature map; yields each block that is there."""
-    run = _anywhere(run)
+    run = anywhere(run)
 
     def do(_: None, unit: Compaction) -> Block:
         look_for(run)
@@ -191,7 +191,7 @@ def with_net(
 
 def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None) -> Iterator[int]:
     """Make sheets, for which no net is needed; yields how many feature maps each unit was for."""
-    run, dest = _anywhere(run), _anywhere(dest)
+    run, dest = anywhere(run), anywhere(dest)
     seat = seats(Workforce(workers=workers, gpus="none"))
 
     def do(_: None, unit: Unit) -> int:
@@ -205,6 +205,6 @@ def publish(run: Store, dest: Store, units: Sequence[Unit], workers: int | None)
     )
 
 
-def _anywhere(store: Store) -> Store:
+def anywhere(store: Store) -> Store:
     """The same place for processes with another current folder."""
     return Store(store.path()) if store.is_local else store

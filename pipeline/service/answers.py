@@ -1,9 +1,13 @@
 """What the service is asked, and what it answers: the JSON of its interface."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import AtlasError, RequestError, TooLargeError, UnknownFormatError
+
+_STATUS: dict[type, int] = {TooLargeError: 413, UnknownFormatError: 415}
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right."""
@@ -34,6 +38,12 @@ class Refusal:
 
     status: int
     error: str
+
+    @classmethod
+    def of(cls, error: AtlasError) -> "Refusal":
+        """What an error means to who has asked."""
+        status = 422 if isinstance(error, RequestError) else 500
+        return cls(_STATUS.get(type(error.__cause__), status), str(error))
 
 
 class Said(BaseModel):
@@ -197,5 +207,5 @@ class Places(Said):
     top_class: list[int]
 
 
-Line = Annotated[Begun | Places | Fault, Field()]
+Line = Begun | Places | Fault
 """A line of an occlusion map that is streamed."""

@@ -44,6 +44,7 @@ Watched = Sequence[tuple[str, int]]
 """Layer and number of feature maps."""
 
 _MOST_DIGITS = 9
+"""Of a feature map's number."""
 
 Named = Annotated[
     str,
@@ -120,6 +121,7 @@ def make_app(about: About, atlas: Store | None, only_here: bool, behind: Behind)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _wrong)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _failed)
     _add_questions(app, about, behind)
     if atlas is not None:
         _add_atlas(app, atlas)
@@ -288,6 +290,10 @@ async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     wrong = error.errors()[0]
     return _fault(400, f"{wrong['loc'][-1]}: {wrong['msg']}; see /ask/openapi.json.")
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return _fault(500, f"The service failed ({type(error).__name__}); its log tells more.")
 
 
 def _fault(status: int, text: str) -> Response:

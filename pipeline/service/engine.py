@@ -18,7 +18,7 @@ from pipeline.core.occlusion.occlusion import Occlusion
 from pipeline.data.class_names import ClassNames
 from pipeline.data.findings import Activation, Explanation, OccludeSettings
 from pipeline.data.stored.standing import Standing
-from pipeline.errors import AtlasError, RequestError
+from pipeline.errors import AtlasError
 from pipeline.service.answers import (
     Answer,
     Begun,
@@ -36,9 +36,10 @@ from pipeline.service.memory import Held
 from pipeline.stages import occlude
 from pipeline.stages.explain import explain_pictures
 
-TOP_CLASSES = 5
+_TOP_CLASSES = 5
 
 _SMALL = 3 * 64 * 64
+"""Values of a picture that is sent without loss, as its colours would run into each other."""
 
 _SQUARE, _STRIDE, _OF = 27, 7, 227
 """Side and stride of the occluder in the paper, before its net's input."""
@@ -77,7 +78,6 @@ class Engine:
         names: ClassNames,
     ) -> None:
         self.net, self.spec, self.standing, self.names = net, spec, standing, names
-        self.layers = tuple(layer.name for layer in spec.layers if not layer.no_way_down)
         self._occlusion = lru_cache(4)(self._prepared)
 
     # --- what a picture excites ---------------------------------------------------------------
@@ -91,8 +91,7 @@ class Engine:
             try:
                 answers |= zip(same, self._answers(held, layers, maps), strict=True)
             except AtlasError as error:
-                status = 422 if isinstance(error, RequestError) else 500
-                answers |= dict.fromkeys(same, Refusal(status, str(error)))
+                answers |= dict.fromkeys(same, Refusal.of(error))
         return [answers[n] for n in range(len(questions))]
 
     def _answers(self, held: Sequence[Held], layers: Sequence[str], maps: int) -> Iterator[Answer]:
@@ -149,12 +148,10 @@ class Engine:
 
     @cached_property
     def _hiding(self) -> Hiding:
-        module, pre = self.net.module, self.net.preprocessing
-        if module is None or not self.net.classes:
-            raise RequestError(
-                f"{self.net.name} tells no classes apart: nothing is hidden from it."
-            )
-        return Hiding(module, self.net.graph.layers, pre.input_size, pre.channels)
+        occlude.check(self.net, self._settings())
+        assert self.net.module is not None, "a net with classes is whole"
+        pre = self.net.preprocessing
+        return Hiding(self.net.module, self.net.graph.layers, pre.input_size, pre.channels)
 
     def hide(self, held: Held, box: Box, maps: Sequence[tuple[str, int]]) -> Hidden | Refusal:
         """What the net makes of a picture while a box of it is hidden.
@@ -173,8 +170,10 @@ class Engine:
                 watched.setdefault(layer, []).append(number)
             hidden = self._hiding.hide(held.seen, box, watched)
             return self._change(held.seen, hidden, held.name, watched)
-        except (RequestError, ValueError) as error:
-            return Refusal(422, f"{str(error).removesuffix('.')}.")
+        except AtlasError as error:
+            return Refusal.of(error)
+        except ValueError as error:  # the box is none
+            return Refusal(422, f"{error}.")
 
     def _change(
         self, seen: Seen, hidden: Seen, picture: str, watched: dict[str, list[int]]
@@ -205,9 +204,13 @@ class Engine:
     # --- the occlusion map --------------------------------------------------------------------
 
     def _prepared(self, layer: str | None) -> Occlusion:
+        return occlude.prepare(self.net, self._settings(layer))
+
+    def _settings(self, layer: str | None = None) -> OccludeSettings:
+        """The paper's occluder, as large before this net's input."""
         shorter = min(self.net.preprocessing.input_size)
         side, stride = (max(1, round(shorter * length / _OF)) for length in (_SQUARE, _STRIDE))
-        return occlude.prepare(self.net, OccludeSettings(layer, side, stride))
+        return OccludeSettings(layer, side, stride)
 
     def occlude(self, held: Held, layer: str | None) -> Iterator[Begun | Places | Refusal]:
         """The occlusion map of a picture, some places at a time as they are computed.
@@ -221,8 +224,8 @@ class Engine:
                 self.spec.layer(layer)
             plan = self._occlusion(layer)
             without = plan.without(self._normalised(held))
-        except RequestError as error:
-            yield Refusal(422, str(error))
+        except AtlasError as error:
+            yield Refusal.of(error)
             return
         yield Begun(
             picture=held.name,
@@ -254,7 +257,7 @@ class Engine:
 
 def _top(probabilities: torch.Tensor) -> list[int]:
     """The most probable classes."""
-    count = min(TOP_CLASSES, len(probabilities))
+    count = min(_TOP_CLASSES, len(probabilities))
     labels: list[int] = probabilities.topk(count).indices.tolist()
     return labels
 
@@ -262,6 +265,6 @@ def _top(probabilities: torch.Tensor) -> list[int]:
 def _webp(pixels: np.ndarray) -> str:
     """A picture (H, W, 3), uint8, as a data URL."""
     sink = BytesIO()
-    small = pixels.size <= _SMALL  # whose colours would run into each other
+    small = pixels.size <= _SMALL
     Image.fromarray(pixels).save(sink, "WEBP", lossless=small, quality=85, method=0)
     return f"data:image/webp;base64,{b64encode(sink.getvalue()).decode()}"

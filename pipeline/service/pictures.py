@@ -8,7 +8,7 @@ from contextlib import suppress
 from pipeline.core.nets.preprocessing import Preprocessing
 from pipeline.data.pictures import Wanted, read_picture
 from pipeline.data.stored.named import Known
-from pipeline.errors import RequestError, TooLargeError, UnknownFormatError
+from pipeline.errors import AtlasError
 from pipeline.service.answers import Refusal, Shown
 from pipeline.service.memory import Held, Memory
 
@@ -20,8 +20,6 @@ MOST_PIXELS = 50_000_000
 
 _FORGETTING = 5.0
 """Seconds between looks at what may be forgotten."""
-
-_STATUS: dict[type, int] = {TooLargeError: 413, UnknownFormatError: 415}
 
 
 class Pictures:
@@ -55,8 +53,8 @@ class Pictures:
             if isinstance(wanted, Refusal):
                 return wanted
             return self._read(f"sample-{wanted.sample}", wanted)
-        except RequestError as error:
-            return Refusal(_STATUS.get(type(error.__cause__), 422), str(error))
+        except AtlasError as error:
+            return Refusal.of(error)
 
     def _read(self, name: str, source: Wanted | bytes) -> Held:
         dataset = self.known.dataset if self.known else None

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,12 @@ def ask(
     headers: dict[str, str] | None = None,
     atlas: Store | None = None,
     only_here: bool = True,
+    fails: type[Exception] | None = None,
 ) -> tuple[int, dict[str, str], bytes]:
-    """A request as a server hands it on; a body of None never comes."""
+    """A request as a server hands it on; a body of None never comes.
+
+    With what it `fails` the server has to write it down, once it is answered.
+    """
     app = make_app(ABOUT, atlas, only_here, behind)
     path, _, query = path.partition("?")
     given = {"Host": "localhost:8000"} | (headers or {})
@@ -87,7 +92,8 @@ def ask(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    with pytest.raises(fails) if fails else nullcontext():
+        asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
     head = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], head, b"".join(part.get("body", b"") for part in sent[1:])
 
@@ -150,6 +156,15 @@ def test_bodies_that_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "_SLOWEST", 0.05)
     assert fault(ask(Nobody(), "/ask/answer", None))[0] == 408
+
+
+def test_a_service_that_fails_says_so() -> None:
+    class Broken(Nobody):
+        async def answer(self, shown: Shown, layers: Sequence[str], maps: int) -> Answer | Refusal:
+            raise ZeroDivisionError("not for strangers")
+
+    told = fault(ask(Broken(), "/ask/answer", fails=ZeroDivisionError))
+    assert told == (500, "The service failed (ZeroDivisionError); its log tells more.")
 
 
 def test_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:

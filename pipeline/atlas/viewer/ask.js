@@ -188,7 +188,7 @@ function strong(layer, map, stage) {
   const bar = el("span", { class: "level" }, el("span", { class: "now" }));
   const value = el("span", { class: "value" }, short(map.activation));
   const made = el("figure", { class: "strong-map", "data-map": `${layer.name}/${map.feature_map}` },
-    el("div", { class: "pair" },
+    el("div", { class: "beside" },
       el("span", { class: "mine" }, el("img", { src: map.projection, class: showsPixels(layer) ? "pixels" : "", alt: `What map ${map.feature_map} of ${layer.name} sees in this picture` }), el("span", { class: "caption" }, "in this picture")),
       distant(layer, map.feature_map, "", false)),
     el("figcaption", {}, bar, value, el("span", { class: "note" }, `stronger than ${share >= 0.9995 ? "99.9" : (100 * share).toFixed(share < 0.995 ? 0 : 1)} % of the images`)));
@@ -226,7 +226,7 @@ function stageOf(asking, answer) {
     "aria-label": hides ? "The picture. Arrows move a square that hides a part of it, + and - change its size, Escape takes it away." : null,
   }, el("img", { src: answer.seen, width, height, alt: "The picture as the net sees it", draggable: false }), heat, field, square);
   const bars = el("div", { class: "shares" });
-  const told = el("p", { class: "note told", role: "status" });
+  const told = el("p", { class: "note effect", role: "status" });
   /** @type {Map<string, {was: number, tell: (now: number) => void}>} */
   const watched = new Map();
 

@@ -1,15 +1,14 @@
 """The service on Ray Serve: a door that takes requests, and behind it replicas that hold the net.
 
-What is no picture never reaches a net's process, and what was asked of one that dies goes to
-another. Both are seen by Serve alone, so nothing here is about their starts and ends.
+The door bounds what comes in and serves the atlas' files; what was asked of a replica that dies
+goes to another.
 """
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
@@ -33,11 +32,6 @@ from pipeline.service.memory import Held
 from pipeline.service.pictures import MOST_PIXELS, Pictures
 
 _APP, _NET = "deconv-atlas", "net"
-_NAMESPACE = "serve"
-"""Of Serve's actors, as Serve has it."""
-
-_LEFTOVERS, _LOOK = 3.0, 0.5
-"""Seconds for which what Serve leaves behind is looked for, and between looks."""
 
 _BATCH = 8
 """Pictures that are answered together, at most."""
@@ -203,19 +197,7 @@ def served(
             raise RequestError(f"The service does not start: {first_line(error)}.") from error
         yield
     finally:
-        _end()
-
-
-def _end() -> None:
-    """End Serve; a replica that was just being started outlives it, and would keep its place."""
-    serve.shutdown()  # type: ignore[no-untyped-call]
-    ends = time.monotonic() + _LEFTOVERS
-    while time.monotonic() < ends:
-        for actor in ray.util.list_named_actors(all_namespaces=True):
-            if actor["namespace"] == _NAMESPACE:
-                with suppress(ValueError):  # it has ended by itself
-                    ray.kill(ray.get_actor(actor["name"], _NAMESPACE))
-        time.sleep(_LOOK)
+        serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _net(make_engine: MakeEngine, seat: Seats) -> Application:

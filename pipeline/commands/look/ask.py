@@ -8,8 +8,9 @@ from functools import partial
 from importlib.util import find_spec
 
 from pipeline.atlas.places import public_name
-from pipeline.atlas.server import atlas_at
+from pipeline.atlas.server import THIS_MACHINE, atlas_at
 from pipeline.cluster.on_ray import connection, nodes
+from pipeline.cluster.stages import anywhere
 from pipeline.commands.project import dataset_of
 from pipeline.config import RunSpec
 from pipeline.core.nets.known import Net
@@ -29,8 +30,6 @@ from pipeline.service.memory import REMEMBERED
 from pipeline.service.pictures import MOST_BYTES, MOST_PIXELS, Pictures
 from pipeline.terminal import waiting
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +46,7 @@ def asked(request: AskRequest) -> Iterator[tuple[str, bool]]:
     if find_spec("fastapi") is None:
         raise RequestError("ask needs Ray Serve, which is not installed: pip install '.[ask]'.")
     run = Run(request.run, request.storage_options)
-    store = _anywhere(run.store)
+    store = anywhere(run.store)
     Standing(store, run.layers)  # here already, where its absence is told
     atlas = _atlas(run, request.atlas)
     if not request.address:
@@ -63,7 +62,7 @@ def asked(request: AskRequest) -> Iterator[tuple[str, bool]]:
         run.spec,
         names_of_outputs(run.spec.class_names, net),
     )
-    only_here = request.host in _LOOPBACK
+    only_here = request.host in THIS_MACHINE
     app = partial(make_app, _about(run, net), atlas, only_here)
     with connection.connected(request.address):
         nodes.require_in_sight(store)
@@ -118,17 +117,12 @@ def _known(run: Store) -> Known | None:
 def _atlas(run: Run, place: str | None) -> Store | None:
     """The atlas to show beside the answers; None where there is none that was not asked for."""
     try:
-        return _anywhere(atlas_at(run.store.at(place) if place else run.store))
+        return anywhere(atlas_at(run.store.at(place) if place else run.store))
     except RequestError as error:
         if place:
             raise
         log.warning("%s Without it there is no page to ask on.", error)
         return None
-
-
-def _anywhere(store: Store) -> Store:
-    """The same place for processes with another current folder."""
-    return Store(store.path()) if store.is_local else store
 
 
 def _require_free(host: str, port: int) -> None:

@@ -77,10 +77,10 @@ def drop(page: Any, name: str, script: str = DROP) -> None:
 def told(page: Any, pattern: str) -> str:
     """What is said below the picture, once it is what is waited for."""
     page.wait_for_function(
-        "pattern => new RegExp(pattern).test(document.querySelector('.told').textContent)",
+        "pattern => new RegExp(pattern).test(document.querySelector('.effect').textContent)",
         arg=pattern,
     )
-    text: str = page.locator(".told").inner_text()
+    text: str = page.locator(".effect").inner_text()
     return text
 
 
