@@ -34,6 +34,10 @@ _MOST_READ = 3 * MOST_BYTES
 _SLOWEST = 30.0
 """Seconds that a picture's file may take to arrive."""
 
+_LINGERS = 1.0
+"""Seconds that a line stays open after a refusal that came before the request's end: closed at
+once, it would take the refusal with it while the other side is still sending."""
+
 _PATIENCE = 120.0
 """Seconds that an answer may take; a large net's projections of all layers are some ten."""
 
@@ -274,9 +278,12 @@ async def _lines(first: BaseModel, more: AsyncIterator[BaseModel | Refusal]) -> 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     response = _fault(error.refusal.status, error.refusal.error)
-    if not error.is_over:  # else what is left of it would be read, which may be without end
-        response.headers["Connection"] = "close"
-    return response
+    if error.is_over:
+        return response
+    response.headers["Connection"] = "close"  # what is left may be without end: it is not read
+    return StreamingResponse(
+        _lingering(bytes(response.body)), response.status_code, dict(response.headers)
+    )
 
 
 async def _wrong(request: Request, error: Exception) -> Response:
@@ -294,6 +301,11 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 async def _failed(_: Request, error: Exception) -> Response:
     return _fault(500, f"The service failed ({type(error).__name__}); its log tells more.")
+
+
+async def _lingering(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+    await asyncio.sleep(_LINGERS)
 
 
 def _fault(status: int, text: str) -> Response:
