@@ -124,6 +124,17 @@ def test_the_core_needs_neither_ray_nor_files() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_only_nets_of_torchvision_wait_for_it() -> None:
+    code = (
+        "import sys, pipeline.cluster.on_ray.worker, pipeline.data.weights.load as weights;"
+        "weights.load_net('demo'); print('torchvision' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "False"
+
+
 def test_the_rooms_are_small() -> None:
     long = {
         name: n for name, path in FILES.items() if (n := path.read_text().count("\n")) > MOST_LINES

@@ -67,7 +67,7 @@ def bench(
         if name not in SECTIONS:
             raise RequestError(f"No section {name!r}; there are {', '.join(SECTIONS)}.")
     for name in nets:
-        if name not in known.names() and not custom.is_custom(name):
+        if not known.is_known(name) and not custom.is_custom(name):
             raise RequestError(f"No net {name!r}; deconv-atlas nets lists them.")
     about = {
         "machine": platform.platform(),

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from torch import Tensor
-from torchvision.transforms.functional import InterpolationMode, affine
 
 Transform = Literal["translation", "scale", "rotation"]
 TRANSFORMS: tuple[Transform, ...] = ("translation", "scale", "rotation")
@@ -44,13 +43,15 @@ def transformed(
     """
     if amount == (1 if transform == "scale" else 0):
         return image
-    moved: Tensor = affine(
+    from torchvision.transforms import functional as F  # it takes longer than torch itself
+
+    moved: Tensor = F.affine(
         image,
         angle=amount if transform == "rotation" else 0.0,
         translate=[0, round(amount) if transform == "translation" else 0],
         scale=amount if transform == "scale" else 1.0,
         shear=[0.0, 0.0],
-        interpolation=InterpolationMode.BILINEAR,
+        interpolation=F.InterpolationMode.BILINEAR,
         fill=list(fill),
     )
     return moved

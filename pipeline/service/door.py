@@ -2,18 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from http import HTTPStatus
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 
 from pipeline.atlas.server import is_this_machine, reply
 from pipeline.data.store import Store
-from pipeline.errors import one_line, shown
+from pipeline.errors import shown
 from pipeline.service.answers import (
     About,
     Answer,
@@ -27,16 +24,13 @@ from pipeline.service.answers import (
     Shown,
 )
 from pipeline.service.pictures import MOST_BYTES
+from pipeline.service.refused import Refused, add_refusals
 
 _MOST_READ = 3 * MOST_BYTES
 """Of a body that is too large: who sends it hears so only at its end."""
 
 _SLOWEST = 30.0
 """Seconds that a picture's file may take to arrive."""
-
-_LINGERS = 1.0
-"""Seconds that a line stays open after a refusal that came before the request's end: closed at
-once, it would take the refusal with it while the other side is still sending."""
 
 _PATIENCE = 120.0
 """Seconds that an answer may take; a large net's projections of all layers are some ten."""
@@ -89,19 +83,6 @@ class Behind(Protocol):
         """Its occlusion map."""
 
 
-class Refused(Exception):  # noqa: N818
-    """There is no answer.
-
-    Args:
-        refusal: why.
-        is_over: whether the request was read to its end.
-    """
-
-    def __init__(self, refusal: Refusal, is_over: bool = True) -> None:
-        super().__init__(refusal.error)
-        self.refusal, self.is_over = refusal, is_over
-
-
 def make_app(about: About, atlas: Store | None, only_here: bool, behind: Behind) -> FastAPI:
     """The interface, below ``ask/``, and beside it the atlas.
 
@@ -122,10 +103,7 @@ def make_app(about: About, atlas: Store | None, only_here: bool, behind: Behind)
         openapi_url="/ask/openapi.json",
         dependencies=[Depends(_require_this_machine)] if only_here else [],
     )
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(HTTPException, _wrong)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _failed)
+    add_refusals(app)
     _add_questions(app, about, behind)
     if atlas is not None:
         _add_atlas(app, atlas)
@@ -273,40 +251,3 @@ async def _lines(first: BaseModel, more: AsyncIterator[BaseModel | Refusal]) -> 
     async for each in more:
         line = Fault(error=each.error) if isinstance(each, Refusal) else each
         yield f"{line.model_dump_json()}\n"
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    response = _fault(error.refusal.status, error.refusal.error)
-    if error.is_over:
-        return response
-    response.headers["Connection"] = "close"  # what is left may be without end: it is not read
-    return StreamingResponse(
-        _lingering(bytes(response.body)), response.status_code, dict(response.headers)
-    )
-
-
-async def _wrong(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        return _fault(404, f"There is nothing at {shown(request.url.path)}; see /ask/openapi.json.")
-    return _fault(error.status_code, f"{error.detail}.")
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    wrong = error.errors()[0]
-    return _fault(400, f"{wrong['loc'][-1]}: {wrong['msg']}; see /ask/openapi.json.")
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    return _fault(500, f"The service failed ({type(error).__name__}); its log tells more.")
-
-
-async def _lingering(body: bytes) -> AsyncIterator[bytes]:
-    yield body
-    await asyncio.sleep(_LINGERS)
-
-
-def _fault(status: int, text: str) -> Response:
-    return JSONResponse(Fault(error=one_line(text)).model_dump(), status)

@@ -57,12 +57,14 @@ def peak(place: Path, count: int) -> int:
 
 @pytest.mark.parametrize("kind", [folder_of, tar_of])
 def test_mining(kind: object, tmp_path: Path) -> None:
-    peaks = []
-    for count in (N, 4 * N):
-        place = tmp_path / str(count)
+    places = {count: tmp_path / str(count) for count in (N, 4 * N)}
+    for count, place in places.items():
         place.mkdir()
         kind(place, count)  # type: ignore[operator]
-        # an allocator now and then takes tens of MB more: the lowest of some is what is needed
-        peaks.append(min(peak(place, count) for _ in range(4)))
-    print(f"{kind.__name__}: {peaks[0] / 2**20:.0f} MB, {peaks[1] / 2**20:.0f} MB")  # type: ignore[attr-defined]
-    assert peaks[1] - peaks[0] < ALLOWED
+    # an allocator now and then takes tens of MB more: the lowest of some is what is needed
+    fewer = min(peak(places[N], N) for _ in range(2))
+    more = [peak(places[4 * N], 4 * N)]
+    while more[-1] - fewer >= ALLOWED and len(more) < 4:
+        more.append(peak(places[4 * N], 4 * N))
+    print(f"{kind.__name__}: {fewer / 2**20:.0f} MB, {min(more) / 2**20:.0f} MB")  # type: ignore[attr-defined]
+    assert min(more) - fewer < ALLOWED

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torchvision.ops import StochasticDepth
 
 from pipeline.core.graph.kernels import conv_op, pool_op
 from pipeline.core.graph.linear import Shapes, linear_op
@@ -36,7 +35,7 @@ from pipeline.core.graph.steps import (
 
 _PASSED = (
     nn.LocalResponseNorm, nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-    nn.Identity, StochasticDepth, nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softsign,
+    nn.Identity, nn.Tanh, nn.Sigmoid, nn.Hardsigmoid, nn.Softsign,
 )  # fmt: skip
 _PASS = {
     "tanh", "dropout", "dropout2d", "feature_dropout", "alpha_dropout", "stochastic_depth",

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Mapping
 
 from torch import Tensor, nn
-from torchvision.models import GoogLeNet, Inception3
 
 _COUNTER = "num_batches_tracked"
 
@@ -78,7 +77,7 @@ def listed(names: Iterable[object]) -> str:
 
 def _training_only(net: nn.Module) -> tuple[str, ...]:
     """How the names of auxiliary classifiers begin: files come with and without them."""
-    return ("aux", "AuxLogits") if isinstance(net, GoogLeNet | Inception3) else ()
+    return ("aux", "AuxLogits") if hasattr(net, "aux_logits") else ()
 
 
 def _require_alike(key: str, tensor: Tensor, own: Tensor) -> None:

@@ -1,12 +1,13 @@
 """The nets that are known by name: how each is built, prepared for, and what its layers are."""
 
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
-import torchvision.models
 from torch import Tensor, nn
 
 from pipeline.core.graph.trace import Graph, trace
@@ -79,8 +80,13 @@ class Net:
 
 def names() -> list[str]:
     """The names of all nets; those of one's own are not among them."""
-    models = torchvision.models.list_models(module=torchvision.models)
+    models = _torchvision().list_models(module=_torchvision())
     return [DEMO, *VARIANTS, *(name for name in models if name.startswith(_FAMILIES))]
+
+
+def is_known(name: str) -> bool:
+    """Whether it is one of `names`."""
+    return name == DEMO or name in VARIANTS or name in names()
 
 
 def torchvision_weights(name: str) -> dict[str, Any]:
@@ -88,7 +94,7 @@ def torchvision_weights(name: str) -> dict[str, Any]:
     if name == DEMO or name in VARIANTS or custom.is_custom(name):
         return {}
     # what DEFAULT stands for changes with torchvision's version, so it is left out
-    return {weights.name: weights for weights in torchvision.models.get_model_weights(name)}
+    return {weights.name: weights for weights in _torchvision().get_model_weights(name)}
 
 
 def preprocessing(name: str, weights: str | None = None) -> Preprocessing:
@@ -160,7 +166,7 @@ def build(
             return demo.DemoNet(classes or demo.CLASSES)
         if name in VARIANTS:
             return OldNet(DESIGNS[name], classes or 1000, variant)
-        net: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+        net: nn.Module = _torchvision().get_model(name, weights=None, **options)
         return net
 
 
@@ -177,6 +183,11 @@ def make_custom(name: str, seed: int = 0, classes: int | None = None) -> custom.
     """
     with _seeded(seed):
         return of_timm.make(name, classes) if of_timm.is_timms(name) else custom.make(name)
+
+
+def _torchvision() -> ModuleType:
+    """Its models, imported for nets of its own alone: it takes longer than torch itself."""
+    return importlib.import_module("torchvision.models")
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def load_net(
     Raises:
         RequestError: an unknown net, or weights that are not there or do not fit.
     """
-    if not custom.is_custom(name) and name not in known.names():
+    if not custom.is_custom(name) and not known.is_known(name):
         close = difflib.get_close_matches(name, known.names(), n=1)
         hint = f", did you mean {close[0]}" if close else ""
         all_names = ", ".join(known.names())
