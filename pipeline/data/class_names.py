@@ -10,11 +10,10 @@ is shown as the dataset has it, by its own name or as "class 3".
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
+
+from pipeline.data.wordnet.hierarchy import imagenet_wnids, synsets
 
 _MOST_DIGITS = 10
-_WNIDS = Path(__file__).with_name("imagenet_wnids.txt")
 _ALIKE = 0.9
 """Of the categories of a net of ImageNet's classes, those that torchvision calls so too."""
 
@@ -76,21 +75,29 @@ def called(label: int | None, class_name: str | None) -> str | None:
     return f"class {label}" if class_name is None and label is not None else class_name
 
 
-@cache
-def imagenet_wnids() -> tuple[str, ...]:
-    """The WordNet ids of ImageNet's thousand classes, in the order of its nets' outputs."""
-    return tuple(_WNIDS.read_text("ascii").split())
+def class_synset(label: int | None, class_name: str | None) -> str | None:
+    """The WordNet id of a class of ImageNet; None of any other.
+
+    Args:
+        label: its number; alone it says nothing.
+        class_name: its WordNet id, or the name of ImageNet's class of that number.
+    """
+    wnids = imagenet_wnids()
+    if class_name in synsets():
+        return class_name
+    if label is None or class_name is None or not 0 <= label < len(wnids):
+        return None
+    return wnids[label] if is_same(synsets()[wnids[label]].name, class_name) else None
 
 
 def _wnids_of(categories: Sequence[str]) -> dict[str, int]:
     """WordNet id → index, where the categories are ImageNet's, however they are spelt."""
-    from torchvision.models import AlexNet_Weights  # seconds, for those who only name things
-
-    imagenet = AlexNet_Weights.IMAGENET1K_V1.meta["categories"]
-    if len(categories) != len(imagenet):
+    wnids = imagenet_wnids()
+    if len(categories) != len(wnids):
         return {}
-    same = sum(is_same(*names) for names in zip(categories, imagenet, strict=True))
-    return {wnid: at for at, wnid in enumerate(imagenet_wnids())} if same >= _ALIKE * 1000 else {}
+    pairs = zip(categories, wnids, strict=True)
+    same = sum(is_same(name, synsets()[wnid].name) for name, wnid in pairs)
+    return {wnid: at for at, wnid in enumerate(wnids)} if same >= _ALIKE * len(wnids) else {}
 
 
 def described(

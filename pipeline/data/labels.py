@@ -13,9 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.class_names import ClassNames, described, imagenet_wnids
+from pipeline.data.class_names import ClassNames, described
 from pipeline.data.samples import Sample, checked_label
 from pipeline.data.store import Options, Store
+from pipeline.data.wordnet.hierarchy import imagenet_wnids
 from pipeline.errors import RequestError, shown
 
 log = logging.getLogger(__name__)

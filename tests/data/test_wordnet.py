@@ -3,10 +3,10 @@
 import pytest
 from torchvision.models import AlexNet_Weights
 
-from pipeline.data.class_names import imagenet_wnids, is_same
+from pipeline.data.class_names import class_synset, is_same
 from pipeline.data.wordnet.hierarchy import (
-    class_synset,
     common_ancestor,
+    imagenet_wnids,
     kinds_of,
     lineage,
     synsets,

@@ -10,7 +10,8 @@ from pipeline.atlas.assets import Assets
 from pipeline.atlas.documents.content import Content
 from pipeline.atlas.documents.script import Json, adding
 from pipeline.atlas.figures import Figures
-from pipeline.data.wordnet.hierarchy import class_synset, kinds_of, synsets
+from pipeline.data.class_names import class_synset
+from pipeline.data.wordnet.hierarchy import kinds_of, synsets
 
 _CLASSES = 32
 _PICTURES = 128

@@ -5,7 +5,7 @@ Matplotlib without its global state: one page is one figure with one set of axes
 
 import io
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -29,6 +29,7 @@ _METADATA: dict[FileFormat, dict[str, str | None]] = {
     "pdf": {"CreationDate": None, "Producer": None, "Creator": "deconv-atlas"},
     "svg": {"Date": None, "Creator": "deconv-atlas"},
 }
+_PNG: Any = {"pil_kwargs": {"compress_level": 4}}  # two thirds of 6's time, 6 % more bytes
 
 
 def formats(*, svg: bool) -> list[FileFormat]:
@@ -288,7 +289,8 @@ class Page:
         look = matplotlib.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "deconv-atlas"})
         with look:
             FigureCanvasAgg(self.figure)
-            self.figure.savefig(sink, format=form, metadata=_METADATA[form])
+            more = _PNG if form == "png" else {}
+            self.figure.savefig(sink, format=form, metadata=_METADATA[form], **more)
         return sink.getvalue()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from pipeline.data.class_names import imagenet_wnids, is_same
+_PLACE = resources.files("pipeline.data.wordnet")
 
 
 @dataclass(frozen=True)
@@ -28,26 +28,17 @@ class Synset:
 @cache
 def synsets() -> dict[str, Synset]:
     """All by WordNet id."""
-    text = (resources.files("pipeline.data.wordnet") / "imagenet.tsv").read_text("utf-8")
+    text = (_PLACE / "imagenet.tsv").read_text("utf-8")
     rows = (line.split("\t") for line in text.splitlines())
     return {
         wnid: Synset(name, tuple(above.split(",")) if above else ()) for wnid, name, above in rows
     }
 
 
-def class_synset(label: int | None, class_name: str | None) -> str | None:
-    """The WordNet id of a class of ImageNet; None of any other.
-
-    Args:
-        label: its number; alone it says nothing.
-        class_name: its WordNet id, or the name of ImageNet's class of that number.
-    """
-    wnids = imagenet_wnids()
-    if class_name in synsets():
-        return class_name
-    if label is None or class_name is None or not 0 <= label < len(wnids):
-        return None
-    return wnids[label] if is_same(synsets()[wnids[label]].name, class_name) else None
+@cache
+def imagenet_wnids() -> tuple[str, ...]:
+    """The ids of ImageNet's thousand classes, in the order of its nets' outputs."""
+    return tuple((_PLACE / "imagenet_wnids.txt").read_text("ascii").split())
 
 
 @cache

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline import schema
 from pipeline.core.heaps.selectivity import class_entropy, selectivity
 from pipeline.core.heaps.statistics import edges, quantiles
-from pipeline.data.wordnet.hierarchy import class_synset, common_ancestor, synsets
+from pipeline.data.class_names import class_synset
+from pipeline.data.wordnet.hierarchy import common_ancestor, synsets
 from pipeline.stages.merging.known import Known
 
 _MOST_CLASSES = 4096
