@@ -35,7 +35,7 @@ _LABEL = 98.0  # width of a layer's own column
 _GOOD_LINE, _HIGHEST_LINE = 105.0, 150.0  # of feature maps
 _FLAT = 0.01  # of probability
 _OTHER = "#9aa0a6"
-RAMPS = {3: ACTIVATION, 4: PROBABILITY}
+_RAMPS = {3: ACTIVATION, 4: PROBABILITY}
 """Of the pictures of an occlusion, those that are maps of numbers, and their colours."""
 
 
@@ -159,8 +159,8 @@ class OcclusionPanel:
                 f"projection of {occluded.layer}, map {found.feature_map}",
                 projection_contrast(occluded.projection),
             ),
-            ("total activation of that map", _ramped(total, limits[3], RAMPS[3])),
-            (f"probability of {name}", _ramped(probability, limits[4], RAMPS[4])),
+            ("total activation of that map", _ramped(total, limits[3], _RAMPS[3])),
+            (f"probability of {name}", _ramped(probability, limits[4], _RAMPS[4])),
             ("most probable class", painted(classes, colours)),
         )
         words = _flat(occluded)
@@ -178,7 +178,7 @@ class OcclusionPanel:
                     page,
                     Area(left, top + 1.5 * _LINE + cell, cell, 0.5 * _LINE),
                     limits[n],
-                    RAMPS[n],
+                    _RAMPS[n],
                 )
         if len(order) == 1:
             return
