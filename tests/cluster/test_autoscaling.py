@@ -10,7 +10,7 @@ import pytest
 from ray._raylet import GcsClient
 
 from pipeline.data.demo.images import shard_bytes
-from tests.cluster.clusters import OPEN, autoscaling, free_port, head, listens
+from tests.cluster.clusters import OPEN, autoscaling, beheading, free_port, head, listens
 from tests.end_to_end.runs import Run, program, until
 
 
@@ -70,7 +70,7 @@ def test_a_head_that_dies_is_one_sentence(port: int, tars: Path, tmp_path: Path)
         until(lambda: listens(port), "the head")
         with started(*run.mining(tars, *address)) as mining:
             until(lambda: run.objects(""), "the run's beginning")
-            subprocess.run(["pkill", "-KILL", "-P", str(cluster.pid), "gcs_server"], check=True)
+            subprocess.run(beheading(cluster), check=True)
             _, said = mining.communicate(timeout=120)
     *_, sentence = said.strip().splitlines()
     assert mining.returncode == 1, said
@@ -88,7 +88,7 @@ from pipeline.cluster.on_ray import head
 from pipeline.cluster.on_ray.connection import connected
 head._LAST = 10.0
 with connected("127.0.0.1:{port}"):
-    subprocess.run(["pkill", "-KILL", "-P", "{cluster.pid}", "gcs_server"], check=True)
+    subprocess.run({beheading(cluster)}, check=True)
     ray.nodes()
 """
         waiting = subprocess.run(
