@@ -62,7 +62,7 @@ def test_mining(kind: object, tmp_path: Path) -> None:
         place.mkdir()
         kind(place, count)  # type: ignore[operator]
     # an allocator now and then takes tens of MB more: the lowest of some is what is needed
-    fewer = min(peak(places[N], N) for _ in range(2))
+    fewer = min(peak(places[N], N) for _ in range(4))
     more = [peak(places[4 * N], 4 * N)]
     while more[-1] - fewer >= ALLOWED and len(more) < 4:
         more.append(peak(places[4 * N], 4 * N))

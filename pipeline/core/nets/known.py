@@ -1,10 +1,8 @@
 """The nets that are known by name: how each is built, prepared for, and what its layers are."""
 
-import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -86,7 +84,7 @@ def names() -> list[str]:
 
 def is_known(name: str) -> bool:
     """Whether it is one of `names`."""
-    return name == DEMO or name in VARIANTS or name in names()
+    return name == DEMO or name in VARIANTS or name in names()  # torchvision is asked last
 
 
 def torchvision_weights(name: str) -> dict[str, Any]:
@@ -185,9 +183,11 @@ def make_custom(name: str, seed: int = 0, classes: int | None = None) -> custom.
         return of_timm.make(name, classes) if of_timm.is_timms(name) else custom.make(name)
 
 
-def _torchvision() -> ModuleType:
+def _torchvision() -> Any:
     """Its models, imported for nets of its own alone: it takes longer than torch itself."""
-    return importlib.import_module("torchvision.models")
+    from torchvision import models
+
+    return models
 
 
 @contextmanager
